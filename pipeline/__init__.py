@@ -1,0 +1,1 @@
+"""Image transfer learning: eight stages, run by DVC."""

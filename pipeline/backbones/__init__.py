@@ -1,0 +1,1 @@
+"""Pre-trained image networks without their classifier, and where to cut them."""

@@ -1,0 +1,68 @@
+"""Cut a backbone where the frozen layers end: a prefix to run once, a suffix to train.
+
+The cut may cross several tensors where shortcuts jump over it.  Joined again,
+prefix and suffix are the backbone: they share its layers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    import keras
+
+REACH = 8  # operations that a cut may lie before the boundary and that each epoch repeats
+
+
+def first_unfrozen(network: keras.Model, layers: int | str) -> int:
+    """Index into `network.operations` where the layers to fine-tune begin.
+
+    Args:
+        layers: How many of the last layers, or the beginning of the name of the
+            first one, such as "block7".
+
+    Raises:
+        InputError: The network has no such layer or not so many layers.
+    """
+    if isinstance(layers, int):
+        if layers > len(network.layers) - 1:
+            reason = f"fine_tune.layers is {layers}, but {network.name} has {len(network.layers)}"
+            raise InputError("params.yaml", reason, "lower it below the number of layers")
+        first = network.layers[-layers]
+    else:
+        named = [layer for layer in network.layers[1:] if layer.name.startswith(layers)]
+        if not named:
+            last = ", ".join(layer.name for layer in network.layers[-12:])
+            reason = f"fine_tune.layers {layers!r} begins no layer's name in {network.name}"
+            raise InputError("params.yaml", reason, f"name a layer; the last ones are: {last}")
+        first = named[0]
+    return int(network.operations.index(first))
+
+
+def crossing(network: keras.Model, index: int) -> list[Any]:
+    """The tensors made before operation `index` that it or a later one needs, in order."""
+    needed = {id(tensor) for op in network.operations[index:] for tensor in _tensors(op.input)}
+    needed |= {id(tensor) for tensor in network.outputs}
+    made = (tensor for op in network.operations[:index] for tensor in _tensors(op.output))
+    return [tensor for tensor in made if id(tensor) in needed]
+
+
+def best_cut(network: keras.Model, boundary: int) -> list[Any]:
+    """The tensors to keep: those at the boundary, or earlier ones of at most half the size."""
+    candidates = [crossing(network, index) for index in range(boundary, 0, -1)[: REACH + 1]]
+    smallest = min(candidates, key=values_per_image)
+    small_enough = 2 * values_per_image(smallest) <= values_per_image(candidates[0])
+    return smallest if small_enough else candidates[0]
+
+
+def values_per_image(tensors: Sequence[Any]) -> int:
+    """How many numbers the tensors hold for one image."""
+    return sum(math.prod(tensor.shape[1:]) for tensor in tensors)
+
+
+def _tensors(structure: Any) -> list[Any]:
+    return list(structure) if isinstance(structure, (list, tuple)) else [structure]

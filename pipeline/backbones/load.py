@@ -1,0 +1,109 @@
+"""Build a backbone by name, with its weights and its own preprocessing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.backbones import lite0
+from pipeline.backbones.catalog import CATALOG, BackboneParams
+from pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    import keras
+
+RANDOM_WEIGHTS_SEED = 0
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network without classifier or pooling, and what turns pixels into its input.
+
+    `network` maps (n, size, size, 3) float32 to a feature map (n, h, w, channel)
+    float32; `preprocess` maps pixels in [0, 255] to `network`'s input.
+    """
+
+    network: keras.Model
+    preprocess: Callable[[Any], Any]
+    size: int
+
+    def from_pixels(self, outputs: Sequence[Any]) -> keras.Model:
+        """Model from pixels (n, size, size, 3) in [0, 255] to tensors inside `network`."""
+        import keras  # noqa: PLC0415
+
+        inner = keras.Model(self.network.inputs, list(outputs))
+        pixels = keras.Input((self.size, self.size, 3), name="pixels")
+        return keras.Model(pixels, inner(self.preprocess(pixels), training=False))
+
+    def weights_digest(self) -> str:
+        """SHA-256 of every weight, in the network's order."""
+        digest = hashlib.sha256()
+        for weight in self.network.weights:
+            digest.update(weight.path.encode())
+            digest.update(weight.numpy().tobytes())
+        return digest.hexdigest()
+
+
+def load_backbone(params: BackboneParams) -> Backbone:
+    """Build the network that `params` names and give it the weights that it names.
+
+    Raises:
+        InputError: The input is too small for the network, the weights file
+            does not fit or cannot be read, or a download failed.
+    """
+    import keras  # noqa: PLC0415
+
+    if params.weights == "none":
+        keras.utils.set_random_seed(RANDOM_WEIGHTS_SEED)
+    module = CATALOG[params.name].module
+    if module is None:
+        network, preprocess = lite0.network(params.size), lite0.preprocess
+        if params.weights == "imagenet":
+            lite0.load_imagenet(network)
+    else:
+        network = _keras_application(params)
+        preprocess = getattr(keras.applications, module).preprocess_input
+    if params.weights not in {"imagenet", "none"}:
+        _load_file(network, Path(params.weights), params.name)
+    network.trainable = False
+    return Backbone(network, preprocess, params.size)
+
+
+def _keras_application(params: BackboneParams) -> keras.Model:
+    import keras  # noqa: PLC0415
+
+    weights = "imagenet" if params.weights == "imagenet" else None
+    try:
+        return getattr(keras.applications, params.name)(
+            include_top=False, weights=weights, input_shape=(params.size, params.size, 3)
+        )
+    except ValueError as error:
+        reason = f"{params.name} cannot take images of {params.size} pixels: {error}"
+        raise InputError("params.yaml", reason, "raise backbone.image_size") from error
+    except Exception as error:
+        if weights is None:
+            raise
+        raise InputError(
+            "params.yaml",
+            f"backbone.weights 'imagenet' of {params.name} could not be downloaded: {error}",
+            "connect to the network; or give backbone.weights the path of a .h5 file saved from "
+            f"keras.applications.{params.name}(include_top=False); or use EfficientNetLite0, "
+            "whose weights are installed",
+        ) from error
+
+
+def _load_file(network: keras.Model, file: Path, name: str) -> None:
+    fix = f"give a .h5 file saved by save_weights of {name} without its classifier"
+    if not file.is_file():
+        reason = "backbone.weights is neither imagenet, none nor a file that exists"
+        raise InputError(file, reason, fix)
+    if file.suffix != ".h5":
+        raise InputError(file, f"backbone.weights ends in {file.suffix!r}, not in .h5", fix)
+    try:
+        network.load_weights(file)
+    except Exception as error:
+        reason = f"cannot be loaded into {name}: {' '.join(str(error).split())[:300]}"
+        raise InputError(file, reason, fix) from error

@@ -1,0 +1,1 @@
+"""What users type besides the stages: each a thin shell around them."""

@@ -1,0 +1,21 @@
+"""The one error a user of the pipeline is meant to read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class InputError(Exception):
+    """Something a user gave is wrong, and they can put it right.
+
+    Args:
+        file: The file or folder to look at.
+        reason: What is wrong with it, with the offending value.
+        fix: What to do next, as an order.
+    """
+
+    def __init__(self, file: Path | str, reason: str, fix: str) -> None:
+        super().__init__(f"{file}: {reason}\n  fix: {fix}")
+        self.file = file
+        self.reason = reason
+        self.fix = fix

@@ -1,0 +1,48 @@
+"""The folder of cached features: one row a view, and what the rows were made with.
+
+features.npy  (view, channel) float32, memory-mapped
+index.csv     digest and view number of each row
+made_with.json  backbone, its weights' digest, input size, resize filter, engine
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.errors import InputError
+from pipeline.tables import read_table
+
+ARRAY, INDEX, MADE_WITH = "features.npy", "index.csv", "made_with.json"
+
+
+class Features(NamedTuple):
+    """`array[row]` belongs to `index.iloc[row]`."""
+
+    array: NDArray[np.float32]
+    index: pd.DataFrame
+    made_with: dict[str, Any]
+
+
+def read_features(folder: Path) -> Features:
+    """Open a features folder without reading the array.
+
+    Raises:
+        InputError: A file is absent or damaged, or the rows do not match.
+    """
+    fix = "run `dvc repro extract`"
+    try:
+        array = np.load(folder / ARRAY, mmap_mode="r", allow_pickle=False)
+        made_with = json.loads((folder / MADE_WITH).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(folder, f"cannot be read: {error}", fix) from error
+    index = read_table(folder / INDEX, ("digest", "view")).astype({"view": "int64"})
+    if len(index) != len(array):
+        reason = f"has {len(array)} features but {len(index)} rows in {INDEX}"
+        raise InputError(folder, reason, fix)
+    return Features(array, index, made_with)

@@ -1,0 +1,130 @@
+"""Decode an image file to the RGB pixels that its viewer would see.
+
+Every reader of pictures (ingest, extract, fine_tune, evaluate, predict) calls
+`decode`, so that all of them see the same pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import struct
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+BACKGROUND = (255, 255, 255)  # what shows through transparent pixels
+MAX_PIXELS = 100_000_000  # a larger picture is taken for a decompression bomb
+DAMAGED = (OSError, SyntaxError, ValueError, TypeError, IndexError, EOFError, struct.error)
+
+Pixels = NDArray[np.uint8]  # (height, width, 3) RGB
+
+
+class RejectedImage(Exception):
+    """A file is not an image that can be used.
+
+    Args:
+        reason: A stable code for tables, such as "damaged".
+        detail: What a person needs to find the fault.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+def decode(file: Path) -> Pixels:
+    """Read the first frame of an image in full, upright, as 8-bit RGB.
+
+    The EXIF orientation is applied.  Gray is repeated over the channels; 16-bit
+    gray is divided by 257; float gray in [0, 1] is multiplied by 255;
+    transparency is laid over `BACKGROUND`; CMYK and the other modes go through
+    Pillow's own conversion.
+
+    Raises:
+        RejectedImage: The file is absent, no image, damaged, truncated, too
+            large or of a range that has no agreed meaning as 8 bits.
+    """
+    try:
+        status = os.stat(file)
+    except (OSError, ValueError) as error:
+        raise RejectedImage("missing", _in_words(error)) from error
+    if not stat.S_ISREG(status.st_mode):
+        raise RejectedImage("not_a_file", "is a folder, a pipe or a device")
+    if status.st_size == 0:
+        raise RejectedImage("empty_file", "has 0 bytes")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return np.asarray(_upright(file))
+    except RejectedImage:
+        raise
+    except PermissionError as error:
+        raise RejectedImage("no_permission", _in_words(error)) from error
+    except UnidentifiedImageError as error:
+        raise RejectedImage("not_an_image", "no image format that Pillow knows") from error
+    except Image.DecompressionBombError as error:
+        raise RejectedImage("too_large", _in_words(error)) from error
+    except MemoryError as error:
+        raise RejectedImage("too_large", "does not fit into memory") from error
+    except DAMAGED as error:
+        raise RejectedImage("damaged", _in_words(error)) from error
+
+
+def pixel_digest(pixels: Pixels) -> str:
+    """SHA-256 of the size and the pixels: equal pictures share it, whatever their files."""
+    digest = hashlib.sha256(struct.pack("<II", *pixels.shape[:2]))
+    digest.update(np.ascontiguousarray(pixels))
+    return digest.hexdigest()
+
+
+def _in_words(error: BaseException) -> str:
+    return " ".join(str(getattr(error, "strerror", None) or error).split()) or repr(error)
+
+
+def _upright(file: Path) -> Image.Image:
+    with Image.open(file) as image:
+        if image.width * image.height > MAX_PIXELS:
+            size = f"{image.width} x {image.height}"
+            raise RejectedImage("too_large", f"{size} pixels, more than {MAX_PIXELS:,}")
+        image.load()
+        return _to_rgb(ImageOps.exif_transpose(image))
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        gray = _WIDE_GRAY.get(image.mode[:1], _from_16_bit)(np.asarray(image))
+        return Image.fromarray(gray).convert("RGB")
+    if image.has_transparency_data:
+        over = Image.new("RGBA", image.size, (*BACKGROUND, 255))
+        return Image.alpha_composite(over, image.convert("RGBA")).convert("RGB")
+    return image.convert("RGB")
+
+
+def _from_16_bit(values: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """[0, 65535] to [0, 255], rounded: 65535 / 257 is 255."""
+    wide = values.astype(np.int64)
+    if wide.min() < 0 or wide.max() > 65535:
+        found = f"[{wide.min()}, {wide.max()}]"
+        raise RejectedImage("unknown_range", f"integers in {found}, not in [0, 65535]")
+    return ((wide + 128) // 257).astype(np.uint8)
+
+
+def _from_float(values: NDArray[np.generic]) -> NDArray[np.uint8]:
+    real = values.astype(np.float64)
+    if not (np.isfinite(real).all() and real.min() >= 0 and real.max() <= 1):
+        found = f"[{real.min():g}, {real.max():g}]"
+        raise RejectedImage("unknown_range", f"floats in {found}, not in [0, 1]")
+    return np.rint(real * 255).astype(np.uint8)
+
+
+_WIDE_GRAY: dict[str, Callable[[NDArray[np.generic]], NDArray[np.uint8]]] = {
+    "I": _from_16_bit,
+    "F": _from_float,
+}

@@ -1,0 +1,97 @@
+"""The pictures that the network sees, decoded and rendered ahead in threads."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import pandas as pd
+
+from pipeline.errors import InputError
+from pipeline.images.decode import Pixels, RejectedImage, decode, pixel_digest
+from pipeline.images.views import IDENTITY, View, render
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+VIEW_TYPES = {name: type(value) for name, value in vars(IDENTITY).items()}
+
+
+class Job(NamedTuple):
+    """The views wanted of one image.  `digest` is what its pixels must have."""
+
+    file: Path
+    digest: str
+    views: list[View]
+
+
+def jobs(raw: Path, images: pd.DataFrame, plan: pd.DataFrame) -> list[Job]:
+    """The plan's views, image by image, in the plan's order.
+
+    Args:
+        images: With columns path and digest; one row a digest.
+        plan: With a column digest and those of `View`; an image's views stand together.
+    """
+    file_of = dict(zip(images["digest"], images["path"], strict=True))
+    columns = plan[list(VIEW_TYPES)].astype(VIEW_TYPES).to_dict("list")
+    views = [View(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)]
+    found: dict[str, Job] = {}
+    for digest, view in zip(plan["digest"], views, strict=True):
+        found.setdefault(digest, Job(raw / file_of[digest], digest, [])).views.append(view)
+    return list(found.values())
+
+
+def pictures(wanted: Iterable[Job], size: int, resize: str) -> Iterator[Pixels]:
+    """Render every view of every job, in order.
+
+    Yields:
+        (size, size, 3) uint8 RGB.
+
+    Raises:
+        InputError: An image has gone or changed since `ingest` read it.
+    """
+
+    def render_all(job: Job) -> list[Pixels]:
+        pixels = _unchanged(job)
+        return [render(pixels, view, size, resize) for view in job.views]
+
+    workers = os.cpu_count() or 1
+    with ThreadPoolExecutor(workers) as pool:
+        for rendered in _map_ahead(pool, render_all, wanted, ahead=4 * workers):
+            yield from rendered
+
+
+def _unchanged(job: Job) -> Pixels:
+    try:
+        pixels = decode(job.file)
+    except RejectedImage as rejection:
+        fix = "put the image back, or `dvc repro ingest`"
+        raise InputError(job.file, str(rejection), fix) from rejection
+    if pixel_digest(pixels) != job.digest:
+        raise InputError(job.file, "has changed since ingest read it", "run `dvc repro ingest`")
+    return pixels
+
+
+def _map_ahead(
+    pool: ThreadPoolExecutor,
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    ahead: int,
+) -> Iterator[Result]:
+    """Like `pool.map`, but with at most `ahead` results waiting, so memory is bounded."""
+    waiting: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) >= ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()

@@ -1,0 +1,85 @@
+"""Views of an image: how one is drawn at random, and how it is rendered.
+
+A view is data: a row of numbers in data/views.csv.  View 0 is the image itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageEnhance
+
+from pipeline.images.decode import Pixels
+
+DECIMALS = 6  # in the plan; a view is what the plan says, so it is rounded when drawn
+
+
+@dataclass(frozen=True)
+class View:
+    """What happens to an image, in this order, on its way to the network's input."""
+
+    horizontal_flip: int = 0  # 0 or 1
+    vertical_flip: int = 0  # 0 or 1
+    quarter_turns: int = 0  # 0 to 3, counter-clockwise
+    rotation: float = 0.0  # degrees, counter-clockwise; the border is mirrored outwards
+    crop: float = 1.0  # side of the part that is kept, as a fraction of the image's
+    crop_x: float = 0.0  # where it begins, from 0 (left) to 1 (as far right as it fits)
+    crop_y: float = 0.0  # the same, from top to bottom
+    brightness: float = 1.0  # factor
+    contrast: float = 1.0  # factor, about the mean gray
+
+
+IDENTITY = View()
+
+
+def item_stream(seed: int, *key: str) -> np.random.Generator:
+    """A random stream that belongs to one item, whatever other items there are."""
+    digest = hashlib.sha256("\0".join([str(seed), *key]).encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:16], "big"))
+
+
+def render(pixels: Pixels, view: View, size: int, resize: str) -> Pixels:
+    """Make the picture that the network sees.
+
+    Args:
+        pixels: (height, width, 3) uint8 RGB.
+        size: Side of the result, in pixels.
+        resize: Name of a Pillow filter, such as "bicubic".  Pillow widens it
+            with the reduction, so shrinking does not alias.
+
+    Returns:
+        (size, size, 3) uint8 RGB.  The aspect ratio is not kept.
+    """
+    if view.horizontal_flip:
+        pixels = pixels[:, ::-1]
+    if view.vertical_flip:
+        pixels = pixels[::-1]
+    if view.quarter_turns:
+        pixels = np.rot90(pixels, view.quarter_turns)
+    if view.rotation:
+        pixels = _rotate(pixels, view.rotation)
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    image = image.resize((size, size), Image.Resampling[resize.upper()], box=_crop_box(image, view))
+    if view.brightness != 1:
+        image = ImageEnhance.Brightness(image).enhance(view.brightness)
+    if view.contrast != 1:
+        image = ImageEnhance.Contrast(image).enhance(view.contrast)
+    return np.asarray(image)
+
+
+def _crop_box(image: Image.Image, view: View) -> tuple[float, float, float, float]:
+    width, height = image.width * view.crop, image.height * view.crop
+    left, top = (image.width - width) * view.crop_x, (image.height - height) * view.crop_y
+    return left, top, min(left + width, image.width), min(top + height, image.height)
+
+
+def _rotate(pixels: Pixels, degrees: float) -> NDArray[np.uint8]:
+    height, width, _ = pixels.shape
+    margin = math.ceil(math.sin(math.radians(min(abs(degrees), 90))) * max(height, width) / 2) + 2
+    padded = np.pad(pixels, ((margin, margin), (margin, margin), (0, 0)), mode="symmetric")
+    turned = Image.fromarray(padded).rotate(degrees, Image.Resampling.BILINEAR)
+    return np.asarray(turned.crop((margin, margin, margin + width, margin + height)))

@@ -1,0 +1,115 @@
+"""Typed, frozen sections of params.yaml.
+
+The only module that opens the file.  Each stage declares its own section beside
+its code and never sees the rest, so it cannot depend on a number that DVC does
+not track for it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from pipeline.errors import InputError
+
+SECTIONS = (
+    "sample",
+    "ingest",
+    "split",
+    "augment",
+    "backbone",
+    "extract",
+    "train_head",
+    "fine_tune",
+    "evaluate",
+)
+
+T = TypeVar("T", bound="Section")
+
+
+class Section(BaseModel):
+    """A section of params.yaml: immutable, no unknown keys, no coercion, no infinities."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def load_section(file: Path, name: str, section: type[T]) -> T:
+    """Read one section of a params file.
+
+    Parsed with ruamel.yaml because DVC does: PyYAML (YAML 1.1) would read
+    `lr: 1e-3` as text and `flip: no` as False where DVC sees a float and text.
+
+    Raises:
+        InputError: The file cannot be read, the section is absent, or a key or
+            value does not fit; every offending key is named.
+    """
+    document = _read(file)
+    for key in document:
+        if key not in SECTIONS:
+            raise InputError(file, *_unknown(str(key), SECTIONS, "section"))
+    if name not in document:
+        raise InputError(file, f"no section {name!r}", f"add it; have {sorted(document)}")
+    try:
+        return section.model_validate(document[name])
+    except ValidationError as error:
+        reasons, fixes = zip(
+            *(_explain(name, section, dict(detail)) for detail in error.errors()), strict=True
+        )
+        raise InputError(file, "; ".join(reasons), "; ".join(dict.fromkeys(fixes))) from error
+
+
+def _read(file: Path) -> dict[Any, Any]:
+    try:
+        document = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        fix = "run this from the project's folder, or give --params FILE"
+        raise InputError(file, "does not exist", fix) from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(file, f"is not YAML: {reason}", "correct the line it names") from error
+    if not isinstance(document, dict):
+        raise InputError(file, "holds no sections", f"give it the sections {list(SECTIONS)}")
+    return document
+
+
+def _unknown(key: str, known: Mapping[str, object] | tuple[str, ...], kind: str) -> tuple[str, str]:
+    nearest = difflib.get_close_matches(key.rpartition(".")[2], list(known), n=1, cutoff=0)
+    meant = f"did you mean {nearest[0]!r}?" if nearest else "remove it"
+    return f"unknown {kind} {key!r}", f"{meant} (known: {', '.join(known)})"
+
+
+def _explain(name: str, section: type[Section], detail: dict[str, Any]) -> tuple[str, str]:
+    """Turn one pydantic error into (what is wrong with which key, what to do)."""
+    location = tuple(detail["loc"])
+    key = ".".join([name, *map(str, location)])
+    if detail["type"] == "extra_forbidden":
+        reason, fix = _unknown(key, _fields_at(section, location[:-1]), "key")
+        return f"{reason} (value {detail['input']!r})", fix
+    if detail["type"] == "missing":
+        return f"{key} is missing", f"add {key}"
+    if detail["type"] == "model_type":
+        return f"{key}: {detail['input']!r} is not a section", f"give {key} its keys, indented"
+    message = detail["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
+    if not location:
+        return f"{name}: {message}", "correct the value"
+    expected = str(detail.get("ctx", {}).get("expected", "")).replace(" or ", ", ").split(", ")
+    choices = [choice.strip("'") for choice in expected if choice.startswith("'")]
+    nearest = difflib.get_close_matches(str(detail["input"]), choices, n=1, cutoff=0)
+    fix = f"did you mean {nearest[0]!r}?" if nearest else f"correct {key}"
+    return f"{key}: {message}, got {detail['input']!r}", fix
+
+
+def _fields_at(section: type[BaseModel], location: tuple[Any, ...]) -> Mapping[str, object]:
+    """The field names of the (possibly nested) section at `location`."""
+    for part in location:
+        annotation = section.model_fields[part].annotation if part in section.model_fields else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return {}
+        section = annotation
+    return section.model_fields

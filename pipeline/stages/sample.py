@@ -1,0 +1,91 @@
+"""Sample: put the ELPV photographs of solar cells into the raw folder.
+
+The only stage that knows this data set; whoever brings images of their own
+removes it.  The images (CC BY-NC-SA 4.0) come from the package `elpv-dataset`:
+Buerhop-Lutz et al. 2018; Deitsch et al. 2019 (arXiv 1807.02894).
+"""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Iterator, Sequence
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+from pydantic import Field
+
+from pipeline.errors import InputError
+from pipeline.files import Writes, replacing
+from pipeline.params import Section
+
+
+class SampleParams(Section):
+    """How much of the data set to take."""
+
+    limit: Annotated[int, Field(ge=1)] | None  # images, spread evenly; None: all 2,624
+
+
+class Cell(NamedTuple):
+    """One photograph.  `probability` that the cell is defective: 0, 1/3, 2/3 or 1."""
+
+    path: str
+    probability: float
+    module_type: str
+
+    @property
+    def label(self) -> str:
+        """What most annotators would call the cell."""
+        return "defective" if self.probability > 0.5 else "functional"
+
+    @property
+    def certainty(self) -> float:
+        """From 0 (as likely one as the other) to 1 (the annotators were sure)."""
+        return abs(2 * self.probability - 1)
+
+
+def run(params: SampleParams, *, raw: Writes = Path("data/raw")) -> None:
+    """Copy the images and write one table of path, label, weight and module type.
+
+    Raises:
+        InputError: The package is not installed or has lost its table.
+    """
+    try:
+        source = files("elpv_dataset") / "data"
+    except ModuleNotFoundError:
+        reason = "the package elpv-dataset is not installed"
+        raise InputError("pyproject.toml", reason, "run `make setup`") from None
+    with as_file(source) as folder, replacing(raw) as partial:
+        cells = evenly(list(read_cells(folder / "labels.csv")), params.limit)
+        for cell in cells:
+            target = partial / cell.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / cell.path, target)
+        write_labels(partial / "labels.csv", cells)
+
+
+def read_cells(file: Path) -> Iterator[Cell]:
+    """Read the data set's own table: path, probability and module type between spaces."""
+    if not file.is_file():
+        fix = "reinstall elpv-dataset with `make setup`"
+        raise InputError(file, "is missing from the installed package", fix)
+    for line in file.read_text(encoding="utf-8").splitlines():
+        path, probability, module_type = line.split()
+        yield Cell(path, float(probability), module_type)
+
+
+def evenly(cells: Sequence[Cell], limit: int | None) -> list[Cell]:
+    """Take at most `limit` cells, evenly spaced, so that every kind is among them."""
+    if limit is None or limit >= len(cells):
+        return list(cells)
+    return [cells[index * len(cells) // limit] for index in range(limit)]
+
+
+def write_labels(file: Path, cells: Sequence[Cell]) -> None:
+    """Write the table in the form that `ingest` reads."""
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["path", "label", "weight", "module_type"])
+        for cell in cells:
+            writer.writerow([cell.path, cell.label, f"{cell.certainty:.6g}", cell.module_type])

@@ -1,0 +1,66 @@
+"""The tables that pass between stages: byte-stable CSV files, read with their types.
+
+manifest  path, label, digest, width, height, weight, group, split, extra columns
+splits    the same, with `split` filled in
+views     digest, view, and one column per field of `pipeline.images.views.View`
+
+`path` is relative to the raw folder, `digest` is of the decoded pixels.  A
+picture filed twice has two rows; `distinct` leaves one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.errors import InputError
+from pipeline.files import replacing
+
+MANIFEST_COLUMNS = ("path", "label", "digest", "width", "height", "weight", "group", "split")
+SPLITS = ("train", "val", "test")
+NUMBERS = {"width": "int64", "height": "int64", "weight": "float64"}
+
+
+def read_manifest(file: Path) -> pd.DataFrame:
+    """Read a manifest, or the splits made from one, in file order.
+
+    Raises:
+        InputError: The file is absent, lacks a column or has no rows.
+    """
+    table = read_table(file, MANIFEST_COLUMNS)
+    return table.astype(NUMBERS)
+
+
+def read_table(file: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    """Read a CSV file as text, empty cells as empty strings."""
+    fix = "run `dvc repro`, which makes it"
+    try:
+        table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(file, "does not exist", fix) from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise InputError(file, f"is not a table: {error}", fix) from error
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise InputError(file, f"has no column {', '.join(missing)}", fix)
+    if table.empty:
+        raise InputError(file, "has no rows", fix)
+    return table
+
+
+def write_table(file: Path, table: pd.DataFrame) -> None:
+    """Write a CSV file with the shortest text that reads back as the same numbers."""
+    with replacing(file) as partial:
+        table.to_csv(partial, index=False, lineterminator="\n", encoding="utf-8")
+
+
+def distinct(table: pd.DataFrame) -> pd.DataFrame:
+    """One row a picture, ordered by digest: the first by path stands for its copies."""
+    first = table.sort_values("path", kind="stable").drop_duplicates("digest")
+    return first.sort_values("digest").reset_index(drop=True)
+
+
+def extra_columns(table: pd.DataFrame) -> list[str]:
+    """The columns that the user's own table brought along."""
+    return [column for column in table.columns if column not in MANIFEST_COLUMNS]
