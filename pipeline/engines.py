@@ -14,11 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.images.decode import Pixels
+from pipeline.params import Section
 
 if TYPE_CHECKING:
     import keras
 
 Engine = Literal["openvino", "tensorflow"]
+
+
+class ExtractParams(Section):
+    """What runs the frozen part of the backbone."""
+
+    engine: Engine
+
+
 TENSORFLOW_BATCH = 32  # pictures; constant, and the last batch is filled up to it
 
 

@@ -16,15 +16,18 @@ Reads = Annotated[Path, "reads"]
 Writes = Annotated[Path, "writes"]
 """A stage's argument that it makes: an out, metric or plot in dvc.yaml."""
 
+Beside = Annotated[Path, "writes beside its outs"]
+"""A stage's argument that it makes and that DVC must not track."""
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a name to write a file or folder under; it takes `path`'s place at the end.
 
     A failure leaves `path` as it was.  What a killed run left behind (its name
-    ends in `.partial`) is removed by the next one.
+    begins with `partial.`) is removed by the next one.
     """
-    partial = path.with_name(f"{path.name}.partial")
+    partial = path.with_name(f"partial.{path.name}")
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove(partial)
     try:

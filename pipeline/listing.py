@@ -77,7 +77,7 @@ def _from_folders(raw: Path) -> Listing:
     """The first folder below `raw` is the label, however deep the image lies."""
     rows: list[dict[str, Any]] = []
     rejected: list[Rejected] = []
-    for file in _visible_files(raw):
+    for file in visible_files(raw):
         path = file.relative_to(raw)
         try:
             path.as_posix().encode()
@@ -97,12 +97,13 @@ def _from_folders(raw: Path) -> Listing:
     return Listing(images, rejected, folders)
 
 
-def _visible_files(raw: Path) -> Iterator[Path]:
-    for folder, subfolders, names in os.walk(raw):
+def visible_files(folder: Path) -> Iterator[Path]:
+    """Every file below a folder in order of name, but for those hidden by a leading dot."""
+    for parent, subfolders, names in os.walk(folder):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in sorted(names):
             if not name.startswith("."):
-                yield Path(folder, name)
+                yield Path(parent, name)
 
 
 def _leads_outside(raw: Path, path: str) -> bool:

@@ -10,9 +10,12 @@ picture filed twice has two rows; `distinct` leaves one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from pipeline.files import replacing
@@ -53,6 +56,21 @@ def write_table(file: Path, table: pd.DataFrame) -> None:
     """Write a CSV file with the shortest text that reads back as the same numbers."""
     with replacing(file) as partial:
         table.to_csv(partial, index=False, lineterminator="\n", encoding="utf-8")
+
+
+def prediction_table(
+    images: pd.DataFrame, classes: Sequence[str], probabilities: NDArray[np.float32]
+) -> pd.DataFrame:
+    """Put probabilities (image, class) beside what names the images."""
+    table = images.reset_index(drop=True)
+    for column, label in enumerate(classes):
+        table[probability_column(label)] = probabilities[:, column].astype(float).round(8)
+    return table
+
+
+def probability_column(label: str) -> str:
+    """The column of a prediction table that holds a class's probability."""
+    return f"probability_{label}"
 
 
 def distinct(table: pd.DataFrame) -> pd.DataFrame:

@@ -59,10 +59,8 @@ def pictures(wanted: Iterable[Job], size: int, resize: str) -> Iterator[Pixels]:
         pixels = _unchanged(job)
         return [render(pixels, view, size, resize) for view in job.views]
 
-    workers = os.cpu_count() or 1
-    with ThreadPoolExecutor(workers) as pool:
-        for rendered in _map_ahead(pool, render_all, wanted, ahead=4 * workers):
-            yield from rendered
+    for rendered in map_ahead(render_all, wanted):
+        yield from rendered
 
 
 def _unchanged(job: Job) -> Pixels:
@@ -76,22 +74,22 @@ def _unchanged(job: Job) -> Pixels:
     return pixels
 
 
-def _map_ahead(
-    pool: ThreadPoolExecutor,
-    function: Callable[[Item], Result],
-    items: Iterable[Item],
-    *,
-    ahead: int,
-) -> Iterator[Result]:
-    """Like `pool.map`, but with at most `ahead` results waiting, so memory is bounded."""
+def map_ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Call `function` in threads and yield its results in order.
+
+    Few results wait at any time, so memory does not grow with the number of
+    items.  Pillow and hashlib release the interpreter lock while they work.
+    """
+    workers = os.cpu_count() or 1
     waiting: deque[Future[Result]] = deque()
-    try:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) >= ahead:
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) >= 4 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        for future in waiting:
-            future.cancel()
+        finally:
+            for future in waiting:
+                future.cancel()

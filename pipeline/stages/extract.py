@@ -9,18 +9,11 @@ import numpy as np
 
 from pipeline.backbones.catalog import BackboneParams
 from pipeline.console import progress
-from pipeline.engines import Engine, run_frozen
+from pipeline.engines import ExtractParams, run_frozen
 from pipeline.features import ARRAY, INDEX, MADE_WITH
 from pipeline.files import Reads, Writes, replacing, write_json
 from pipeline.images.pictures import VIEW_TYPES, jobs, pictures
-from pipeline.params import Section
 from pipeline.tables import distinct, read_manifest, read_table, write_table
-
-
-class ExtractParams(Section):
-    """What runs the frozen backbone."""
-
-    engine: Engine
 
 
 def run(

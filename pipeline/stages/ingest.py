@@ -6,10 +6,8 @@ goes on.  The user's files are only read.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -20,6 +18,7 @@ from pipeline.console import progress, say
 from pipeline.errors import InputError
 from pipeline.files import Reads, Writes, write_json
 from pipeline.images.decode import RejectedImage, decode, pixel_digest
+from pipeline.images.pictures import map_ahead
 from pipeline.listing import Listing, Rejected, list_images
 from pipeline.params import Section
 from pipeline.tables import MANIFEST_COLUMNS, write_table
@@ -81,10 +80,10 @@ def run(
 
 
 def decode_all(files: Sequence[Path]) -> list[Decoded | RejectedImage]:
-    """Decode images in threads (Pillow releases the interpreter lock), in the given order."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool, progress("ingest", len(files), "image") as bar:
-        results = []
-        for result in pool.map(decode_one, files):
+    """Decode images in threads, in the given order."""
+    results = []
+    with progress("ingest", len(files), "image") as bar:
+        for result in map_ahead(decode_one, files):
             results.append(result)
             bar()
     return results

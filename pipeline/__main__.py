@@ -1,0 +1,65 @@
+"""Image transfer learning, from labelled images to an evaluated model file.
+
+`dvc repro` runs the stages below in order, and only those that are stale.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib
+import os
+import sys
+from pathlib import Path
+
+from pipeline.errors import InputError
+from pipeline.params import SECTIONS
+
+COMMANDS = ("predict", "summary")
+STAGES = tuple(name for name in SECTIONS if name != "backbone")
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run a stage or a command; return 0, or 1 after printing what the user must mend."""
+    # set before TensorFlow and Keras are imported: quiet, and not by the user's keras.json
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline",
+        description=__doc__,
+        epilog=_overview(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", metavar="NAME", choices=[*STAGES, *COMMANDS], help="see below")
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help="see: NAME --help")
+    chosen = parser.parse_args(words)
+    try:
+        if chosen.name in COMMANDS:
+            command = importlib.import_module(f"pipeline.commands.{chosen.name}")
+            return int(command.main(chosen.rest))
+        from pipeline.commands.stage import main as run_stage  # noqa: PLC0415
+
+        return run_stage(chosen.name, chosen.rest)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"error: {error}\n  fix: free or allow what it names, then rerun", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+    return 1
+
+
+def _overview() -> str:
+    lines = ["stages:", *(_line("stages", name) for name in STAGES)]
+    return "\n".join([*lines, "", "commands:", *(_line("commands", name) for name in COMMANDS)])
+
+
+def _line(package: str, name: str) -> str:
+    """A module's first sentence, read without importing what the module imports."""
+    source = (Path(__file__).parent / package / f"{name}.py").read_text(encoding="utf-8")
+    docstring = ast.get_docstring(ast.parse(source)) or ""
+    return f"  {name:<12}{docstring.splitlines()[0].partition(': ')[2]}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,133 @@
+"""Predict: label images, or every image in a folder, with the shipped model."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.console import say
+from pipeline.errors import InputError
+from pipeline.images.decode import Pixels, RejectedImage, decode
+from pipeline.images.pictures import map_ahead
+from pipeline.images.views import IDENTITY, render
+from pipeline.inference import classify
+from pipeline.listing import visible_files
+from pipeline.model_file import load_model
+
+
+class Prediction(NamedTuple):
+    """A class's probability for each class name."""
+
+    path: str
+    label: str
+    probabilities: dict[str, float]
+
+
+def main(words: list[str]) -> int:
+    """Print a prediction for each image; return 1 when an image could not be used."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline predict", description=__doc__)
+    parser.add_argument("paths", type=Path, nargs="+", metavar="IMAGE_OR_FOLDER")
+    parser.add_argument("--model", type=Path, default=Path("models/model.keras"), metavar="FILE")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print a JSON list")
+    form.add_argument("--csv", action="store_true", help="print a CSV table")
+    chosen = parser.parse_args(words)
+
+    files = list_files(chosen.paths)
+    predictions, rejected = predict(files, chosen.model)
+    for file, rejection in rejected:
+        say(f"{shown(file)}: {rejection}")
+    if chosen.json:
+        print(json.dumps([p._asdict() for p in predictions], indent=2, ensure_ascii=False))
+    elif chosen.csv:
+        write_csv(predictions)
+    else:
+        print_table(predictions)
+    return 1 if rejected else 0
+
+
+def list_files(paths: Sequence[Path]) -> list[Path]:
+    """The files named, and every visible file below the folders named.
+
+    Raises:
+        InputError: A path does not exist or there is no file at all.
+    """
+    files: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise InputError(shown(path), "does not exist", "name an image or a folder of images")
+        files += visible_files(path) if path.is_dir() else [path]
+    if not files:
+        raise InputError(shown(paths[0]), "holds no files", "name a folder that holds images")
+    return files
+
+
+def predict(
+    files: Sequence[Path], model_file: Path
+) -> tuple[list[Prediction], list[tuple[Path, RejectedImage]]]:
+    """Label every file that is an image, and say why the others are not.
+
+    Raises:
+        InputError: The model cannot be used.
+    """
+    model, card = load_model(model_file)
+    used: list[Path] = []
+    rejected: list[tuple[Path, RejectedImage]] = []
+
+    def picture(file: Path) -> Pixels | RejectedImage:
+        try:
+            return render(decode(file), IDENTITY, card.image_size, card.resize)
+        except RejectedImage as rejection:
+            return rejection
+
+    def usable() -> Iterator[Pixels]:
+        for file, result in zip(files, map_ahead(picture, files), strict=True):
+            if isinstance(result, RejectedImage):
+                rejected.append((file, result))
+            else:
+                used.append(file)
+                yield result
+
+    rows = classify(model, usable(), len(files), "predict")
+    predictions = [
+        Prediction(
+            shown(file),
+            card.classes[int(row.argmax())],
+            dict(zip(card.classes, (round(float(p), 6) for p in row), strict=True)),
+        )
+        for file, row in zip(used, rows, strict=True)
+    ]
+    return predictions, rejected
+
+
+def shown(path: Path) -> str:
+    """A path as text that every terminal and file can hold."""
+    return str(path).encode("utf-8", "backslashreplace").decode()
+
+
+def write_csv(predictions: Sequence[Prediction]) -> None:
+    """Print path, label and a column for each class's probability."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    classes = list(predictions[0].probabilities) if predictions else []
+    writer.writerow(["path", "label", *(f"probability_{name}" for name in classes)])
+    for prediction in predictions:
+        row = [prediction.path, prediction.label, *prediction.probabilities.values()]
+        writer.writerow(row)
+
+
+def print_table(predictions: Sequence[Prediction]) -> None:
+    """Print path, label and the label's probability for people."""
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table("image", "label", "probability")
+    for prediction in predictions:
+        probability = f"{prediction.probabilities[prediction.label]:.3f}"
+        table.add_row(Text(prediction.path, overflow="fold"), Text(prediction.label), probability)
+    Console().print(table)

@@ -1,0 +1,82 @@
+"""Run one stage: its signature says which files and which sections of params.yaml it takes.
+
+A stage's keyword-only arguments become flags, so a new stage needs no code here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import inspect
+import typing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pipeline.params import Section, load_section
+
+
+class Signature(NamedTuple):
+    """What a stage's `run` takes.
+
+    `sections` maps argument to section type, `files` argument to (how it is
+    used, default path).
+    """
+
+    sections: dict[str, type[Section]]
+    files: dict[str, tuple[str, Path]]
+
+
+def main(stage: str, words: list[str]) -> int:
+    """Run a stage with its files and params."""
+    module = importlib.import_module(f"pipeline.stages.{stage}")
+    signature = read_signature(module.run)
+    parser = argparse.ArgumentParser(
+        prog=f"python -m pipeline {stage}",
+        description=f"{module.__doc__}\n{inspect.getdoc(module.run)}",
+        epilog=_keys(stage, signature),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE")
+    groups = {how: parser.add_argument_group(how) for how, _ in signature.files.values()}
+    for name, (how, default) in signature.files.items():
+        groups[how].add_argument(
+            f"--{name.replace('_', '-')}",
+            type=Path,
+            default=default,
+            metavar="PATH",
+            help=f"default: {default}",
+        )
+    paths = vars(parser.parse_args(words))
+    file = paths.pop("params")
+    sections = {
+        name: load_section(file, section_name(stage, name), section)
+        for name, section in signature.sections.items()
+    }
+    module.run(**sections, **paths)
+    return 0
+
+
+def read_signature(run: typing.Callable[..., None]) -> Signature:
+    """Sort a stage's arguments into sections of params.yaml and files."""
+    hints = typing.get_type_hints(run, include_extras=True)
+    sections: dict[str, type[Section]] = {}
+    files: dict[str, tuple[str, Path]] = {}
+    for name, parameter in inspect.signature(run).parameters.items():
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            files[name] = (hints[name].__metadata__[0], parameter.default)
+        else:
+            sections[name] = hints[name]
+    return Signature(sections, files)
+
+
+def section_name(stage: str, argument: str) -> str:
+    """The section of params.yaml behind an argument: `params` is the stage's own."""
+    return stage if argument == "params" else argument
+
+
+def _keys(stage: str, signature: Signature) -> str:
+    lines = ["params.yaml:"]
+    for argument, section in signature.sections.items():
+        keys: dict[str, Any] = section.model_fields
+        lines += [f"  {section_name(stage, argument)}.{key}" for key in keys]
+    return "\n".join([*lines, "README.md, section Parameters, explains each."])

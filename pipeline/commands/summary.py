@@ -1,0 +1,87 @@
+"""Summary: the figures of the last run, where its files lie, and what to try next."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import InputError
+from pipeline.model_file import read_card
+from pipeline.provenance import read_provenance
+
+METRICS = Path("reports/metrics.json")
+MODEL = Path("models/model.keras")
+PROVENANCE = Path("models/provenance.json")
+HEADLINE = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "roc_auc": "ROC AUC",
+    "average_precision": "average precision",
+    "log_loss": "log loss (lower is better)",
+    "expected_calibration_error": "expected calibration error (lower is better)",
+}
+FILES = {
+    "model": MODEL,
+    "metrics": METRICS,
+    "predictions": Path("reports/predictions.csv"),
+    "rejected": Path("data/rejected.csv"),
+    "views": Path("reports/contact_sheet.png"),
+    "plots": Path("reports/plots"),
+}
+NEXT = {
+    "dvc plots show": "draws the plots into dvc_plots/index.html",
+    "python -m pipeline predict IMAGE_OR_FOLDER": "labels new images",
+    "dvc exp run -S fine_tune.layers=20": "tries another setting",
+    "dvc metrics diff": "compares the figures with the last commit's",
+}
+
+
+def main(words: list[str]) -> int:
+    """Print the summary."""
+    argparse.ArgumentParser(prog="python -m pipeline summary", description=__doc__).parse_args(words)
+    try:
+        scores = json.loads(METRICS.read_text(encoding="utf-8"))
+        head, fine_tuned = scores["head"], scores["fine_tuned"]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(METRICS, f"cannot be read: {error}", "run `dvc repro`") from error
+    print_figures(head, fine_tuned)
+    say_what_ships()
+    for title, entries in (("Files", FILES), ("Next", NEXT)):
+        print(f"\n{title}")
+        width = max(map(len, entries)) + 2
+        for name, what in entries.items():
+            print(f"  {name:<{width}}{what}")
+    return 0
+
+
+def print_figures(head: dict[str, Any], fine_tuned: dict[str, Any]) -> None:
+    """A table of the headline metrics with their 95% intervals."""
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    title = f"{fine_tuned['images']:.0f} test images, 95% bootstrap intervals"
+    table = Table("metric", "frozen head", "fine-tuned", title=title)
+    for key, name in HEADLINE.items():
+        table.add_row(name, _with_interval(head, key), _with_interval(fine_tuned, key))
+    baseline = f"{fine_tuned['majority_baseline_accuracy']:.4f}"
+    table.add_row("accuracy of the majority class", baseline, baseline)
+    Console().print(table)
+
+
+def say_what_ships() -> None:
+    """Say which of the two models the file holds, and which commit made it."""
+    card = read_card(MODEL)
+    what = {"head": "the frozen head", "fine_tuned": "the fine-tuned model"}[card.shipped]
+    record = read_provenance(MODEL, PROVENANCE)
+    revision = record["git_revision"] if record else None
+    changed = "" if record and record["git_clean"] else " with uncommitted changes"
+    print(f"Ships {what}" + (f", made at git revision {revision[:12]}{changed}." if revision else "."))
+
+
+def _with_interval(scores: dict[str, Any], key: str) -> str:
+    if key not in scores:
+        return "undefined"
+    return f"{scores[key]:.4f}  [{scores[f'{key}_low']:.4f}, {scores[f'{key}_high']:.4f}]"

@@ -1,0 +1,105 @@
+"""The model file that ships: a plain .keras archive, byte-stable, that says what it is.
+
+`keras.saving.load_model(file, safe_mode=True)` loads it without any code of
+ours: RGB pixels (n, size, size, 3) in [0, 255], uint8 or float, in; class
+probabilities (n, class) out.  The archive has one member more than Keras
+writes: pipeline.json, a `Card`.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from pipeline.backbones.catalog import ResizeFilter
+from pipeline.errors import InputError
+from pipeline.files import replacing
+from pipeline.params import Section
+
+if TYPE_CHECKING:
+    import keras
+
+CARD = "pipeline.json"
+EPOCH_OF_ZIP = (1980, 1, 1, 0, 0, 0)
+MAX_CARD_BYTES = 10_000_000
+FIX = "name a model that this pipeline made, or make one with `dvc repro`"
+
+
+class Card(Section):
+    """What a user of the model must know, and what it was made from."""
+
+    classes: Annotated[list[str], Field(min_length=2)]  # in the order of the probabilities
+    image_size: Annotated[int, Field(ge=1, le=4096)]  # pixels, a square
+    resize: ResizeFilter  # Pillow's filter
+    shipped: Literal["head", "fine_tuned"]  # whether fine-tuning bettered the frozen head
+    data_digest: str  # SHA-256 of the splits table
+    weights_digest: str  # of the backbone before fine-tuning
+    params: dict[str, Any]  # the sections it was trained with
+
+
+def save_model(model: keras.Model, card: Card, file: Path) -> None:
+    """Save a model with its card; equal weights and cards give equal bytes."""
+    with replacing(file) as partial:
+        model.save(partial)
+        _stabilise(partial, card)
+
+
+def _stabilise(file: Path, card: Card) -> None:
+    """Rewrite an archive without its dates, and with the card."""
+    with zipfile.ZipFile(file) as archive:
+        members = {name: archive.read(name) for name in sorted(archive.namelist())}
+    metadata = json.loads(members["metadata.json"])
+    metadata.pop("date_saved")
+    members["metadata.json"] = json.dumps(metadata, sort_keys=True).encode()
+    text = json.dumps(card.model_dump(), indent=2, sort_keys=True, ensure_ascii=False)
+    members[CARD] = text.encode()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(zipfile.ZipInfo(name, EPOCH_OF_ZIP), content)
+
+
+def read_card(file: Path) -> Card:
+    """Read what a model file says of itself, without loading the model.
+
+    Raises:
+        InputError: The file is absent, is not a .keras archive or was not made
+            by this pipeline.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            if archive.getinfo(CARD).file_size > MAX_CARD_BYTES:
+                raise InputError(file, f"holds a {CARD} of more than {MAX_CARD_BYTES} bytes", FIX)
+            return Card.model_validate_json(archive.read(CARD))
+    except FileNotFoundError:
+        raise InputError(file, "does not exist", FIX) from None
+    except KeyError:
+        raise InputError(file, f"holds no {CARD}: it is not of this pipeline", FIX) from None
+    except (OSError, zipfile.BadZipFile, ValidationError) as error:
+        reason = f"is not a model of this pipeline: {' '.join(str(error).split())}"
+        raise InputError(file, reason, FIX) from error
+
+
+def load_model(file: Path) -> tuple[keras.Model, Card]:
+    """Load a shipped model without running any code that it may bring.
+
+    Raises:
+        InputError: See `read_card`; or the model asks for code.
+    """
+    card = read_card(file)
+
+    import keras  # noqa: PLC0415
+
+    try:
+        model = keras.saving.load_model(file, compile=False, safe_mode=True)
+    except Exception as error:
+        reason = f"cannot be loaded safely: {' '.join(str(error).split())[:300]}"
+        raise InputError(file, reason, FIX) from error
+    shape = (None, card.image_size, card.image_size, 3)
+    if model.input_shape != shape or model.output_shape != (None, len(card.classes)):
+        reason = f"maps {model.input_shape} to {model.output_shape}, which its card contradicts"
+        raise InputError(file, reason, FIX)
+    return model, card

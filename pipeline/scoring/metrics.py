@@ -1,0 +1,121 @@
+"""Metrics of a classifier, each computed for many weightings of the images at once.
+
+A bootstrap resample is a weighting: how often each image was drawn.  With all
+weights 1 the figures are scikit-learn's (a test holds them to it).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+CALIBRATION_BINS = 15  # of equal width, as in Guo et al. 2017 (arXiv 1706.04599)
+
+Floats = NDArray[np.float64]
+
+
+def headline(labels: NDArray[np.int64], probabilities: Floats, weights: Floats) -> dict[str, Floats]:
+    """The metrics that get an interval.
+
+    Args:
+        labels: (image,) column of the true class.
+        probabilities: (image, class), rows sum to 1.
+        weights: (sample, image), 0 or more.
+
+    Returns:
+        Name to (sample,); NaN where a sample leaves a metric undefined.
+        `roc_auc` and `average_precision` are means over the classes, each
+        against the rest.
+    """
+    support, predicted, hits = class_counts(labels, probabilities, weights)
+    auc, precision = zip(
+        *(
+            _ranking(labels == column, probabilities[:, column], weights)
+            for column in range(probabilities.shape[1])
+        ),
+        strict=True,
+    )
+    total = weights.sum(axis=1)
+    return {
+        "accuracy": hits.sum(axis=1) / total,
+        "balanced_accuracy": _mean(_ratio(hits, support)),
+        "macro_f1": _mean(_ratio(2 * hits, support + predicted)),
+        "roc_auc": _mean(np.stack(auc, axis=1)),
+        "average_precision": _mean(np.stack(precision, axis=1)),
+        "log_loss": weights @ _surprise(labels, probabilities) / total,
+        "expected_calibration_error": _calibration_gap(labels, probabilities, weights) / total,
+    }
+
+
+def class_counts(
+    labels: NDArray[np.int64], probabilities: Floats, weights: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Images of each class, images called so, and images rightly called so: (sample, class) each."""
+    guesses = probabilities.argmax(axis=1)
+    eye = np.eye(probabilities.shape[1])
+    rightly = eye[labels] * (guesses == labels)[:, np.newaxis]
+    return weights @ eye[labels], weights @ eye[guesses], weights @ rightly
+
+
+def per_class(
+    labels: NDArray[np.int64], probabilities: Floats, classes: list[str]
+) -> dict[str, float]:
+    """Precision, recall, F1, average precision and support of each class; 0 where undefined."""
+    once = np.ones((1, len(labels)))
+    support, predicted, hits = (count[0] for count in class_counts(labels, probabilities, once))
+    scores: dict[str, float] = {}
+    for column, name in enumerate(classes):
+        _, precision = _ranking(labels == column, probabilities[:, column], once)
+        found = hits[column]
+        scores[f"precision_{name}"] = found / max(predicted[column], 1)
+        scores[f"recall_{name}"] = found / max(support[column], 1)
+        scores[f"f1_{name}"] = 2 * found / max(support[column] + predicted[column], 1)
+        scores[f"average_precision_{name}"] = float(np.nan_to_num(precision[0]))
+        scores[f"support_{name}"] = support[column]
+    return scores
+
+
+def calibration_bin(confidence: Floats) -> NDArray[np.int64]:
+    """(image,) the bin of each confidence in [0, 1]; a bin's upper edge belongs to it."""
+    bins = np.ceil(confidence * CALIBRATION_BINS).astype(np.int64) - 1
+    return bins.clip(0, CALIBRATION_BINS - 1)
+
+
+def _surprise(labels: NDArray[np.int64], probabilities: Floats) -> Floats:
+    true = probabilities[np.arange(len(labels)), labels]
+    return -np.log(true.clip(np.finfo(np.float64).eps, 1))
+
+
+def _calibration_gap(labels: NDArray[np.int64], probabilities: Floats, weights: Floats) -> Floats:
+    confidence = probabilities.max(axis=1)
+    gap = (probabilities.argmax(axis=1) == labels) - confidence
+    in_bin = np.eye(CALIBRATION_BINS)[calibration_bin(confidence)]
+    return np.abs(weights @ (in_bin * gap[:, np.newaxis])).sum(axis=1)
+
+
+def _ranking(positive: NDArray[np.bool_], scores: Floats, weights: Floats) -> tuple[Floats, Floats]:
+    """Area under the ROC curve, and average precision, of one class: (sample,) each."""
+    order = np.argsort(-scores, kind="stable")
+    is_last_of_tie = np.append(np.diff(scores[order]) != 0, True)
+    positives = (weights * positive)[:, order].cumsum(axis=1)[:, is_last_of_tie]
+    negatives = (weights * ~positive)[:, order].cumsum(axis=1)[:, is_last_of_tie]
+    recall = _ratio(positives, positives[:, -1:])
+    fall_out = _ratio(negatives, negatives[:, -1:])
+    precision = np.nan_to_num(_ratio(positives, positives + negatives))
+    start = np.zeros((len(weights), 1))
+    rise = np.diff(recall, axis=1, prepend=start)
+    middle = (recall + np.hstack([start, recall[:, :-1]])) / 2
+    area = (np.diff(fall_out, axis=1, prepend=start) * middle).sum(axis=1)
+    return area, (rise * precision).sum(axis=1)
+
+
+def _ratio(part: Floats, whole: Floats) -> Floats:
+    """`part / whole`, NaN where the whole is 0."""
+    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole != 0)
+
+
+def _mean(values: Floats) -> Floats:
+    """Mean over the classes (last axis) for which the value is defined."""
+    defined = ~np.isnan(values)
+    total = np.where(defined, values, 0).sum(axis=1)
+    return _ratio(total, defined.sum(axis=1).astype(np.float64))

@@ -1,0 +1,73 @@
+"""All figures of one model on one test set, flat, with bootstrap intervals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.scoring.metrics import Floats, headline, per_class
+
+CHUNK = 4_000_000  # weights in memory at a time
+DECIMALS = 6
+
+
+def figures(
+    images: pd.DataFrame,
+    classes: list[str],
+    probabilities: Floats,
+    *,
+    slices: list[str],
+    majority: str,
+    resamples: int,
+    seed: int,
+) -> dict[str, float]:
+    """Every figure of a model on the images.
+
+    Args:
+        images: One row an image; columns label and those of `slices`.
+        probabilities: (image, class).
+        slices: Columns by whose values accuracy is given.
+        majority: The training set's most frequent class, the baseline's only answer.
+        resamples: Of the bootstrap; 95% intervals lie between its 2.5 and 97.5
+            percentiles (Efron & Tibshirani 1993, chapter 13).
+
+    Returns:
+        Name to number; a headline metric m comes with m_low and m_high.  What
+        the images leave undefined is absent.
+    """
+    labels = pd.Index(classes).get_indexer(images["label"]).astype(np.int64)
+    scores: dict[str, float] = {"images": len(images)}
+    values = headline(labels, probabilities, np.ones((1, len(images))))
+    spread = bootstrap(labels, probabilities, resamples, seed)
+    for name, value in values.items():
+        if np.isfinite(value[0]):
+            scores[name] = float(value[0])
+            low, high = np.nanpercentile(spread[name], [2.5, 97.5])
+            scores[f"{name}_low"], scores[f"{name}_high"] = float(low), float(high)
+    scores["majority_baseline_accuracy"] = float((images["label"] == majority).mean())
+    scores |= per_class(labels, probabilities, classes)
+    hits = pd.Series(probabilities.argmax(axis=1) == labels, images.index)
+    for column in slices:
+        for value, of_slice in hits.groupby(images[column]):
+            scores[f"accuracy_{column}_{value}"] = float(of_slice.mean())
+            scores[f"images_{column}_{value}"] = len(of_slice)
+    return {name: round(float(score), DECIMALS) for name, score in scores.items()}
+
+
+def bootstrap(
+    labels: NDArray[np.int64], probabilities: Floats, resamples: int, seed: int
+) -> dict[str, Floats]:
+    """The headline metrics of resamples of the images, drawn with replacement.
+
+    Returns:
+        Name to (resample,) float64.
+    """
+    count = len(labels)
+    random = np.random.default_rng(seed)
+    parts: list[dict[str, Floats]] = []
+    for start in range(0, resamples, step := max(1, CHUNK // count)):
+        size = min(step, resamples - start)
+        weights = random.multinomial(count, np.full(count, 1 / count), size=size)
+        parts.append(headline(labels, probabilities, weights.astype(np.float64)))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

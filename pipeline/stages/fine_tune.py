@@ -1,0 +1,139 @@
+"""Fine-tune: train the head together with the last layers of the backbone.
+
+The frozen layers run once over every view, before the first epoch; an epoch
+then costs only what is trained.  BatchNorm stays in inference mode, as the
+Keras guide "Transfer learning & fine-tuning" advises.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pandas as pd
+from pydantic import Field
+
+from pipeline.backbones.catalog import BackboneParams
+from pipeline.console import say
+from pipeline.engines import ExtractParams
+from pipeline.errors import InputError
+from pipeline.features import read_features
+from pipeline.files import Beside, Reads, Writes, scratch
+from pipeline.images.pictures import VIEW_TYPES, jobs
+from pipeline.model_file import Card, save_model
+from pipeline.provenance import write_provenance
+from pipeline.tables import (
+    SPLITS,
+    distinct,
+    prediction_table,
+    read_manifest,
+    read_table,
+    write_table,
+)
+from pipeline.training.epochs import Held, one_hot, view_rows
+from pipeline.training.head import HeadParams, load_head, training_epochs
+from pipeline.training.learning import LearningParams, learn, make_deterministic, predict_rows
+
+
+class FineTuneParams(LearningParams):
+    """The second phase of learning.  Seed, loss and weights are those of `train_head`."""
+
+    # how many of the backbone's last layers, or how the first one's name begins
+    layers: Annotated[int, Field(ge=1)] | Annotated[str, Field(min_length=1)]
+
+
+def run(
+    params: FineTuneParams,
+    train_head: HeadParams,
+    backbone: BackboneParams,
+    extract: ExtractParams,
+    *,
+    raw: Reads = Path("data/raw"),
+    splits: Reads = Path("data/splits.csv"),
+    views: Reads = Path("data/views.csv"),
+    features: Reads = Path("data/features"),
+    head_weights: Reads = Path("models/head.weights.h5"),
+    model: Writes = Path("models/model.keras"),
+    cached_predictions: Writes = Path("data/cached_predictions.csv"),
+    log: Writes = Path("reports/fine_tune.csv"),
+    provenance: Beside = Path("models/provenance.json"),
+) -> None:
+    """Write the model that ships, what the cached path says of the test images, and a log.
+
+    The model is the head's or the fine-tuned one, whichever is better on
+    validation (see `learn`).  Nothing is chosen by the test images: `evaluate`
+    holds the shipped file to what the cached path said of them.
+
+    Raises:
+        InputError: The backbone has no such layers, is not the one that made
+            the features, or its activations do not fit on the disk.
+    """
+    images = distinct(read_manifest(splits))
+    classes = sorted(images["label"].unique())
+    plan = read_table(views, ("digest", "view", *VIEW_TYPES))
+    train, val, test = (images[images["split"] == split] for split in SPLITS)
+
+    from pipeline.backbones.cut import best_cut, first_unfrozen  # noqa: PLC0415
+    from pipeline.backbones.load import load_backbone  # noqa: PLC0415
+    from pipeline.training.tuning import joined, run_prefix, trainable_part  # noqa: PLC0415
+
+    make_deterministic(train_head.seed)
+    loaded = load_backbone(backbone)
+    weights_digest = loaded.weights_digest()
+    check_same_backbone(features, weights_digest)
+    channels = int(loaded.network.output_shape[-1])
+    head = load_head(train_head, channels, len(classes), head_weights)
+    first = first_unfrozen(loaded.network, params.layers)
+    cut = best_cut(loaded.network, first)
+    tuned = trainable_part(loaded, first, cut, head)
+    with scratch(model.with_name("partial.activations")) as folder:
+        wanted = jobs(raw, images, plan)
+        activations = run_prefix(loaded, cut, extract.engine, wanted, backbone.resize, folder)
+        epochs = training_epochs(train_head, params, train, classes, activations, plan)
+        held = Held(activations, view_rows(val["digest"], plan)[0], one_hot(val["label"], classes))
+        history = learn(tuned, params, train_head.loss, epochs, held, what="fine_tune")
+        rows, _ = view_rows(test["digest"], plan)
+        probabilities = predict_rows(tuned, activations, rows)
+
+    card = Card(
+        classes=classes,
+        image_size=backbone.size,
+        resize=backbone.resize,
+        shipped=announce(history),
+        data_digest=hashlib.sha256(splits.read_bytes()).hexdigest(),
+        weights_digest=weights_digest,
+        params={
+            "backbone": backbone.model_dump(),
+            "extract": extract.model_dump(),
+            "train_head": train_head.model_dump(),
+            "fine_tune": params.model_dump(),
+        },
+    )
+    save_model(joined(loaded, head), card, model)
+    predictions = prediction_table(test[["digest"]], classes, probabilities)
+    write_table(cached_predictions, predictions)
+    write_table(log, history)
+    write_provenance(model, provenance)
+
+
+def check_same_backbone(features: Path, weights_digest: str) -> None:
+    """Refuse a head that was trained on the features of other weights."""
+    made_with = read_features(features).made_with
+    if made_with.get("weights_digest") != weights_digest:
+        reason = "was made with other weights than backbone.weights now holds"
+        raise InputError(features, reason, "run `dvc repro --force extract`, then `dvc repro`")
+
+
+def announce(history: pd.DataFrame) -> Literal["head", "fine_tuned"]:
+    """Say which model ships: the one from before fine-tuning is epoch 0 of the log."""
+    before, kept = history.iloc[0], history[history["best"] == 1].iloc[0]
+    if kept["epoch"] == 0:
+        say("fine_tune: ships the frozen head: no epoch was better on validation")
+        return "head"
+    say(
+        f"fine_tune: ships the fine-tuned model of epoch {kept['epoch']:.0f}: validation loss "
+        f"{before['val_loss']:.4f} -> {kept['val_loss']:.4f}, "
+        f"accuracy {before['val_accuracy']:.4f} -> {kept['val_accuracy']:.4f}"
+    )
+    return "fine_tuned"

@@ -1,0 +1,41 @@
+"""Train head: fit the head to cached features, without running the backbone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.features import read_features
+from pipeline.files import Reads, Writes, replacing
+from pipeline.tables import distinct, read_manifest, write_table
+from pipeline.training.epochs import Held, one_hot, view_rows
+from pipeline.training.head import HeadParams, build_head, training_epochs
+from pipeline.training.learning import learn, make_deterministic
+
+
+def run(
+    params: HeadParams,
+    *,
+    splits: Reads = Path("data/splits.csv"),
+    features: Reads = Path("data/features"),
+    weights: Writes = Path("models/head.weights.h5"),
+    log: Writes = Path("reports/train_head.csv"),
+) -> None:
+    """Write the weights of the best epoch on validation, and a log of every epoch.
+
+    Raises:
+        InputError: The features do not belong to the splits.
+    """
+    images = distinct(read_manifest(splits))
+    cached = read_features(features)
+    classes = sorted(images["label"].unique())
+    train, val = (images[images["split"] == split] for split in ("train", "val"))
+
+    make_deterministic(params.seed)
+    head = build_head(params, cached.array.shape[1], len(classes))
+    epochs = training_epochs(params, params, train, classes, [cached.array], cached.index)
+    val_rows, _ = view_rows(val["digest"], cached.index)
+    held = Held([cached.array], val_rows, one_hot(val["label"], classes))
+    history = learn(head, params, params.loss, epochs, held, what="train_head")
+    with replacing(weights) as partial:
+        head.save_weights(partial)
+    write_table(log, history)

@@ -1,0 +1,103 @@
+"""Feed a model epoch after epoch, with another view of each image each time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Batch = tuple[list[NDArray[np.float32]], NDArray[np.float32], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Epochs:
+    """Training images with their views, to be drawn in batches.
+
+    Args:
+        inputs: Arrays whose first axis is the row of a view; may be memory-mapped.
+        first_row: (image,) row of each image's view 0; its other views follow.
+        views: (image,) number of views of each image.
+        labels: (image, class) float32, one-hot.
+        weights: (image,) float32.
+        seed: Decides the order of each epoch.
+    """
+
+    inputs: Sequence[NDArray[np.float32]]
+    first_row: NDArray[np.int64]
+    views: NDArray[np.int64]
+    labels: NDArray[np.float32]
+    weights: NDArray[np.float32]
+    batch_size: int
+    seed: int
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch."""
+        return -(-len(self.labels) // self.batch_size)
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """Every image once, shuffled, in the view whose turn it is.
+
+        Args:
+            epoch: Counted from 1.
+
+        Yields:
+            Inputs, one-hot labels, weights; the first axis is the image.
+        """
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.labels))
+        for start in range(0, len(order), self.batch_size):
+            images = order[start : start + self.batch_size]
+            rows = self.first_row[images] + (images + epoch) % self.views[images]
+            inputs = [np.asarray(array[rows]) for array in self.inputs]
+            yield inputs, self.labels[images], self.weights[images]
+
+
+class Held(NamedTuple):
+    """Images that nothing is learnt from.
+
+    `rows` are the rows of `inputs` to look at; `labels` (image, class) are one-hot.
+    """
+
+    inputs: Sequence[NDArray[np.float32]]
+    rows: NDArray[np.int64]
+    labels: NDArray[np.float32]
+
+
+def view_rows(digests: pd.Series, index: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Find each image's rows in an index with columns digest and view.
+
+    Returns:
+        (image,) the row of view 0, and (image,) how many views there are.
+    """
+    rows = pd.Series(np.arange(len(index)), index["digest"])
+    by_digest = rows.groupby(level=0).agg(["min", "size"]).loc[digests]
+    return by_digest["min"].to_numpy(np.int64), by_digest["size"].to_numpy(np.int64)
+
+
+def one_hot(labels: pd.Series, classes: Sequence[str]) -> NDArray[np.float32]:
+    """(image, class) float32 with a 1 in the column of each image's class."""
+    columns = pd.Index(classes).get_indexer(labels)
+    return np.eye(len(classes), dtype=np.float32)[columns]
+
+
+def image_weights(
+    images: pd.DataFrame, *, balanced: bool, from_table: bool
+) -> NDArray[np.float32]:
+    """How much each training image counts; 1 on average over the classes where balanced.
+
+    Args:
+        balanced: Weigh classes as scikit-learn's "balanced" does: by
+            images / (classes * images of the class).
+        from_table: Multiply by the column `weight`.
+    """
+    weights = np.ones(len(images))
+    if balanced:
+        of_class = images["label"].map(images["label"].value_counts()).to_numpy()
+        weights *= len(images) / (images["label"].nunique() * of_class)
+    if from_table:
+        weights *= images["weight"].to_numpy()
+    return weights.astype(np.float32)

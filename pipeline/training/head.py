@@ -1,0 +1,90 @@
+"""The head: what turns pooled features into class probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import Field
+
+from pipeline.errors import InputError
+from pipeline.training.epochs import Epochs, image_weights, one_hot, view_rows
+from pipeline.training.learning import LearningParams
+
+if TYPE_CHECKING:
+    import keras
+
+
+class HeadParams(LearningParams):
+    """The head's layers, what it minimises and how it learns; section `train_head`."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    hidden: list[Annotated[int, Field(ge=1, le=65536)]]  # units; empty: logistic regression
+    dropout: Annotated[float, Field(ge=0, lt=1)]  # after each hidden layer
+    l2: Annotated[float, Field(ge=0)]  # penalty on the kernels
+    loss: Literal["categorical_crossentropy", "binary_crossentropy"]
+    class_weights: Literal["balanced", "none"]
+    sample_weights: bool  # weigh images by the table's column `weight`
+
+
+def build_head(params: HeadParams, channels: int, classes: int) -> keras.Model:
+    """Hidden relu layers with dropout, then softmax, with random weights.
+
+    Returns:
+        Model from features (n, channels) float32 to probabilities (n, classes).
+    """
+    import keras  # noqa: PLC0415
+
+    def dense(units: int, activation: str, name: str) -> keras.Layer:
+        penalty = keras.regularizers.L2(params.l2) if params.l2 else None
+        return keras.layers.Dense(
+            units, activation=activation, kernel_regularizer=penalty, name=name
+        )
+
+    x = features = keras.Input((channels,), name="features")
+    for number, units in enumerate(params.hidden, start=1):
+        x = dense(units, "relu", f"hidden_{number}")(x)
+        if params.dropout:
+            x = keras.layers.Dropout(params.dropout, name=f"dropout_{number}")(x)
+    return keras.Model(features, dense(classes, "softmax", "probabilities")(x), name="head")
+
+
+def load_head(params: HeadParams, channels: int, classes: int, weights: Path) -> keras.Model:
+    """Build the head and give it the weights that `train_head` saved.
+
+    Raises:
+        InputError: The weights cannot be read or are of another head.
+    """
+    head = build_head(params, channels, classes)
+    try:
+        head.load_weights(weights)
+    except Exception as error:
+        reason = f"does not fit the head of params.yaml: {' '.join(str(error).split())[:300]}"
+        raise InputError(weights, reason, "run `dvc repro train_head`") from error
+    return head
+
+
+def training_epochs(
+    params: HeadParams,
+    phase: LearningParams,
+    train: pd.DataFrame,
+    classes: Sequence[str],
+    inputs: Sequence[NDArray[np.float32]],
+    index: pd.DataFrame,
+) -> Epochs:
+    """Training images as `params` weighs them, in the batches of a learning phase.
+
+    Args:
+        train: Training images; columns digest, label and weight.
+        inputs: Arrays with a row for each row of `index` (digest, view).
+    """
+    first_row, views = view_rows(train["digest"], index)
+    weights = image_weights(
+        train, balanced=params.class_weights == "balanced", from_table=params.sample_weights
+    )
+    labels = one_hot(train["label"], classes)
+    return Epochs(inputs, first_row, views, labels, weights, phase.batch_size, params.seed)

@@ -1,0 +1,129 @@
+"""How weights are learnt: optimizer, schedule, epochs, and which epoch is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import Field
+
+from pipeline.console import progress
+from pipeline.params import Section
+from pipeline.training.epochs import Epochs, Held
+
+if TYPE_CHECKING:
+    import keras
+
+LOG_COLUMNS = ("loss", "accuracy", "val_loss", "val_accuracy")
+LOG_DECIMALS = 6
+PREDICT_BATCH = 64
+
+
+class LearningParams(Section):
+    """One phase of learning; the head and fine-tuning each have their own."""
+
+    optimizer: Literal["adam", "adamw", "rmsprop", "sgd"]
+    learning_rate: Annotated[float, Field(gt=0)]  # at its highest
+    schedule: Literal["constant", "cosine"]  # cosine: to 0 over all epochs
+    warmup_epochs: Annotated[int, Field(ge=0)]  # rising evenly from 0
+    epochs: Annotated[int, Field(ge=0)]  # at most
+    patience: Annotated[int, Field(ge=1)]  # epochs without a better one, then stop
+    batch_size: Annotated[int, Field(ge=1)]  # images
+
+
+def make_deterministic(seed: int) -> None:
+    """Seed Python, NumPy and TensorFlow, and let TensorFlow use no racing operation."""
+    import keras  # noqa: PLC0415
+    import tensorflow as tf  # noqa: PLC0415
+
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+
+
+def optimizer(params: LearningParams, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+    """Build the optimizer with its learning-rate schedule."""
+    import keras  # noqa: PLC0415
+
+    warmup = params.warmup_epochs * steps_per_epoch
+    steps = max(1, params.epochs * steps_per_epoch - warmup)
+    rate: Any = params.learning_rate
+    if params.schedule == "cosine" or warmup:
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0 if warmup else params.learning_rate,
+            decay_steps=steps,
+            alpha=0.0 if params.schedule == "cosine" else 1.0,
+            warmup_target=params.learning_rate if warmup else None,
+            warmup_steps=warmup,
+        )
+    return keras.optimizers.get(
+        {"class_name": params.optimizer, "config": {"learning_rate": rate}}
+    )
+
+
+def learn(
+    model: keras.Model,
+    params: LearningParams,
+    loss: str,
+    train: Epochs,
+    val: Held,
+    *,
+    what: str,
+) -> pd.DataFrame:
+    """Train `model` and leave it with the weights of its best epoch.
+
+    The best epoch has the lowest validation loss of those whose validation
+    accuracy is not below that of the weights the model came with; epoch 0 is
+    those weights, so the model never leaves worse than it came.
+
+    Args:
+        what: Named beside the progress bar.
+
+    Returns:
+        The log: epoch, `LOG_COLUMNS` and `best` (1 for the epoch that is kept).
+    """
+    model.compile(optimizer(params, train.steps), loss, metrics=["accuracy"])
+
+    log = [{"epoch": 0, **validate(model, loss, val)}]
+    best, kept = 0, model.get_weights()
+    with progress(what, params.epochs, "epoch") as bar:
+        for epoch in range(1, params.epochs + 1):
+            model.reset_metrics()
+            for inputs, labels, weights in train.batches(epoch):
+                scores = model.train_on_batch(inputs, labels, weights, return_dict=True)
+            log.append({"epoch": epoch, **scores, **validate(model, loss, val)})
+            bar(note=f"val_loss {log[-1]['val_loss']:.4f}")
+            no_worse = log[-1]["val_accuracy"] >= log[0]["val_accuracy"]
+            if no_worse and log[-1]["val_loss"] < log[best]["val_loss"]:
+                best, kept = epoch, model.get_weights()
+            if epoch - best >= params.patience:
+                break
+    model.set_weights(kept)
+    table = pd.DataFrame(log, columns=["epoch", *LOG_COLUMNS]).round(LOG_DECIMALS)
+    return table.assign(best=(table["epoch"] == best).astype(int))
+
+
+def validate(model: keras.Model, loss: str, val: Held) -> dict[str, float]:
+    """Unweighted mean loss, without penalties, and accuracy."""
+    import keras  # noqa: PLC0415
+
+    probabilities = predict_rows(model, val.inputs, val.rows)
+    mean_loss = float(np.mean(keras.losses.get(loss)(val.labels, probabilities)))
+    hits = probabilities.argmax(axis=1) == val.labels.argmax(axis=1)
+    return {"val_loss": mean_loss, "val_accuracy": float(hits.mean())}
+
+
+def predict_rows(
+    model: keras.Model, inputs: Sequence[NDArray[np.float32]], rows: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Predict some rows of memory-mapped inputs, a batch at a time.
+
+    Returns:
+        (row, class) float32 probabilities.
+    """
+    batches = [rows[start : start + PREDICT_BATCH] for start in range(0, len(rows), PREDICT_BATCH)]
+    return np.concatenate(
+        [model.predict_on_batch([np.asarray(array[batch]) for array in inputs]) for batch in batches]
+    )

@@ -1,0 +1,91 @@
+"""Take a backbone apart for fine-tuning, and put it together to ship."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.backbones.cut import values_per_image
+from pipeline.console import progress
+from pipeline.engines import Engine, run_frozen
+from pipeline.errors import InputError
+from pipeline.images.pictures import Job, pictures
+
+if TYPE_CHECKING:
+    import keras
+
+    from pipeline.backbones.load import Backbone
+
+
+def trainable_part(
+    backbone: Backbone, first: int, cut: Sequence[Any], head: keras.Model
+) -> keras.Model:
+    """What an epoch runs: the backbone from the cut on, then the head.
+
+    Its layers are the backbone's own, so training it trains the backbone.
+    BatchNorm keeps its statistics; its scale and offset learn where unfrozen.
+
+    Args:
+        first: Index of the first operation to unfreeze.
+        cut: The tensors that the frozen prefix leaves.
+
+    Returns:
+        Model from the cut's activations (n, ...), one input a tensor, to
+        probabilities (n, class).
+    """
+    import keras  # noqa: PLC0415
+
+    for index, operation in enumerate(backbone.network.operations):
+        if isinstance(operation, keras.Layer):
+            operation.trainable = index >= first
+    pooled = keras.layers.GlobalAveragePooling2D()(backbone.network.output)
+    suffix = keras.Model(list(cut), pooled, name="suffix")
+    inputs = [keras.Input(tensor.shape[1:]) for tensor in cut]
+    return keras.Model(inputs, head(suffix(inputs, training=False)))
+
+
+def run_prefix(
+    backbone: Backbone,
+    cut: Sequence[Any],
+    engine: Engine,
+    wanted: Sequence[Job],
+    resize: str,
+    folder: Path,
+) -> list[NDArray[np.float32]]:
+    """Run the frozen prefix once over every view and keep what crosses the cut on disk.
+
+    Returns:
+        For each tensor of the cut an array (view, ...) float32, memory-mapped.
+
+    Raises:
+        InputError: The disk has no room, or an image has gone or changed.
+    """
+    views = sum(len(job.views) for job in wanted)
+    needed, free = 4 * views * values_per_image(cut), shutil.disk_usage(folder).free
+    if needed > free:
+        reason = f"{needed / 1e9:.1f} GB of activations do not fit into {free / 1e9:.1f} GB"
+        raise InputError(folder, reason, "lower fine_tune.layers or augment.views, or free space")
+    sinks = [
+        np.lib.format.open_memmap(
+            folder / f"{number}.npy", "w+", np.float32, (views, *tensor.shape[1:])
+        )
+        for number, tensor in enumerate(cut)
+    ]
+    shown = pictures(wanted, backbone.size, resize)
+    with progress("fine_tune: frozen layers", views, "view") as bar:
+        run_frozen(backbone.from_pixels(cut), engine, shown, sinks, bar)
+    return sinks
+
+
+def joined(backbone: Backbone, head: keras.Model) -> keras.Model:
+    """The whole classifier: pixels (n, size, size, 3) in [0, 255] to probabilities (n, class)."""
+    import keras  # noqa: PLC0415
+
+    pooled = keras.layers.GlobalAveragePooling2D()(backbone.network.output)
+    features = backbone.from_pixels([pooled])
+    return keras.Model(features.inputs[0], head(features.outputs[0]), name="classifier")
