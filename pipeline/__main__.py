@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import ast
 import importlib
-import os
 import sys
 from pathlib import Path
 
@@ -21,9 +20,6 @@ STAGES = tuple(name for name in SECTIONS if name != "backbone")
 
 def main(words: list[str] | None = None) -> int:
     """Run a stage or a command; return 0, or 1 after printing what the user must mend."""
-    # set before TensorFlow and Keras are imported: quiet, and not by the user's keras.json
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ["KERAS_BACKEND"] = "tensorflow"
     parser = argparse.ArgumentParser(
         prog="python -m pipeline",
         description=__doc__,

@@ -8,8 +8,9 @@ made_with.json  backbone, its weights' digest, input size, resize filter, engine
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,8 @@ from pipeline.tables import read_table
 ARRAY, INDEX, MADE_WITH = "features.npy", "index.csv", "made_with.json"
 
 
-class Features(NamedTuple):
+@dataclass(frozen=True)
+class Features:
     """`array[row]` belongs to `index.iloc[row]`."""
 
     array: NDArray[np.float32]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,7 +33,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield partial
         if partial.is_dir():
             _remove(path)
-        os.replace(partial, path)
+        partial.replace(path)
     finally:
         _remove(partial)
 

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from pipeline.backbones.catalog import ResizeFilter
 from pipeline.errors import InputError
 from pipeline.files import replacing
+from pipeline.images.views import ResizeFilter
 from pipeline.params import Section
+from pipeline.tensorflow_start import start_tensorflow
 
 if TYPE_CHECKING:
     import keras
@@ -91,6 +92,7 @@ def load_model(file: Path) -> tuple[keras.Model, Card]:
     """
     card = read_card(file)
 
+    start_tensorflow()
     import keras  # noqa: PLC0415
 
     try:

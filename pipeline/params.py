@@ -78,7 +78,9 @@ def _read(file: Path) -> dict[Any, Any]:
     return document
 
 
-def _unknown(key: str, known: Mapping[str, object] | tuple[str, ...], kind: str) -> tuple[str, str]:
+def _unknown(
+    key: str, known: Mapping[str, object] | tuple[str, ...], kind: str
+) -> tuple[str, str]:
     nearest = difflib.get_close_matches(key.rpartition(".")[2], list(known), n=1, cutoff=0)
     meant = f"did you mean {nearest[0]!r}?" if nearest else "remove it"
     return f"unknown {kind} {key!r}", f"{meant} (known: {', '.join(known)})"
@@ -108,7 +110,9 @@ def _explain(name: str, section: type[Section], detail: dict[str, Any]) -> tuple
 def _fields_at(section: type[BaseModel], location: tuple[Any, ...]) -> Mapping[str, object]:
     """The field names of the (possibly nested) section at `location`."""
     for part in location:
-        annotation = section.model_fields[part].annotation if part in section.model_fields else None
+        annotation = (
+            section.model_fields[part].annotation if part in section.model_fields else None
+        )
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             return {}
         section = annotation

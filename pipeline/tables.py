@@ -59,7 +59,7 @@ def write_table(file: Path, table: pd.DataFrame) -> None:
 
 
 def prediction_table(
-    images: pd.DataFrame, classes: Sequence[str], probabilities: NDArray[np.float32]
+    images: pd.DataFrame, classes: Sequence[str], probabilities: NDArray[np.floating]
 ) -> pd.DataFrame:
     """Put probabilities (image, class) beside what names the images."""
     table = images.reset_index(drop=True)

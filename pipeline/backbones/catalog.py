@@ -6,9 +6,8 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
+from pipeline.images.views import ResizeFilter
 from pipeline.params import Section
-
-ResizeFilter = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 
 
 class Entry(NamedTuple):

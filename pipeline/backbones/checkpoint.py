@@ -117,9 +117,7 @@ def _read(stream: IO[bytes]) -> dict[str, NDArray[Any]]:
         if not isinstance(name, str) or not isinstance(tensor, _Tensor):
             raise pickle.UnpicklingError(f"entry {name!r} is not a plain tensor")
     dtypes = {tensor.storage.key: tensor.storage.dtype for tensor in state.values()}
-    storages = {
-        key: _read_storage(stream, dtypes[key]) for key in _TensorUnpickler(stream).load()
-    }
+    storages = {key: _read_storage(stream, dtypes[key]) for key in _TensorUnpickler(stream).load()}
     return {name: tensor.read(storages[tensor.storage.key]) for name, tensor in state.items()}
 
 

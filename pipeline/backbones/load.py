@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.backbones import lite0
 from pipeline.backbones.catalog import CATALOG, BackboneParams
 from pipeline.errors import InputError
+from pipeline.tensorflow_start import start_tensorflow
 
 if TYPE_CHECKING:
     import keras
@@ -54,6 +55,7 @@ def load_backbone(params: BackboneParams) -> Backbone:
         InputError: The input is too small for the network, the weights file
             does not fit or cannot be read, or a download failed.
     """
+    start_tensorflow()
     import keras  # noqa: PLC0415
 
     if params.weights == "none":

@@ -41,7 +41,9 @@ NEXT = {
 
 def main(words: list[str]) -> int:
     """Print the summary."""
-    argparse.ArgumentParser(prog="python -m pipeline summary", description=__doc__).parse_args(words)
+    argparse.ArgumentParser(prog="python -m pipeline summary", description=__doc__).parse_args(
+        words
+    )
     try:
         scores = json.loads(METRICS.read_text(encoding="utf-8"))
         head, fine_tuned = scores["head"], scores["fine_tuned"]
@@ -78,7 +80,10 @@ def say_what_ships() -> None:
     record = read_provenance(MODEL, PROVENANCE)
     revision = record["git_revision"] if record else None
     changed = "" if record and record["git_clean"] else " with uncommitted changes"
-    print(f"Ships {what}" + (f", made at git revision {revision[:12]}{changed}." if revision else "."))
+    print(
+        f"Ships {what}"
+        + (f", made at git revision {revision[:12]}{changed}." if revision else ".")
+    )
 
 
 def _with_interval(scores: dict[str, Any], key: str) -> str:

@@ -7,7 +7,6 @@ Every reader of pictures (ingest, extract, fine_tune, evaluate, predict) calls
 from __future__ import annotations
 
 import hashlib
-import os
 import stat
 import struct
 import warnings
@@ -52,7 +51,7 @@ def decode(file: Path) -> Pixels:
             large or of a range that has no agreed meaning as 8 bits.
     """
     try:
-        status = os.stat(file)
+        status = file.stat()
     except (OSError, ValueError) as error:
         raise RejectedImage("missing", _in_words(error)) from error
     if not stat.S_ISREG(status.st_mode):
@@ -80,7 +79,7 @@ def decode(file: Path) -> Pixels:
 def pixel_digest(pixels: Pixels) -> str:
     """SHA-256 of the size and the pixels: equal pictures share it, whatever their files."""
     digest = hashlib.sha256(struct.pack("<II", *pixels.shape[:2]))
-    digest.update(np.ascontiguousarray(pixels))
+    digest.update(np.ascontiguousarray(pixels).data)
     return digest.hexdigest()
 
 

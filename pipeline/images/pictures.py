@@ -13,7 +13,7 @@ import pandas as pd
 
 from pipeline.errors import InputError
 from pipeline.images.decode import Pixels, RejectedImage, decode, pixel_digest
-from pipeline.images.views import IDENTITY, View, render
+from pipeline.images.views import IDENTITY, ResizeFilter, View, render
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -37,15 +37,15 @@ def jobs(raw: Path, images: pd.DataFrame, plan: pd.DataFrame) -> list[Job]:
         plan: With a column digest and those of `View`; an image's views stand together.
     """
     file_of = dict(zip(images["digest"], images["path"], strict=True))
-    columns = plan[list(VIEW_TYPES)].astype(VIEW_TYPES).to_dict("list")
-    views = [View(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)]
+    columns = plan[list(VIEW_TYPES)].astype(VIEW_TYPES)
+    views = [View(*row) for row in columns.itertuples(index=False, name=None)]
     found: dict[str, Job] = {}
     for digest, view in zip(plan["digest"], views, strict=True):
         found.setdefault(digest, Job(raw / file_of[digest], digest, [])).views.append(view)
     return list(found.values())
 
 
-def pictures(wanted: Iterable[Job], size: int, resize: str) -> Iterator[Pixels]:
+def pictures(wanted: Iterable[Job], size: int, resize: ResizeFilter) -> Iterator[Pixels]:
     """Render every view of every job, in order.
 
     Yields:

@@ -8,12 +8,15 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
 from pipeline.images.decode import Pixels
+
+ResizeFilter = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]  # Pillow's
 
 DECIMALS = 6  # in the plan; a view is what the plan says, so it is rounded when drawn
 
@@ -42,14 +45,14 @@ def item_stream(seed: int, *key: str) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(digest[:16], "big"))
 
 
-def render(pixels: Pixels, view: View, size: int, resize: str) -> Pixels:
+def render(pixels: Pixels, view: View, size: int, resize: ResizeFilter) -> Pixels:
     """Make the picture that the network sees.
 
     Args:
         pixels: (height, width, 3) uint8 RGB.
         size: Side of the result, in pixels.
-        resize: Name of a Pillow filter, such as "bicubic".  Pillow widens it
-            with the reduction, so shrinking does not alias.
+        resize: Pillow widens the filter with the reduction, so shrinking does
+            not alias.
 
     Returns:
         (size, size, 3) uint8 RGB.  The aspect ratio is not kept.
@@ -63,7 +66,9 @@ def render(pixels: Pixels, view: View, size: int, resize: str) -> Pixels:
     if view.rotation:
         pixels = _rotate(pixels, view.rotation)
     image = Image.fromarray(np.ascontiguousarray(pixels))
-    image = image.resize((size, size), Image.Resampling[resize.upper()], box=_crop_box(image, view))
+    image = image.resize(
+        (size, size), Image.Resampling[resize.upper()], box=_crop_box(image, view)
+    )
     if view.brightness != 1:
         image = ImageEnhance.Brightness(image).enhance(view.brightness)
     if view.contrast != 1:

@@ -14,7 +14,9 @@ CALIBRATION_BINS = 15  # of equal width, as in Guo et al. 2017 (arXiv 1706.04599
 Floats = NDArray[np.float64]
 
 
-def headline(labels: NDArray[np.int64], probabilities: Floats, weights: Floats) -> dict[str, Floats]:
+def headline(
+    labels: NDArray[np.int64], probabilities: Floats, weights: Floats
+) -> dict[str, Floats]:
     """The metrics that get an interval.
 
     Args:
@@ -50,7 +52,7 @@ def headline(labels: NDArray[np.int64], probabilities: Floats, weights: Floats) 
 def class_counts(
     labels: NDArray[np.int64], probabilities: Floats, weights: Floats
 ) -> tuple[Floats, Floats, Floats]:
-    """Images of each class, images called so, and images rightly called so: (sample, class) each."""
+    """Images of each class, those called so and those rightly called so: (sample, class) each."""
     guesses = probabilities.argmax(axis=1)
     eye = np.eye(probabilities.shape[1])
     rightly = eye[labels] * (guesses == labels)[:, np.newaxis]
@@ -83,17 +85,22 @@ def calibration_bin(confidence: Floats) -> NDArray[np.int64]:
 
 def _surprise(labels: NDArray[np.int64], probabilities: Floats) -> Floats:
     true = probabilities[np.arange(len(labels)), labels]
-    return -np.log(true.clip(np.finfo(np.float64).eps, 1))
+    surprise: Floats = -np.log(true.clip(np.finfo(np.float64).eps, 1))
+    return surprise
 
 
 def _calibration_gap(labels: NDArray[np.int64], probabilities: Floats, weights: Floats) -> Floats:
     confidence = probabilities.max(axis=1)
     gap = (probabilities.argmax(axis=1) == labels) - confidence
     in_bin = np.eye(CALIBRATION_BINS)[calibration_bin(confidence)]
-    return np.abs(weights @ (in_bin * gap[:, np.newaxis])).sum(axis=1)
+    in_sample: Floats = weights @ (in_bin * gap[:, np.newaxis])
+    gap_by_bin: Floats = np.abs(in_sample)
+    return np.asarray(gap_by_bin.sum(axis=1))
 
 
-def _ranking(positive: NDArray[np.bool_], scores: Floats, weights: Floats) -> tuple[Floats, Floats]:
+def _ranking(
+    positive: NDArray[np.bool_], scores: Floats, weights: Floats
+) -> tuple[Floats, Floats]:
     """Area under the ROC curve, and average precision, of one class: (sample,) each."""
     order = np.argsort(-scores, kind="stable")
     is_last_of_tie = np.append(np.diff(scores[order]) != 0, True)
@@ -111,7 +118,8 @@ def _ranking(positive: NDArray[np.bool_], scores: Floats, weights: Floats) -> tu
 
 def _ratio(part: Floats, whole: Floats) -> Floats:
     """`part / whole`, NaN where the whole is 0."""
-    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole != 0)
+    ratio: Floats = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole != 0)
+    return ratio
 
 
 def _mean(values: Floats) -> Floats:

@@ -36,7 +36,7 @@ def figures(
         Name to number; a headline metric m comes with m_low and m_high.  What
         the images leave undefined is absent.
     """
-    labels = pd.Index(classes).get_indexer(images["label"]).astype(np.int64)
+    labels = pd.Categorical(images["label"], categories=classes).codes.astype(np.int64)
     scores: dict[str, float] = {"images": len(images)}
     values = headline(labels, probabilities, np.ones((1, len(images))))
     spread = bootstrap(labels, probabilities, resamples, seed)

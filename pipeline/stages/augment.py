@@ -7,7 +7,7 @@ operation leaves every other number as it was.
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -106,7 +106,11 @@ def run(
     write_table(views, plan)
     shown = images[images["split"] == "train"].head(SHEET_IMAGES)
     rows = [
-        (raw / row["path"], row["label"], [draw(params, row["digest"], k) for k in range(params.views)])
+        (
+            raw / row["path"],
+            row["label"],
+            [draw(params, row["digest"], k) for k in range(params.views)],
+        )
         for _, row in shown.iterrows()
     ]
     with replacing(sheet) as partial:
@@ -119,11 +123,13 @@ def plan_views(images: pd.DataFrame, params: AugmentParams) -> pd.DataFrame:
     Returns:
         One row a view, ordered by digest and view number.
     """
-    rows = []
+    rows: list[dict[str, object]] = []
     with progress("augment", len(images), "image") as bar:
         for digest, split in zip(images["digest"], images["split"], strict=True):
-            for number in range(params.views if split == "train" else 1):
-                rows.append({"digest": digest, "view": number, **asdict(draw(params, digest, number))})
+            views = [
+                draw(params, digest, k) for k in range(params.views if split == "train" else 1)
+            ]
+            rows += [{"digest": digest, "view": k, **asdict(view)} for k, view in enumerate(views)]
             bar()
     return pd.DataFrame(rows)
 
@@ -132,31 +138,22 @@ def draw(params: AugmentParams, digest: str, number: int) -> View:
     """Draw view `number` of an image; number 0 is the image itself."""
     if number == 0:
         return IDENTITY
-    view = IDENTITY
-    for name, operation in (
-        ("horizontal_flip", params.horizontal_flip),
-        ("vertical_flip", params.vertical_flip),
-        ("quarter_turn", params.quarter_turn),
-        ("rotation", params.rotation),
-        ("crop", params.crop),
-        ("brightness", params.brightness),
-        ("contrast", params.contrast),
-    ):
+    drawn: dict[str, float] = {}
+
+    def happens(name: str, operation: Chance) -> np.random.Generator | None:
         stream = item_stream(params.seed, digest, str(number), name)
-        if stream.random() < operation.probability:
-            view = replace(view, **_strength(name, operation, stream))
-    return view
+        return stream if stream.random() < operation.probability else None
 
-
-def _strength(name: str, operation: Chance, stream: np.random.Generator) -> dict[str, float]:
-    """The fields of `View` that an operation sets when it happens."""
-    if name in {"horizontal_flip", "vertical_flip"}:
-        return {name: 1}
-    if name == "quarter_turn":
-        return {"quarter_turns": int(stream.integers(1, 4))}
-    assert isinstance(operation, Range)
-    fields = {name: round(float(stream.uniform(*operation.range)), DECIMALS)}
-    if name == "crop":
-        x, y = (round(float(value), DECIMALS) for value in stream.random(2))
-        fields |= {"crop_x": x, "crop_y": y}
-    return fields
+    if happens("horizontal_flip", params.horizontal_flip):
+        drawn["horizontal_flip"] = 1
+    if happens("vertical_flip", params.vertical_flip):
+        drawn["vertical_flip"] = 1
+    if stream := happens("quarter_turn", params.quarter_turn):
+        drawn["quarter_turns"] = int(stream.integers(1, 4))
+    for name in ("rotation", "crop", "brightness", "contrast"):
+        operation: Range = getattr(params, name)
+        if stream := happens(name, operation):
+            drawn[name] = round(float(stream.uniform(*operation.range)), DECIMALS)
+            if name == "crop":
+                drawn["crop_x"], drawn["crop_y"] = stream.random(2).round(DECIMALS).tolist()
+    return View(**drawn)  # type: ignore[arg-type]  # the integer fields are drawn as integers

@@ -34,7 +34,7 @@ from pipeline.tables import (
     read_table,
     write_table,
 )
-from pipeline.training.epochs import view_rows
+from pipeline.training.epochs import one_hot, view_rows
 from pipeline.training.head import HeadParams, load_head
 from pipeline.training.learning import predict_rows
 
@@ -72,10 +72,18 @@ def run(
     test = images[images["split"] == "test"].reset_index(drop=True)
     loaded, card = load_model(model)
     check_classes(card, images, model)
-    wanted = [Job(raw / row.path, row.digest, [IDENTITY]) for row in test.itertuples()]
+    named = zip(test["path"], test["digest"], strict=True)
+    wanted = [Job(raw / path, digest, [IDENTITY]) for path, digest in named]
     shown = pictures(wanted, card.image_size, card.resize)
     fine_tuned = classify(loaded, shown, len(test), "evaluate")
-    check_agreement(fine_tuned, test, card, cached_predictions, params.max_disagreement, model)
+    check_agreement(
+        fine_tuned,
+        test,
+        card,
+        cached_predictions=cached_predictions,
+        bound=params.max_disagreement,
+        model=model,
+    )
     by_model = {
         "head": head_probabilities(train_head, features, head_weights, test, len(card.classes)),
         "fine_tuned": fine_tuned,
@@ -99,8 +107,8 @@ def run(
         for name, probabilities in by_model.items():
             write_curves(folder, name, test["label"], card.classes, probabilities)
     guesses = pd.Series(np.array(card.classes)[fine_tuned.argmax(axis=1)], name="predicted")
-    named = pd.concat([test[["digest", "path", "label"]], guesses], axis="columns")
-    write_table(predictions, prediction_table(named, card.classes, fine_tuned))
+    known = pd.concat([test[["digest", "path", "label"]], guesses], axis="columns")
+    write_table(predictions, prediction_table(known, card.classes, fine_tuned))
     write_json(metrics, scores)
 
 
@@ -116,6 +124,7 @@ def check_agreement(
     shipped: NDArray[np.float64],
     test: pd.DataFrame,
     card: Card,
+    *,
     cached_predictions: Path,
     bound: float,
     model: Path,
@@ -130,8 +139,8 @@ def check_agreement(
     if not difference.max() <= bound:
         raise InputError(
             model,
-            f"gives {test['path'][worst]} a probability that is {difference[worst].max():.4f} from "
-            f"that of the cached path, more than evaluate.max_disagreement {bound:g}",
+            f"gives {test['path'][worst]} a probability {difference[worst].max():.4f} off that of "
+            f"the cached path, more than evaluate.max_disagreement {bound:g}",
             "run `dvc repro --force fine_tune`; if it stays, report it as a bug",
         )
 
@@ -158,7 +167,7 @@ def write_curves(
     ROC and precision-recall are those of the rarer of two classes; of more
     classes, all one-against-rest decisions are pooled (micro-average).
     """
-    true = np.eye(len(classes))[pd.Index(classes).get_indexer(labels)]
+    true = one_hot(labels, classes).astype(np.float64)
     positive, ranked = true.ravel(), probabilities.ravel()
     if len(classes) == 2:
         rarer = int(true.sum(axis=0).argmin())

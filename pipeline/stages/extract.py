@@ -34,11 +34,12 @@ def run(
     plan = read_table(views, ("digest", "view", *VIEW_TYPES))
     wanted = jobs(raw, distinct(read_manifest(splits)), plan)
 
-    import keras  # noqa: PLC0415
-
     from pipeline.backbones.load import load_backbone  # noqa: PLC0415
 
     loaded = load_backbone(backbone)
+
+    import keras  # noqa: PLC0415
+
     pooled = keras.layers.GlobalAveragePooling2D()(loaded.network.output)
     model = loaded.from_pixels([pooled])
     made_with: dict[str, Any] = {

@@ -89,8 +89,12 @@ def run(
     tuned = trainable_part(loaded, first, cut, head)
     with scratch(model.with_name("partial.activations")) as folder:
         wanted = jobs(raw, images, plan)
-        activations = run_prefix(loaded, cut, extract.engine, wanted, backbone.resize, folder)
-        epochs = training_epochs(train_head, params, train, classes, activations, plan)
+        activations = run_prefix(
+            loaded, cut, extract.engine, wanted, resize=backbone.resize, folder=folder
+        )
+        epochs = training_epochs(
+            train_head, params, train, classes, inputs=activations, index=plan
+        )
         held = Held(activations, view_rows(val["digest"], plan)[0], one_hot(val["label"], classes))
         history = learn(tuned, params, train_head.loss, epochs, held, what="fine_tune")
         rows, _ = view_rows(test["digest"], plan)

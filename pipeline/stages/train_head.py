@@ -32,7 +32,9 @@ def run(
 
     make_deterministic(params.seed)
     head = build_head(params, cached.array.shape[1], len(classes))
-    epochs = training_epochs(params, params, train, classes, [cached.array], cached.index)
+    epochs = training_epochs(
+        params, params, train, classes, inputs=[cached.array], index=cached.index
+    )
     val_rows, _ = view_rows(val["digest"], cached.index)
     held = Held([cached.array], val_rows, one_hot(val["label"], classes))
     history = learn(head, params, params.loss, epochs, held, what="train_head")

@@ -67,7 +67,9 @@ class Held(NamedTuple):
     labels: NDArray[np.float32]
 
 
-def view_rows(digests: pd.Series, index: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def view_rows(
+    digests: pd.Series, index: pd.DataFrame
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Find each image's rows in an index with columns digest and view.
 
     Returns:
@@ -80,8 +82,8 @@ def view_rows(digests: pd.Series, index: pd.DataFrame) -> tuple[NDArray[np.int64
 
 def one_hot(labels: pd.Series, classes: Sequence[str]) -> NDArray[np.float32]:
     """(image, class) float32 with a 1 in the column of each image's class."""
-    columns = pd.Index(classes).get_indexer(labels)
-    return np.eye(len(classes), dtype=np.float32)[columns]
+    columns = pd.Categorical(labels, categories=list(classes)).codes
+    return np.asarray(np.eye(len(classes), dtype=np.float32)[columns])
 
 
 def image_weights(

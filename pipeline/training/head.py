@@ -73,6 +73,7 @@ def training_epochs(
     phase: LearningParams,
     train: pd.DataFrame,
     classes: Sequence[str],
+    *,
     inputs: Sequence[NDArray[np.float32]],
     index: pd.DataFrame,
 ) -> Epochs:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ from pydantic import Field
 
 from pipeline.console import progress
 from pipeline.params import Section
+from pipeline.tensorflow_start import start_tensorflow
 from pipeline.training.epochs import Epochs, Held
 
 if TYPE_CHECKING:
@@ -32,10 +34,13 @@ class LearningParams(Section):
     epochs: Annotated[int, Field(ge=0)]  # at most
     patience: Annotated[int, Field(ge=1)]  # epochs without a better one, then stop
     batch_size: Annotated[int, Field(ge=1)]  # images
+    # of the moving average of the weights that is judged and kept (Polyak); 0: no averaging
+    ema_momentum: Annotated[float, Field(ge=0, lt=1)]
 
 
 def make_deterministic(seed: int) -> None:
     """Seed Python, NumPy and TensorFlow, and let TensorFlow use no racing operation."""
+    start_tensorflow()
     import keras  # noqa: PLC0415
     import tensorflow as tf  # noqa: PLC0415
 
@@ -58,9 +63,9 @@ def optimizer(params: LearningParams, steps_per_epoch: int) -> keras.optimizers.
             warmup_target=params.learning_rate if warmup else None,
             warmup_steps=warmup,
         )
-    return keras.optimizers.get(
-        {"class_name": params.optimizer, "config": {"learning_rate": rate}}
-    )
+    averaging = {"use_ema": True, "ema_momentum": params.ema_momentum}
+    config = {"learning_rate": rate, **(averaging if params.ema_momentum else {})}
+    return keras.optimizers.get({"class_name": params.optimizer, "config": config})
 
 
 def learn(
@@ -90,19 +95,38 @@ def learn(
     best, kept = 0, model.get_weights()
     with progress(what, params.epochs, "epoch") as bar:
         for epoch in range(1, params.epochs + 1):
-            model.reset_metrics()
-            for inputs, labels, weights in train.batches(epoch):
-                scores = model.train_on_batch(inputs, labels, weights, return_dict=True)
-            log.append({"epoch": epoch, **scores, **validate(model, loss, val)})
+            scores = train_one_epoch(model, train, epoch)
+            with averaged(model):
+                log.append({"epoch": epoch, **scores, **validate(model, loss, val)})
+                no_worse = log[-1]["val_accuracy"] >= log[0]["val_accuracy"]
+                if no_worse and log[-1]["val_loss"] < log[best]["val_loss"]:
+                    best, kept = epoch, model.get_weights()
             bar(note=f"val_loss {log[-1]['val_loss']:.4f}")
-            no_worse = log[-1]["val_accuracy"] >= log[0]["val_accuracy"]
-            if no_worse and log[-1]["val_loss"] < log[best]["val_loss"]:
-                best, kept = epoch, model.get_weights()
             if epoch - best >= params.patience:
                 break
     model.set_weights(kept)
     table = pd.DataFrame(log, columns=["epoch", *LOG_COLUMNS]).round(LOG_DECIMALS)
     return table.assign(best=(table["epoch"] == best).astype(int))
+
+
+@contextmanager
+def averaged(model: keras.Model) -> Iterator[None]:
+    """Give the model its averaged weights for the duration, where its optimizer averages."""
+    latest = model.get_weights()
+    if model.optimizer.use_ema:
+        model.optimizer.finalize_variable_values(model.trainable_variables)
+    yield
+    model.set_weights(latest)
+
+
+def train_one_epoch(model: keras.Model, train: Epochs, epoch: int) -> dict[str, float]:
+    """Train on every image once; return the mean loss and accuracy while learning."""
+    total = {"loss": 0.0, "accuracy": 0.0}
+    for inputs, labels, weights in train.batches(epoch):
+        scores = model.train_on_batch(_unpacked(inputs), labels, weights, return_dict=True)
+        for name in total:
+            total[name] += float(scores[name]) * len(labels)
+    return {name: value / len(train.labels) for name, value in total.items()}
 
 
 def validate(model: keras.Model, loss: str, val: Held) -> dict[str, float]:
@@ -125,5 +149,13 @@ def predict_rows(
     """
     batches = [rows[start : start + PREDICT_BATCH] for start in range(0, len(rows), PREDICT_BATCH)]
     return np.concatenate(
-        [model.predict_on_batch([np.asarray(array[batch]) for array in inputs]) for batch in batches]
+        [
+            model.predict_on_batch(_unpacked([np.asarray(array[batch]) for array in inputs]))
+            for batch in batches
+        ]
     )
+
+
+def _unpacked(inputs: list[NDArray[np.float32]]) -> Any:
+    """Keras takes the input of a model with one input bare, several in a list."""
+    return inputs[0] if len(inputs) == 1 else inputs

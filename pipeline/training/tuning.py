@@ -15,6 +15,7 @@ from pipeline.console import progress
 from pipeline.engines import Engine, run_frozen
 from pipeline.errors import InputError
 from pipeline.images.pictures import Job, pictures
+from pipeline.images.views import ResizeFilter
 
 if TYPE_CHECKING:
     import keras
@@ -46,7 +47,8 @@ def trainable_part(
     pooled = keras.layers.GlobalAveragePooling2D()(backbone.network.output)
     suffix = keras.Model(list(cut), pooled, name="suffix")
     inputs = [keras.Input(tensor.shape[1:]) for tensor in cut]
-    return keras.Model(inputs, head(suffix(inputs, training=False)))
+    given = inputs[0] if len(inputs) == 1 else inputs
+    return keras.Model(given, head(suffix(given, training=False)))
 
 
 def run_prefix(
@@ -54,7 +56,8 @@ def run_prefix(
     cut: Sequence[Any],
     engine: Engine,
     wanted: Sequence[Job],
-    resize: str,
+    *,
+    resize: ResizeFilter,
     folder: Path,
 ) -> list[NDArray[np.float32]]:
     """Run the frozen prefix once over every view and keep what crosses the cut on disk.
@@ -70,7 +73,7 @@ def run_prefix(
     if needed > free:
         reason = f"{needed / 1e9:.1f} GB of activations do not fit into {free / 1e9:.1f} GB"
         raise InputError(folder, reason, "lower fine_tune.layers or augment.views, or free space")
-    sinks = [
+    sinks: list[NDArray[np.float32]] = [
         np.lib.format.open_memmap(
             folder / f"{number}.npy", "w+", np.float32, (views, *tensor.shape[1:])
         )

@@ -1,0 +1,48 @@
+# Needs Python 3.11 or newer, git, make and a Python package index.
+PYTHON ?= python3
+LOCK ?= requirements.lock
+BIN := .venv/bin
+# `dvc` and the stages that it starts must be those of .venv
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help setup repro test test-slow check format lock clean
+
+help:  ## list these targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.venv/$(LOCK): $(LOCK)
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "needs Python 3.11 or newer, found " + sys.version)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement $(LOCK)
+	cp $(LOCK) .venv/$(LOCK)
+
+setup: .venv/$(LOCK)  ## make .venv and install exactly what the lock says
+
+repro: setup  ## run every stale stage and show the summary
+	dvc repro
+	@python -m pipeline summary
+
+test: setup  ## run the tests but for the slow ones
+	python -m pytest -m "not slow"
+
+test-slow: setup  ## run every test
+	python -m pytest
+
+check: setup  ## lint, format, types, import rules
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+
+format: setup  ## put the code into its format
+	ruff format .
+	ruff check --fix .
+
+lock:  ## write both locks anew (needs uv)
+	uv pip compile --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
+		--generate-hashes --extra cpu --extra dev --output-file requirements.lock pyproject.toml
+	uv pip compile --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
+		--generate-hashes --extra gpu --extra dev --output-file requirements-gpu.lock pyproject.toml
+
+clean:  ## remove .venv and every cache of the tools
+	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
