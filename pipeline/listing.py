@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from pipeline.errors import InputError
@@ -123,7 +124,7 @@ def _from_table(raw: Path, file: Path) -> Listing:
         usable.append(fault is None)
         if fault is not None:
             rejected.append(Rejected(path, fault[0], f"{fault[1]} (row {number} of {file.name})"))
-    images = table[usable].reset_index(drop=True)
+    images = table.loc[np.array(usable, dtype=bool)].reset_index(drop=True)
     images["weight"] = pd.to_numeric(images["weight"].replace("", "1")).astype("float64")
     return Listing(images, rejected, sorted(set(table["label"]) - {""}))
 

@@ -1,0 +1,97 @@
+"""A tiny real project in a temporary folder, and the pictures to fill it with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from ruamel.yaml import YAML
+
+from pipeline.__main__ import main
+from pipeline.tensorflow_start import start_tensorflow
+
+ROOT = Path(__file__).parents[1]
+os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+
+
+@pytest.fixture(scope="session")
+def keras():
+    """Keras, imported as the pipeline imports it."""
+    start_tensorflow()
+    import keras
+
+    return keras
+
+
+def picture(seed: int, *, brightness: int, size: tuple[int, int] = (40, 32)) -> Image.Image:
+    """A noisy (width, height) RGB picture, distinct for each seed."""
+    random = np.random.default_rng(seed)
+    noise = random.integers(0, 60, (size[1], size[0], 3))
+    return Image.fromarray((noise + brightness).astype(np.uint8))
+
+
+def fill_class_folders(raw: Path, per_class: int = 12) -> None:
+    """Two classes that any head can tell apart."""
+    for number, (label, brightness) in enumerate({"dark": 20, "light": 170}.items()):
+        (raw / label).mkdir(parents=True, exist_ok=True)
+        for index in range(per_class):
+            seed = 1000 * number + index
+            picture(seed, brightness=brightness).save(raw / label / f"{index:03}.png")
+
+
+class Project:
+    """A folder with params.yaml and data/raw, in which stages run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.raw = folder / "data/raw"
+        self.document = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
+        self.set("split", strategy="stratified", val=0.2, test=0.2)
+        self.set("augment", views=2)
+        self.set("backbone", image_size=32, weights="none")
+        self.set("train_head", hidden=[8], epochs=2)
+        self.set("fine_tune", epochs=1)
+        self.set("evaluate", resamples=100)
+
+    def set(self, section: str, **values: object) -> None:
+        """Change some keys of params.yaml."""
+        self.document[section].update(values)
+        with (self.folder / "params.yaml").open("w") as stream:
+            YAML().dump(self.document, stream)
+
+    def run(self, *stages: str) -> int:
+        """Run stages in order until one fails; return its status, or 0."""
+        return next((status for stage in stages if (status := main([stage]))), 0)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Project:
+    """An empty project, which is also the working directory."""
+    monkeypatch.chdir(tmp_path)
+    return Project(tmp_path)
+
+
+@pytest.fixture
+def filled(project) -> Project:
+    """A project with two classes of twelve images."""
+    fill_class_folders(project.raw)
+    return project
+
+
+@pytest.fixture
+def refused(project, capsys) -> Callable[..., str]:
+    """Run a stage that must fail with an error a user can mend; return what it said."""
+
+    def run(*stages: str) -> str:
+        assert project.run(*stages) == 1
+        said = capsys.readouterr().err
+        assert "error: " in said
+        assert "fix: " in said
+        assert "Traceback" not in said
+        return said
+
+    return run

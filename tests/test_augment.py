@@ -1,0 +1,105 @@
+"""The plan of views: owned by each image, changed only where a parameter says so."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from pipeline.images.views import IDENTITY, View
+from pipeline.params import load_section
+from pipeline.stages.augment import AugmentParams, Crop, Factor, Rotation, draw, plan_views
+from tests.conftest import ROOT
+
+PARAMS = load_section(ROOT / "params.yaml", "augment", AugmentParams)
+NUMBERS = ["rotation", "crop", "crop_x", "crop_y", "brightness", "contrast"]
+
+
+def images(numbers: range) -> pd.DataFrame:
+    digests = [f"digest-{i:04}" for i in numbers]
+    splits = [("train", "val", "test")[i % 3] for i in numbers]
+    return pd.DataFrame({"digest": digests, "split": splits})
+
+
+def plan(numbers: range, **changes: object) -> pd.DataFrame:
+    return plan_views(images(numbers), PARAMS.model_copy(update=changes))
+
+
+def test_only_training_images_have_more_than_view_0():
+    counts = plan(range(30)).groupby("digest").size()
+
+    for digest, split in images(range(30)).itertuples(index=False):
+        assert counts[digest] == (4 if split == "train" else 1)
+
+
+def test_view_0_is_the_image_itself():
+    first = plan(range(30)).query("view == 0").drop(columns=["digest", "view"])
+
+    assert {View(*row) for row in first.itertuples(index=False)} == {IDENTITY}
+
+
+def test_adding_images_changes_no_view_of_another():
+    small, large = plan(range(0, 60, 3)), plan(range(60))
+
+    kept = large[large["digest"].isin(small["digest"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(kept, small)
+
+
+def test_more_views_leave_the_first_ones_alone():
+    few, many = plan(range(30), views=3), plan(range(30), views=6)
+
+    pd.testing.assert_frame_equal(many[many["view"] < 3].reset_index(drop=True), few)
+
+
+def test_changing_one_operation_changes_no_other():
+    before = plan(range(300))
+    after = plan(range(300), rotation=Rotation(probability=1.0, range=(1, 2)))
+
+    assert (before["rotation"] != after["rotation"]).any()
+    pd.testing.assert_frame_equal(
+        before.drop(columns="rotation"), after.drop(columns="rotation")
+    )
+
+
+def test_every_operation_keeps_to_its_range_and_its_probability():
+    drawn = plan(range(3000), crop=Crop(probability=0.3, range=(0.5, 0.8))).query("view > 0")
+
+    assert drawn["rotation"].abs().max() <= 5
+    changed = drawn[drawn["crop"] != 1]
+    assert changed["crop"].between(0.5, 0.8).all()
+    assert len(changed) / len(drawn) == pytest.approx(0.3, abs=0.03)
+    assert set(drawn["quarter_turns"]) == {0, 1, 2, 3}
+    assert drawn["horizontal_flip"].mean() == pytest.approx(0.5, abs=0.03)
+
+
+def test_probability_0_never_happens():
+    off = PARAMS.model_copy(update={"brightness": Factor(probability=0.0, range=(0.1, 0.2))})
+
+    assert all(draw(off, f"d{i}", 1).brightness == 1 for i in range(200))
+
+
+def test_the_plan_on_disk_is_what_was_drawn(filled):
+    """Numbers are rounded when drawn, so the file loses nothing."""
+    assert filled.run("ingest", "split", "augment") == 0
+    written = pd.read_csv(filled.folder / "data/views.csv")
+    params = load_section(filled.folder / "params.yaml", "augment", AugmentParams)
+
+    for row in written.itertuples(index=False):
+        assert View(*row[2:]) == draw(params, row.digest, row.view)
+
+
+def test_the_contact_sheet_shows_views_side_by_side(filled):
+    filled.set("augment", views=5)
+    filled.run("ingest", "split", "augment")
+
+    with Image.open(filled.folder / "reports/contact_sheet.png") as sheet:
+        assert sheet.size == (5 * 112, 8 * (112 + 16))
+        assert len(sheet.convert("L").getcolors()) > 50
+
+
+def test_an_image_that_vanished_is_named(filled, refused):
+    filled.run("ingest", "split")
+    for file in filled.raw.rglob("*.png"):
+        file.unlink()
+
+    assert ".png: missing: No such file or directory" in refused("augment")

@@ -1,0 +1,181 @@
+"""Every mode becomes the RGB that a viewer shows; every bad file is named with a reason."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.images import decode as module
+from pipeline.images.decode import RejectedImage, decode, pixel_digest
+
+
+def one(file) -> list[int]:
+    """The colour of the first pixel."""
+    return decode(file)[0, 0].tolist()
+
+
+def save(tmp_path, image: Image.Image, name: str = "x.png", **options: object):
+    image.save(tmp_path / name, **options)
+    return tmp_path / name
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "name", "expected"),
+    [
+        ("L", 100, "x.png", [100, 100, 100]),
+        ("1", 1, "x.png", [255, 255, 255]),
+        ("RGB", (1, 2, 3), "x.png", [1, 2, 3]),
+        ("RGBA", (10, 20, 30, 255), "x.png", [10, 20, 30]),
+        ("RGBA", (10, 20, 30, 0), "x.png", [255, 255, 255]),
+        ("LA", (0, 0), "x.png", [255, 255, 255]),
+        ("LA", (7, 255), "x.png", [7, 7, 7]),
+        ("CMYK", (0, 255, 255, 0), "x.tif", [255, 0, 0]),
+        ("I;16", 65535, "x.png", [255, 255, 255]),
+        ("I;16", 257 * 40, "x.png", [40, 40, 40]),
+        ("I;16", 0, "x.tif", [0, 0, 0]),
+        ("I", 257 * 9, "x.tif", [9, 9, 9]),
+        ("F", 1.0, "x.tif", [255, 255, 255]),
+        ("F", 0.5, "x.tif", [128, 128, 128]),
+    ],
+)
+def test_every_mode_becomes_the_rgb_that_a_viewer_shows(tmp_path, mode, colour, name, expected):
+    assert one(save(tmp_path, Image.new(mode, (3, 2), colour), name)) == expected
+
+
+def test_a_palette_with_a_transparent_entry_is_laid_over_white(tmp_path):
+    image = Image.new("P", (2, 1))
+    image.putpalette([9, 8, 7, 50, 60, 70])
+    image.putpixel((1, 0), 1)
+    file = save(tmp_path, image, transparency=0)
+
+    assert decode(file)[0].tolist() == [[255, 255, 255], [50, 60, 70]]
+
+
+def test_exif_orientation_is_applied(tmp_path):
+    """Orientation 6 says: turn a quarter clockwise to stand upright."""
+    image = Image.new("RGB", (3, 2))
+    image.putpixel((0, 1), (255, 255, 255))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = save(tmp_path, image, exif=exif)
+
+    pixels = decode(file)
+
+    assert pixels.shape == (3, 2, 3)
+    assert pixels[0, 0].tolist() == [255, 255, 255]
+
+
+def test_the_first_frame_of_an_animation_is_taken(tmp_path):
+    frames = [Image.new("RGB", (2, 2), colour) for colour in ("red", "blue")]
+    file = save(tmp_path, frames[0], "x.gif", save_all=True, append_images=frames[1:])
+
+    assert one(file) == [255, 0, 0]
+
+
+def test_the_name_does_not_decide_the_format(tmp_path):
+    file = save(tmp_path, Image.new("RGB", (2, 2), "red"))
+
+    assert one(file.rename(tmp_path / "x.jpg")) == [255, 0, 0]
+
+
+def test_the_digest_is_of_the_pixels_and_the_shape(tmp_path):
+    image = Image.effect_noise((6, 4), 50).convert("RGB")
+    png, tiff = save(tmp_path, image), save(tmp_path, image, "x.tif")
+
+    assert pixel_digest(decode(png)) == pixel_digest(decode(tiff))
+    assert pixel_digest(decode(png)) != pixel_digest(decode(png).reshape(6, 4, 3))
+
+
+def png_of_claimed_size(width: int, height: int) -> bytes:
+    """A PNG whose header claims a size that its data does not have."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    data = chunk(b"IDAT", zlib.compress(b"\0" * 100))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + data + chunk(b"IEND", b"")
+
+
+def write_bad(folder, kind: str):
+    file = folder / "bad.jpg"
+    noise = Image.effect_noise((64, 64), 90).convert("RGB")
+    if kind == "missing":
+        return file
+    if kind == "folder":
+        file.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(file)
+    elif kind == "empty":
+        file.write_bytes(b"")
+    elif kind == "html":
+        file.write_text("<html>404 not found</html>")
+    elif kind == "truncated":
+        noise.save(file)
+        file.write_bytes(file.read_bytes()[:600])
+    elif kind == "corrupt png":
+        noise.save(file, format="PNG")
+        data = bytearray(file.read_bytes())
+        data[200:260] = b"\xff" * 60
+        file.write_bytes(bytes(data))
+    elif kind == "bomb":
+        file.write_bytes(png_of_claimed_size(60_000, 60_000))
+    elif kind == "large":
+        file.write_bytes(png_of_claimed_size(11_000, 11_000))
+    elif kind == "short of data":
+        file.write_bytes(png_of_claimed_size(400, 400))
+    elif kind == "float range":
+        Image.new("F", (2, 2), 300.0).save(file, format="TIFF")
+    elif kind == "integer range":
+        Image.new("I", (2, 2), 70_000).save(file, format="TIFF")
+    return file
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("missing", "missing"),
+        ("folder", "not_a_file"),
+        ("pipe", "not_a_file"),
+        ("empty", "empty_file"),
+        ("html", "not_an_image"),
+        ("truncated", "damaged"),
+        ("corrupt png", "damaged"),
+        ("short of data", "damaged"),
+        ("bomb", "too_large"),
+        ("large", "too_large"),
+        ("float range", "unknown_range"),
+        ("integer range", "unknown_range"),
+    ],
+)
+def test_a_bad_file_is_rejected_with_its_reason(tmp_path, kind, reason):
+    with pytest.raises(RejectedImage, match=f"^{reason}: .") as caught:
+        decode(write_bad(tmp_path, kind))
+
+    assert caught.value.reason == reason
+
+
+def test_mutated_files_are_read_or_rejected_and_nothing_else(tmp_path):
+    """Any byte can be wrong; no other exception may escape."""
+    random = np.random.default_rng(0)
+    file = tmp_path / "mutant"
+    rejected = 0
+    for form in ("PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP"):
+        Image.effect_noise((32, 24), 90).convert("RGB").save(file, format=form)
+        original = np.frombuffer(file.read_bytes(), np.uint8)
+        for _ in range(60):
+            mutant = original.copy()
+            mutant[random.integers(0, len(mutant), 4)] = random.integers(0, 256, 4)
+            file.write_bytes(mutant[: random.integers(1, len(mutant) + 1)].tobytes())
+            try:
+                assert decode(file).dtype == np.uint8
+            except RejectedImage:
+                rejected += 1
+
+    assert rejected > 100
+    assert module.MAX_PIXELS == 100_000_000

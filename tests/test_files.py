@@ -1,0 +1,60 @@
+"""A file is whole or not there."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.files import replacing, scratch, write_json
+
+
+def test_a_failure_leaves_the_old_file_and_no_trace(tmp_path):
+    target = tmp_path / "out.txt"
+    target.write_text("old")
+
+    with pytest.raises(RuntimeError, match="halfway"), replacing(target) as partial:
+        partial.write_text("ne")
+        raise RuntimeError("halfway")
+
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_a_killed_run_left_is_replaced(tmp_path):
+    (tmp_path / "partial.out").mkdir()
+    (tmp_path / "partial.out/rest").write_text("from before")
+
+    with replacing(tmp_path / "out") as partial:
+        partial.mkdir()
+        (partial / "new").write_text("")
+
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["new"]
+    assert not (tmp_path / "partial.out").exists()
+
+
+def test_a_folder_takes_the_place_of_an_older_one_as_a_whole(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/stale").write_text("")
+
+    with replacing(tmp_path / "out") as partial:
+        partial.mkdir()
+
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_scratch_is_empty_and_goes_away(tmp_path):
+    folder = tmp_path / "partial.scratch"
+    folder.mkdir()
+    (folder / "left").write_text("by a killed run")
+
+    with scratch(folder) as given:
+        assert list(given.iterdir()) == []
+        (given / "work").write_text("")
+
+    assert not folder.exists()
+
+
+def test_equal_documents_are_equal_bytes(tmp_path):
+    write_json(tmp_path / "a.json", {"b": 1, "a": 2})
+    write_json(tmp_path / "b.json", {"a": 2, "b": 1})
+
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()

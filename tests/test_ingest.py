@@ -1,0 +1,271 @@
+"""Ingest takes what it can, names what it cannot, and never touches the user's files."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from tests.conftest import fill_class_folders, picture
+
+
+def manifest(project) -> pd.DataFrame:
+    return pd.read_csv(project.folder / "data/manifest.csv", keep_default_na=False)
+
+
+def rejected(project) -> dict[str, str]:
+    with (project.folder / "data/rejected.csv").open(newline="", encoding="utf-8") as stream:
+        return {row["path"]: row["reason"] for row in csv.DictReader(stream)}
+
+
+def outs(project) -> list[bytes]:
+    names = ("data/manifest.csv", "data/rejected.csv", "reports/ingest.json")
+    return [(project.folder / name).read_bytes() for name in names]
+
+
+def write_table(project, text: str, name: str = "labels.csv") -> None:
+    (project.raw / name).write_text(text, encoding="utf-8")
+
+
+def fill_flat(project, count: int = 6) -> None:
+    project.raw.mkdir(parents=True, exist_ok=True)
+    for index in range(count):
+        picture(index, brightness=100).save(project.raw / f"{index}.png")
+
+
+def test_class_folders_become_labels(filled):
+    nested = filled.raw / "dark/site 1/day, 2"
+    nested.mkdir(parents=True)
+    picture(77, brightness=20).save(nested / 'a "quoted"\nname é.png')
+
+    assert filled.run("ingest") == 0
+
+    table = manifest(filled)
+    assert table["label"].value_counts().to_dict() == {"dark": 13, "light": 12}
+    assert 'dark/site 1/day, 2/a "quoted"\nname é.png' in set(table["path"])
+    assert set(zip(table["width"], table["height"], strict=True)) == {(40, 32)}
+    assert table["path"].is_monotonic_increasing
+
+
+def test_bad_files_are_rejected_by_name_and_the_run_goes_on(filled):
+    (filled.raw / "dark/empty.png").write_bytes(b"")
+    (filled.raw / "light/page.jpg").write_text("<html>")
+    picture(1, brightness=9).save(filled.raw / "stray.png")
+    filled.set("ingest", max_rejected_fraction=0.2)
+
+    assert filled.run("ingest") == 0
+
+    assert rejected(filled) == {
+        "dark/empty.png": "empty_file",
+        "light/page.jpg": "not_an_image",
+        "stray.png": "no_label",
+    }
+    assert len(manifest(filled)) == 24
+    report = json.loads((filled.folder / "reports/ingest.json").read_text())
+    assert report["rejected"] == {"empty_file": 1, "no_label": 1, "not_an_image": 1}
+    assert report["images"] == 24
+
+
+def test_hidden_files_are_no_images(filled):
+    (filled.raw / ".DS_Store").write_bytes(b"x")
+    (filled.raw / "dark/.hidden.png").write_bytes(b"x")
+    (filled.raw / ".cache").mkdir()
+    (filled.raw / ".cache/a.png").write_bytes(b"x")
+
+    assert filled.run("ingest") == 0
+
+    assert rejected(filled) == {}
+
+
+def test_a_file_name_that_is_not_utf8_is_rejected_readably(filled):
+    source = filled.raw / "dark/000.png"
+    target = os.fsencode(filled.raw) + b"/dark/caf\xe9.png"
+    with open(target, "wb") as stream:  # noqa: PTH123
+        stream.write(source.read_bytes())
+
+    assert filled.run("ingest") == 0
+
+    assert rejected(filled) == {r"dark/caf\udce9.png": "name_not_utf8"}
+
+
+def test_a_link_out_of_the_folder_is_refused(filled):
+    outside = filled.folder / "secret.png"
+    picture(5, brightness=3).save(outside)
+    (filled.raw / "dark/link.png").symlink_to(outside)
+    (filled.raw / "dark/loop").symlink_to(filled.raw / "dark")
+
+    assert filled.run("ingest") == 0
+
+    assert rejected(filled) == {"dark/link.png": "outside"}
+
+
+def test_outs_are_the_same_bytes_whatever_the_order_of_files(filled, monkeypatch):
+    (filled.raw / "dark/empty.png").write_bytes(b"")
+    filled.run("ingest")
+    first = outs(filled)
+    walk = os.walk
+    monkeypatch.setattr(
+        os, "walk", lambda top: ((p, d[::-1], f[::-1]) for p, d, f in walk(top))
+    )
+
+    filled.run("ingest")
+
+    assert outs(filled) == first
+
+
+def test_the_users_files_are_only_read(filled):
+    before = {f: f.stat().st_mtime_ns for f in filled.raw.rglob("*")}
+    filled.run("ingest")
+
+    assert {f: f.stat().st_mtime_ns for f in filled.raw.rglob("*")} == before
+
+
+def test_the_digest_is_of_the_pixels_not_of_the_file(filled):
+    with Image.open(filled.raw / "dark/000.png") as image:
+        image.save(filled.raw / "dark/copy.tif")
+    filled.run("ingest")
+
+    digests = manifest(filled).set_index("path")["digest"]
+
+    assert digests["dark/copy.tif"] == digests["dark/000.png"]
+    assert digests["dark/copy.tif"] != digests["dark/001.png"]
+    assert len(digests["dark/copy.tif"]) == hashlib.sha256().digest_size * 2
+
+
+TABLE = "path,label,weight,group,split,site\n" + "".join(
+    f"{i}.png,{'ab'[i % 2]},{['', '0.5'][i % 2]},g{i},train,north\n" for i in range(6)
+)
+
+
+def table_as(project, form: str) -> None:
+    if form == "parquet":
+        rows = list(csv.reader(TABLE.splitlines()))
+        frame = pd.DataFrame(rows[1:], columns=rows[0])
+        frame["weight"] = pd.to_numeric(frame["weight"])
+        frame.to_parquet(project.raw / "labels.parquet")
+    else:
+        text = TABLE.replace(",", "\t") if form == "tsv" else TABLE
+        write_table(project, "\ufeff" + text, f"labels.{form}")
+
+
+@pytest.mark.parametrize("form", ["csv", "tsv", "parquet"])
+def test_a_table_gives_labels_weights_groups_splits_and_extra_columns(project, form):
+    fill_flat(project)
+    table_as(project, form)
+
+    assert project.run("ingest") == 0
+
+    table = manifest(project)
+    assert table["label"].tolist() == ["a", "b"] * 3
+    assert table["weight"].tolist() == [1.0, 0.5] * 3
+    assert table["group"].tolist() == [f"g{i}" for i in range(6)]
+    assert set(table["split"]) == {"train"}
+    assert set(table["site"]) == {"north"}
+
+
+def test_a_row_that_cannot_be_used_is_rejected_with_its_number(project):
+    fill_flat(project)
+    picture(9, brightness=9).save(project.folder / "data/outside.png")
+    bad = [",a,,,,", "0.png,,,,,", "1.png,b,-1,,,", "1.png,b,heavy,,,", "../outside.png,a,,,,"]
+    write_table(project, TABLE + "\n".join(bad) + "\n/etc/passwd,a,,,,\n")
+    project.set("ingest", max_rejected_fraction=0.6)
+
+    assert project.run("ingest") == 0
+
+    with (project.folder / "data/rejected.csv").open(newline="") as stream:
+        found = [(row["reason"], row["detail"]) for row in csv.DictReader(stream)]
+    reasons = sorted(reason for reason, _ in found)
+    assert reasons == ["bad_weight", "bad_weight", "no_label", "no_path", "outside", "outside"]
+    assert any("(row 9 of labels.csv)" in detail for _, detail in found)
+    assert len(manifest(project)) == 6
+
+
+def test_missing_raw_is_an_error(refused):
+    assert "data/raw: does not exist" in refused("ingest")
+
+
+def test_an_empty_folder_is_an_error(project, refused):
+    project.raw.mkdir(parents=True)
+
+    assert "holds no images" in refused("ingest")
+
+
+def test_one_class_only_is_an_error(project, refused):
+    fill_class_folders(project.raw)
+    for file in (project.raw / "light").iterdir():
+        file.unlink()
+    (project.raw / "light").rmdir()
+
+    assert "one class only, 'dark'" in refused("ingest")
+
+
+def test_a_class_without_a_usable_image_is_an_error(filled, refused):
+    (filled.raw / "empty class").mkdir()
+
+    assert "class 'empty class' has no usable image" in refused("ingest")
+
+
+def test_too_many_bad_files_are_an_error_that_leaves_their_list(filled, refused):
+    for index in range(5):
+        (filled.raw / f"dark/bad{index}.png").write_bytes(b"no image")
+
+    said = refused("ingest")
+
+    assert "5 of 29 images cannot be used (17.2%" in said
+    assert "dark/bad0.png (not_an_image)" in said
+    assert len(rejected(filled)) == 5
+    assert not (filled.folder / "data/manifest.csv").exists()
+
+
+def test_a_table_naming_absent_files_is_an_error_or_on_request_a_rejection(project, refused):
+    fill_flat(project)
+    write_table(project, TABLE + "gone.png,a,,,,\n")
+
+    assert "1 named files do not exist, such as gone.png" in refused("ingest")
+
+    project.set("ingest", missing_files="reject", max_rejected_fraction=0.5)
+    assert project.run("ingest") == 0
+    assert rejected(project) == {"gone.png": "missing"}
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("file,label\n0.png,a\n", "has no column 'path', only file, label"),
+        ("path,class\n0.png,a\n", "has no column 'label', only path, class"),
+        ("path,label,width\n0.png,a,3\n", "column 'width' is one of ingest's own"),
+        ("", "cannot be read as a table"),
+        ("path,label\n0.png,a,b,c,d\n1.png,a\n2.png,a,b,c,d,e,f\n", "cannot be read as a table"),
+        ("path,label\n", "labels.csv: holds no images"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_an_error(project, refused, text, match):
+    fill_flat(project)
+    write_table(project, text)
+
+    assert match in refused("ingest")
+
+
+def test_a_table_in_another_encoding_is_an_error(project, refused):
+    fill_flat(project)
+    (project.raw / "labels.csv").write_bytes("path,label\n0.png,caf\xe9\n".encode("latin-1"))
+
+    assert "labels.csv: cannot be read as a table" in refused("ingest")
+
+
+def test_two_tables_need_a_choice(project, refused):
+    fill_flat(project)
+    write_table(project, TABLE)
+    write_table(project, TABLE, "other.csv")
+
+    assert "holds 2 tables (labels.csv, other.csv)" in refused("ingest")
+
+    project.set("ingest", table="other.csv")
+    assert project.run("ingest") == 0
+    project.set("ingest", table="third.csv")
+    assert "ingest.table names no CSV" in refused("ingest")

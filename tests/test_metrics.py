@@ -1,0 +1,162 @@
+"""Our figures are scikit-learn's, and a resample's are those of the drawn images."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as sk
+
+from pipeline.scoring.curves import calibration, precision_recall, roc
+from pipeline.scoring.metrics import headline
+from pipeline.scoring.report import bootstrap, figures
+
+CLASSES = ["ape", "bee", "cow"]
+
+
+def answers(count: int, classes: int, seed: int, *, ties: bool = False):
+    """Labels with every class present, and probabilities that know something of them."""
+    random = np.random.default_rng(seed)
+    labels = np.concatenate([np.arange(classes), random.integers(0, classes, count - classes)])
+    logits = random.normal(size=(count, classes)) + 1.5 * np.eye(classes)[labels]
+    if ties:
+        logits = logits.round()
+    exponentials = np.exp(logits)
+    return labels.astype(np.int64), exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+def by_sklearn(labels, probabilities) -> dict[str, float]:
+    """The same figures by scikit-learn, one class against the rest where it needs two."""
+    guesses = probabilities.argmax(axis=1)
+    columns = range(probabilities.shape[1])
+    return {
+        "accuracy": sk.accuracy_score(labels, guesses),
+        "balanced_accuracy": sk.balanced_accuracy_score(labels, guesses),
+        "macro_f1": sk.f1_score(labels, guesses, average="macro"),
+        "roc_auc": np.mean([sk.roc_auc_score(labels == c, probabilities[:, c]) for c in columns]),
+        "average_precision": np.mean(
+            [sk.average_precision_score(labels == c, probabilities[:, c]) for c in columns]
+        ),
+        "log_loss": sk.log_loss(labels, probabilities, labels=list(columns)),
+    }
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(8, 80), st.integers(2, 4), st.integers(0, 10**6), st.booleans())
+def test_headline_metrics_are_those_of_scikit_learn(count, classes, seed, ties):
+    labels, probabilities = answers(count, classes, seed, ties=ties)
+
+    ours = headline(labels, probabilities, np.ones((1, count)))
+
+    for name, expected in by_sklearn(labels, probabilities).items():
+        assert ours[name][0] == pytest.approx(expected, abs=1e-9), name
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(12, 60), st.integers(2, 3), st.integers(0, 10**6))
+def test_a_weight_is_how_often_an_image_counts(count, classes, seed):
+    labels, probabilities = answers(count, classes, seed, ties=True)
+    times = np.random.default_rng(seed).integers(0, 3, count)
+    times[:classes] += 1
+    drawn = np.repeat(np.arange(count), times)
+
+    weighted = headline(labels, probabilities, times[np.newaxis].astype(float))
+    repeated = headline(labels[drawn], probabilities[drawn], np.ones((1, len(drawn))))
+
+    for name, value in weighted.items():
+        assert value[0] == pytest.approx(repeated[name][0], abs=1e-9), name
+
+
+def test_a_calibrated_classifier_has_no_calibration_error():
+    """Ten answers of confidence 0.8, eight of them right."""
+    labels = np.array([0] * 8 + [1] * 2)
+    probabilities = np.tile([0.8, 0.2], (10, 1))
+
+    sure = headline(labels, np.tile([1.0, 0.0], (10, 1)), np.ones((1, 10)))
+
+    ours = headline(labels, probabilities, np.ones((1, 10)))
+    assert ours["expected_calibration_error"][0] == pytest.approx(0)
+    assert sure["expected_calibration_error"][0] == pytest.approx(0.2)
+
+
+def test_the_interval_of_accuracy_is_the_binomial_one():
+    """The bootstrap of a proportion spreads by sqrt(p (1 - p) / n)."""
+    labels = np.zeros(400, np.int64)
+    probabilities = np.tile([0.9, 0.1], (400, 1))
+    probabilities[:100] = [0.1, 0.9]
+
+    spread = bootstrap(labels, probabilities, 4000, seed=1)["accuracy"]
+
+    assert spread.mean() == pytest.approx(0.75, abs=0.002)
+    assert spread.std() == pytest.approx(np.sqrt(0.75 * 0.25 / 400), rel=0.05)
+
+
+def report(labels, probabilities, **changes: object) -> dict[str, float]:
+    names = [CLASSES[i] for i in labels]
+    images = pd.DataFrame({"label": names, "site": ["n", "s"] * (len(names) // 2)})
+    options = {"slices": ["site"], "majority": "ape", "resamples": 200, "seed": 1, **changes}
+    return figures(images, CLASSES, probabilities, **options)
+
+
+def test_figures_are_flat_numbers_with_intervals_around_them():
+    labels, probabilities = answers(60, 3, seed=4)
+
+    scores = report(labels, probabilities)
+
+    assert all(type(value) is float for value in scores.values())
+    for name in by_sklearn(labels, probabilities):
+        assert scores[f"{name}_low"] <= scores[name] <= scores[f"{name}_high"]
+    assert scores["majority_baseline_accuracy"] == pytest.approx((labels == 0).mean(), abs=1e-6)
+    assert scores["images_site_n"] + scores["images_site_s"] == scores["images"] == 60
+    hits = probabilities.argmax(axis=1) == labels
+    assert scores["accuracy_site_n"] == pytest.approx(hits[::2].mean(), abs=1e-6)
+
+
+def test_figures_of_each_class_are_those_of_scikit_learn():
+    labels, probabilities = answers(60, 3, seed=4)
+
+    scores = report(labels, probabilities)
+
+    parts = sk.precision_recall_fscore_support(labels, probabilities.argmax(axis=1))
+    for column, name in enumerate(CLASSES):
+        for part, values in zip(("precision", "recall", "f1", "support"), parts, strict=True):
+            assert scores[f"{part}_{name}"] == pytest.approx(values[column], abs=1e-6)
+
+
+def test_figures_are_the_same_every_time():
+    labels, probabilities = answers(60, 3, seed=4)
+
+    assert report(labels, probabilities) == report(labels, probabilities)
+    assert report(labels, probabilities) != report(labels, probabilities, seed=2)
+
+
+def test_a_class_without_test_images_leaves_finite_figures():
+    labels, probabilities = answers(60, 3, seed=4)
+    labels[labels == 2] = 1
+
+    scores = report(labels, probabilities)
+
+    assert scores["support_cow"] == 0
+    assert np.isfinite(list(scores.values())).all()
+
+
+def test_curves_are_those_of_scikit_learn():
+    labels, probabilities = answers(60, 2, seed=3)
+    positive, scores = (labels == 1).astype(float), probabilities[:, 1]
+
+    curve, trade = roc(positive, scores), precision_recall(positive, scores)
+    bins = calibration(positive, scores)
+
+    area = sk.auc(curve["false_positive_rate"], curve["true_positive_rate"])
+    assert area == pytest.approx(sk.roc_auc_score(positive, scores), abs=1e-4)
+    assert trade["precision"].iloc[-1] == 1
+    assert bins["images"].sum() == 60
+
+
+def test_long_curves_are_thinned_to_what_a_screen_shows():
+    random = np.random.default_rng(0)
+    positive = random.integers(0, 2, 50_000).astype(float)
+
+    assert len(roc(positive, random.random(50_000))) <= 1000

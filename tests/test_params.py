@@ -1,0 +1,95 @@
+"""params.yaml: every fault is named with its key, its value and the nearest right one."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.errors import InputError
+from pipeline.params import load_section
+from pipeline.stages.augment import AugmentParams
+from pipeline.stages.split import SplitParams
+from pipeline.training.head import HeadParams
+from tests.conftest import ROOT
+
+SPLIT = "split: {strategy: hash, seed: 1, val: 0.1, test: 0.1, stratify_columns: []}\n"
+
+
+def load_split(tmp_path, text: str) -> SplitParams:
+    file = tmp_path / "params.yaml"
+    file.write_text(text)
+    return load_section(file, "split", SplitParams)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "match"),
+    [
+        ("seed", "sede", r"unknown key 'split.sede' \(value 1\).*\n.*did you mean 'seed'\?"),
+        ("split:", "splti:", r"unknown section 'splti'\n.*did you mean 'split'\?"),
+        ("hash", "hahs", r"split.strategy: .*got 'hahs'\n.*did you mean 'hash'\?"),
+        ("val: 0.1", "val: 1.5", r"split.val: should be less than 1, got 1.5"),
+        ("val: 0.1", "val: .nan", r"split.val: .*finite number, got nan"),
+        ("val: 0.1", "val: 0.95", r"split: val \+ test must be below 1, got 1.05"),
+        ("seed: 1", "seed: one", r"split.seed: should be a valid integer, got 'one'"),
+        ("seed: 1", "seed: 1.5", r"split.seed: should be a valid integer, got 1.5"),
+        ("seed: 1, ", "", r"split.seed is missing\n.*add split.seed"),
+        ("split: {", "split: 3 #", r"split: 3 is not a section"),
+        ("{", "{{", r"is not YAML"),
+        ("split: {", "split: {seed: 2, ", r"is not YAML.*duplicate"),
+    ],
+)
+def test_a_fault_is_named_with_the_nearest_right_key_or_value(tmp_path, old, new, match):
+    with pytest.raises(InputError, match=match):
+        load_split(tmp_path, SPLIT.replace(old, new, 1))
+
+
+def test_every_fault_of_a_section_is_named_at_once(tmp_path):
+    text = SPLIT.replace("seed: 1", "seed: x").replace("test: 0.1", "test: 7")
+
+    with pytest.raises(InputError, match=r"split.seed: .*; split.test: ") as caught:
+        load_split(tmp_path, text)
+
+    assert "params.yaml" in str(caught.value)
+
+
+def test_a_nested_fault_is_named_by_its_whole_key(tmp_path):
+    text = (ROOT / "params.yaml").read_text().replace("range: [-5, 5]", "rnage: [-5, 5]")
+    (tmp_path / "params.yaml").write_text(text)
+
+    with pytest.raises(InputError, match=r"(?s)augment.rotation.rnage.*did you mean 'range'") as caught:
+        load_section(tmp_path / "params.yaml", "augment", AugmentParams)
+
+    assert "augment.rotation.range is missing" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "match"),
+    [
+        ("range: [-5, 5]", "range: [5, -5]", r"augment.rotation: range must rise, got \[5"),
+        ("range: [-5, 5]", "range: [-50, 5]", r"must lie in \[-45, 45\] degrees"),
+        ("range: [0.9, 1.0]", "range: [0.9, 1.2]", r"augment.crop: range must lie in \[0.1, 1\]"),
+        ("range: [0.9, 1.1]", "range: [0, 1.1]", r"augment.brightness: range must lie in \(0, 4\]"),
+        ("flip: {probability: 0.5}", "flip: {probability: 2}", r"horizontal_flip.probability: .*2"),
+        ("views: 4", "views: 0", r"augment.views: .*greater than or equal to 1, got 0"),
+    ],
+)
+def test_an_impossible_augmentation_is_refused(tmp_path, old, new, match):
+    text = (ROOT / "params.yaml").read_text().replace(old, new, 1)
+    (tmp_path / "params.yaml").write_text(text)
+
+    with pytest.raises(InputError, match=match):
+        load_section(tmp_path / "params.yaml", "augment", AugmentParams)
+
+
+def test_numbers_are_read_as_dvc_reads_them(tmp_path):
+    """PyYAML would read 1e-3 as text."""
+    text = (ROOT / "params.yaml").read_text().replace("learning_rate: 0.001", "learning_rate: 1e-3")
+    (tmp_path / "params.yaml").write_text(text)
+
+    params = load_section(tmp_path / "params.yaml", "train_head", HeadParams)
+
+    assert params.learning_rate == 0.001
+
+
+def test_a_missing_file_says_where_to_run(tmp_path):
+    with pytest.raises(InputError, match=r"does not exist\n.*project's folder"):
+        load_section(tmp_path / "params.yaml", "split", SplitParams)

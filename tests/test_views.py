@@ -1,0 +1,93 @@
+"""A view is data: the same numbers always make the same picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.images.views import IDENTITY, View, item_stream, render
+
+GRADIENT = np.arange(12 * 10 * 3, dtype=np.uint8).reshape(10, 12, 3)  # (height, width, 3)
+
+
+@pytest.mark.parametrize("resize", ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"])
+def test_view_0_is_the_image_resized_by_pillow(resize):
+    expected = Image.fromarray(GRADIENT).resize((7, 7), Image.Resampling[resize.upper()])
+
+    np.testing.assert_array_equal(render(GRADIENT, IDENTITY, 7, resize), np.asarray(expected))
+
+
+@pytest.mark.parametrize(
+    ("view", "undo"),
+    [
+        (View(horizontal_flip=1), lambda p: p[:, ::-1]),
+        (View(vertical_flip=1), lambda p: p[::-1]),
+        (View(quarter_turns=1), lambda p: np.rot90(p, -1)),
+        (View(quarter_turns=3), lambda p: np.rot90(p, -3)),
+    ],
+)
+def test_flips_and_quarter_turns_move_pixels_and_change_none(view, undo):
+    square = GRADIENT[:10, :10]
+
+    np.testing.assert_array_equal(undo(render(square, view, 10, "nearest")), square)
+
+
+def test_a_crop_keeps_the_corner_that_it_names():
+    square = np.zeros((100, 100, 3), np.uint8)
+    square[50:, 50:] = 255
+
+    right_below = render(square, View(crop=0.5, crop_x=1, crop_y=1), 20, "box")
+    left_above = render(square, View(crop=0.5), 20, "box")
+
+    assert right_below.min() == 255
+    assert left_above.max() == 0
+
+
+def test_a_rotation_brings_no_foreign_colour_in():
+    """The border is mirrored, so a plain picture stays plain."""
+    plain = np.full((31, 50, 3), 77, np.uint8)
+
+    for degrees in (-45, -5.5, 3, 45):
+        assert set(render(plain, View(rotation=degrees), 32, "nearest").ravel()) == {77}
+
+
+def test_a_rotation_turns_counter_clockwise():
+    picture = np.zeros((101, 101, 3), np.uint8)
+    picture[48:53, 80:100] = 255  # a mark to the right of the centre
+
+    turned = render(picture, View(rotation=30), 101, "nearest")
+
+    assert turned[:45].any()
+    assert not turned[56:].any()
+
+
+@pytest.mark.parametrize(("name", "factor"), [("brightness", 0.5), ("brightness", 1.4)])
+def test_brightness_is_a_factor(name, factor):
+    plain = np.full((8, 8, 3), 100, np.uint8)
+
+    changed = render(plain, View(**{name: factor}), 8, "nearest")
+
+    assert set(changed.ravel()) == {int(100 * factor)}
+
+
+def test_contrast_leaves_the_mean_and_spreads_the_rest():
+    halves = np.full((8, 8, 3), 100, np.uint8)
+    halves[:, 4:] = 140
+
+    changed = render(halves, View(contrast=2.0), 8, "nearest")
+
+    assert sorted(set(changed.ravel())) == [80, 160]
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 50, 3), (2, 3, 3), (500, 2, 3)])
+def test_every_shape_can_be_rendered(shape):
+    view = View(1, 1, 3, -12.5, 0.4, 0.3, 0.9, 1.1, 0.8)
+
+    assert render(np.zeros(shape, np.uint8), view, 32, "lanczos").shape == (32, 32, 3)
+
+
+def test_a_stream_belongs_to_its_item():
+    assert item_stream(1, "a", "2").random() == item_stream(1, "a", "2").random()
+    assert item_stream(1, "a", "2").random() != item_stream(1, "a2").random()
+    assert item_stream(1, "a").random() != item_stream(2, "a").random()
