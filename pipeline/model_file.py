@@ -50,17 +50,33 @@ def save_model(model: keras.Model, card: Card, file: Path) -> None:
 
 
 def _stabilise(file: Path, card: Card) -> None:
-    """Rewrite an archive without its dates, and with the card."""
+    """Rewrite an archive without dates and memory addresses, and with the card."""
     with zipfile.ZipFile(file) as archive:
         members = {name: archive.read(name) for name in sorted(archive.namelist())}
     metadata = json.loads(members["metadata.json"])
     metadata.pop("date_saved")
     members["metadata.json"] = json.dumps(metadata, sort_keys=True).encode()
+    config = _renumbered(json.loads(members["config.json"]), {})
+    members["config.json"] = json.dumps(config).encode()
     text = json.dumps(card.model_dump(), indent=2, sort_keys=True, ensure_ascii=False)
     members[CARD] = text.encode()
     with zipfile.ZipFile(file, "w") as archive:
         for name, content in members.items():
             archive.writestr(zipfile.ZipInfo(name, EPOCH_OF_ZIP), content)
+
+
+def _renumbered(config: Any, numbers: dict[int, int]) -> Any:
+    """Number shared objects in order of appearance; Keras writes their addresses."""
+    if isinstance(config, list):
+        return [_renumbered(item, numbers) for item in config]
+    if not isinstance(config, dict):
+        return config
+    return {
+        key: numbers.setdefault(value, len(numbers))
+        if key == "shared_object_id"
+        else _renumbered(value, numbers)
+        for key, value in config.items()
+    }
 
 
 def read_card(file: Path) -> Card:

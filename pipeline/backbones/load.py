@@ -35,16 +35,16 @@ class Backbone:
         """Model from pixels (n, size, size, 3) in [0, 255] to tensors inside `network`."""
         import keras  # noqa: PLC0415
 
-        inner = keras.Model(self.network.inputs, list(outputs))
+        inner = keras.Model(self.network.inputs[0], list(outputs))
         pixels = keras.Input((self.size, self.size, 3), name="pixels")
         return keras.Model(pixels, inner(self.preprocess(pixels), training=False))
 
     def weights_digest(self) -> str:
-        """SHA-256 of every weight, in the network's order."""
+        """SHA-256 of the shape and values of every weight, in the network's order."""
         digest = hashlib.sha256()
-        for weight in self.network.weights:
-            digest.update(weight.path.encode())
-            digest.update(weight.numpy().tobytes())
+        for weight in self.network.get_weights():
+            digest.update(str(weight.shape).encode())
+            digest.update(weight.tobytes())
         return digest.hexdigest()
 
 

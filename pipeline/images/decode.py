@@ -19,7 +19,6 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 BACKGROUND = (255, 255, 255)  # what shows through transparent pixels
 MAX_PIXELS = 100_000_000  # a larger picture is taken for a decompression bomb
-DAMAGED = (OSError, SyntaxError, ValueError, TypeError, IndexError, EOFError, struct.error)
 
 Pixels = NDArray[np.uint8]  # (height, width, 3) RGB
 
@@ -72,7 +71,7 @@ def decode(file: Path) -> Pixels:
         raise RejectedImage("too_large", _in_words(error)) from error
     except MemoryError as error:
         raise RejectedImage("too_large", "does not fit into memory") from error
-    except DAMAGED as error:
+    except Exception as error:  # noqa: BLE001  a decoder can fail on a bad file in any way
         raise RejectedImage("damaged", _in_words(error)) from error
 
 

@@ -123,7 +123,7 @@ def train_one_epoch(model: keras.Model, train: Epochs, epoch: int) -> dict[str, 
     """Train on every image once; return the mean loss and accuracy while learning."""
     total = {"loss": 0.0, "accuracy": 0.0}
     for inputs, labels, weights in train.batches(epoch):
-        scores = model.train_on_batch(_unpacked(inputs), labels, weights, return_dict=True)
+        scores = model.train_on_batch(bare(inputs), labels, weights, return_dict=True)
         for name in total:
             total[name] += float(scores[name]) * len(labels)
     return {name: value / len(train.labels) for name, value in total.items()}
@@ -150,12 +150,12 @@ def predict_rows(
     batches = [rows[start : start + PREDICT_BATCH] for start in range(0, len(rows), PREDICT_BATCH)]
     return np.concatenate(
         [
-            model.predict_on_batch(_unpacked([np.asarray(array[batch]) for array in inputs]))
+            model.predict_on_batch(bare([np.asarray(array[batch]) for array in inputs]))
             for batch in batches
         ]
     )
 
 
-def _unpacked(inputs: list[NDArray[np.float32]]) -> Any:
-    """Keras takes the input of a model with one input bare, several in a list."""
-    return inputs[0] if len(inputs) == 1 else inputs
+def bare(inputs: Sequence[Any]) -> Any:
+    """What Keras takes for a model's inputs: one bare, several in a list."""
+    return inputs[0] if len(inputs) == 1 else list(inputs)

@@ -16,6 +16,7 @@ from pipeline.engines import Engine, run_frozen
 from pipeline.errors import InputError
 from pipeline.images.pictures import Job, pictures
 from pipeline.images.views import ResizeFilter
+from pipeline.training.learning import bare
 
 if TYPE_CHECKING:
     import keras
@@ -45,10 +46,9 @@ def trainable_part(
         if isinstance(operation, keras.Layer):
             operation.trainable = index >= first
     pooled = keras.layers.GlobalAveragePooling2D()(backbone.network.output)
-    suffix = keras.Model(list(cut), pooled, name="suffix")
-    inputs = [keras.Input(tensor.shape[1:]) for tensor in cut]
-    given = inputs[0] if len(inputs) == 1 else inputs
-    return keras.Model(given, head(suffix(given, training=False)))
+    suffix = keras.Model(bare(cut), pooled, name="suffix")
+    inputs = bare([keras.Input(tensor.shape[1:]) for tensor in cut])
+    return keras.Model(inputs, head(suffix(inputs, training=False)))
 
 
 def run_prefix(

@@ -1,0 +1,235 @@
+"""Backbones are the real networks, with their own preprocessing, and can be cut."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.backbones import lite0
+from pipeline.backbones.catalog import CATALOG, BackboneParams
+from pipeline.backbones.cut import best_cut, crossing, first_unfrozen, values_per_image
+from pipeline.backbones.load import load_backbone
+from pipeline.errors import InputError
+from pipeline.training.learning import bare
+
+CORE = ("ResNet50", "VGG16", "MobileNetV2", "EfficientNetB0", "ConvNeXtTiny")
+
+
+def params(name: str, weights: str = "none", size: int | None = 32) -> BackboneParams:
+    return BackboneParams(name=name, weights=weights, image_size=size, resize="bicubic")
+
+
+def smallest_size(name: str) -> int:
+    """The least input that Keras lets the network have, rounded up."""
+    return 96 if name.startswith(("Inception", "Xception")) else 32
+
+
+@pytest.fixture(scope="module")
+def imagenet(keras):
+    """Centre-cropped picture of scikit-image to its ImageNet class."""
+    backbone = load_backbone(params("EfficientNetLite0", "imagenet", None))
+    pooled = keras.layers.GlobalAveragePooling2D()(backbone.network.output)
+    model = backbone.from_pixels([pooled])
+    kernel, bias = lite0.classifier()
+
+    def classify(picture: np.ndarray) -> int:
+        image = Image.fromarray(picture)
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        image = image.crop((left, top, left + side, top + side)).resize((224, 224))
+        features = model.predict(np.asarray(image, np.float32)[np.newaxis], verbose=0)
+        return int((np.asarray(features).reshape(1, -1) @ kernel + bias).argmax())
+
+    return classify
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("chelsea", 285), ("coffee", 967), ("rocket", 657), ("stereo_motorcycle", 665)],
+)
+def test_the_default_weights_know_real_pictures(imagenet, name, expected):
+    """Egyptian cat, espresso, missile and moped, in ImageNet's numbering."""
+    from skimage import data, io
+
+    if name == "stereo_motorcycle":
+        folder = importlib.resources.files("skimage") / "data"
+        picture = io.imread(str(folder / "motorcycle_left.png"))
+    else:
+        picture = getattr(data, name)()
+
+    assert imagenet(picture) == expected
+
+
+def test_the_catalog_is_every_classifier_of_keras(keras):
+    functions = {
+        name
+        for name, value in vars(keras.applications).items()
+        if inspect.isfunction(value) and "include_top" in inspect.signature(value).parameters
+    }
+
+    assert set(CATALOG) - {"EfficientNetLite0"} == functions
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(set(CATALOG) - {"EfficientNetLite0"}))
+def test_the_default_size_is_that_of_the_whole_classifier(keras, name):
+    classifier = getattr(keras.applications, name)(weights=None)
+
+    assert classifier.input_shape[1] == CATALOG[name].size
+
+
+@pytest.mark.parametrize("name", CORE)
+def test_preprocessing_is_the_networks_own(keras, name):
+    backbone = load_backbone(params(name))
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.float32)
+    module = getattr(keras.applications, CATALOG[name].module)
+
+    ours = backbone.from_pixels([backbone.network.output]).predict_on_batch(pixels)
+    theirs = backbone.network.predict_on_batch(module.preprocess_input(pixels.copy()))
+
+    np.testing.assert_allclose(np.asarray(ours).reshape(theirs.shape), theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_preprocessing_does_not_touch_its_input(keras):
+    backbone = load_backbone(params("ResNet50"))
+    pixels = np.full((1, 32, 32, 3), 200, np.float32)
+
+    backbone.from_pixels([backbone.network.output]).predict_on_batch(pixels)
+
+    assert set(pixels.ravel()) == {200}
+
+
+def test_random_weights_are_the_same_every_time(keras):
+    digests = {load_backbone(params("MobileNetV2")).weights_digest() for _ in range(2)}
+
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize("name", [*CORE, "EfficientNetLite0"])
+def test_weights_are_read_from_a_file(keras, tmp_path, name):
+    source = load_backbone(params(name))
+    source.network.set_weights([weight + 1 for weight in source.network.get_weights()])
+    source.network.save_weights(tmp_path / "w.weights.h5")
+
+    loaded = load_backbone(params(name, str(tmp_path / "w.weights.h5")))
+
+    for ours, theirs in zip(
+        loaded.network.get_weights(), source.network.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def unreadable(tmp_path, kind: str) -> str:
+    file = tmp_path / "w.weights.h5"
+    if kind == "no hdf5":
+        file.write_bytes(b"no HDF5 at all")
+    elif kind == "other network":
+        load_backbone(params("VGG16")).network.save_weights(file)
+    elif kind == "suffix":
+        file = tmp_path / "w.bin"
+        file.write_bytes(b"")
+    return str(file)
+
+
+@pytest.mark.parametrize(
+    ("kind", "match"),
+    [
+        ("absent", r"w.weights.h5: backbone.weights is neither imagenet, none nor a file"),
+        ("no hdf5", r"w.weights.h5: cannot be loaded into MobileNetV2"),
+        ("other network", r"w.weights.h5: cannot be loaded into MobileNetV2"),
+        ("suffix", r"w.bin: backbone.weights ends in '.bin', not in .h5"),
+    ],
+)
+def test_an_unreadable_weights_file_is_an_error(keras, tmp_path, kind, match):
+    with pytest.raises(InputError, match=match) as caught:
+        load_backbone(params("MobileNetV2", unreadable(tmp_path, kind)))
+
+    assert "saved by save_weights of MobileNetV2" in caught.value.fix
+
+
+def test_no_network_names_the_ways_out(keras, monkeypatch, tmp_path):
+    """A proxy that nobody answers stands for no network."""
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setattr("keras.src.utils.file_utils.config.keras_home", lambda: str(tmp_path))
+
+    with pytest.raises(InputError, match=r"'imagenet' of VGG16 could not be downloaded.*http") as e:
+        load_backbone(params("VGG16", "imagenet"))
+
+    assert "include_top=False" in e.value.fix
+    assert "EfficientNetLite0" in e.value.fix
+
+
+def test_too_small_an_input_is_an_error(keras):
+    with pytest.raises(InputError, match=r"InceptionV3 cannot take images of 32 pixels.*75"):
+        load_backbone(params("InceptionV3", size=32))
+
+
+def check_cut(keras, name: str, layers: int | str) -> None:
+    """suffix(prefix(x)) is backbone(x), bit for bit."""
+    network = load_backbone(params(name, size=smallest_size(name))).network
+    boundary = first_unfrozen(network, layers)
+    side = network.input_shape[1]
+    x = np.random.default_rng(0).normal(size=(2, side, side, 3)).astype(np.float32)
+    whole = np.asarray(network(x, training=False))
+    for cut in (crossing(network, boundary), best_cut(network, boundary)):
+        prefix = keras.Model(network.inputs[0], bare(cut))
+        suffix = keras.Model(bare(cut), network.output)
+
+        joined = suffix(prefix(x, training=False), training=False)
+
+        np.testing.assert_array_equal(np.asarray(joined), whole)
+
+
+@pytest.mark.parametrize("layers", [1, 10, 33, "block5"])
+def test_a_cut_joined_again_is_the_backbone(keras, layers):
+    check_cut(keras, "EfficientNetLite0", layers)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(set(CATALOG) - {"EfficientNetLite0"}))
+def test_every_backbone_can_be_built_and_cut(keras, name):
+    check_cut(keras, name, 4)
+    check_cut(keras, name, 15)
+
+
+def test_the_cut_lies_where_there_is_least_to_keep(keras):
+    """EfficientNetLite0's last 10 layers begin behind an expansion to 1152 channels."""
+    network = load_backbone(params("EfficientNetLite0", size=224)).network
+    boundary = first_unfrozen(network, 10)
+
+    assert values_per_image(crossing(network, boundary)) == 1152 * 7 * 7
+    assert values_per_image(best_cut(network, boundary)) == 192 * 7 * 7
+
+
+def test_a_cut_crosses_a_shortcut(keras):
+    """ResNet50's last 4 layers add a shortcut from before the boundary."""
+    network = load_backbone(params("ResNet50")).network
+
+    assert len(crossing(network, first_unfrozen(network, 4))) == 2
+
+
+@pytest.mark.parametrize(
+    ("layers", "match"),
+    [
+        (155, r"fine_tune.layers is 155, but efficientnetlite0 has \d+"),
+        ("blok7", r"fine_tune.layers 'blok7' begins no layer's name.*\n.*top_activation"),
+    ],
+)
+def test_layers_that_are_not_there_are_an_error(keras, layers, match):
+    network = load_backbone(params("EfficientNetLite0")).network
+
+    with pytest.raises(InputError, match=match):
+        first_unfrozen(network, layers)
+
+
+def test_a_prefix_of_a_name_unfreezes_from_its_first_layer(keras):
+    network = load_backbone(params("EfficientNetLite0")).network
+
+    first = network.operations[first_unfrozen(network, "block7")]
+
+    assert first.name == "block7a_expand_conv"

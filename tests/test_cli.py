@@ -1,0 +1,183 @@
+"""The command line: quick, helpful, and free of tracebacks."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from pipeline.__main__ import COMMANDS, STAGES, main
+from pipeline.model_file import Card, save_model
+from tests.conftest import ROOT, picture
+from tests.test_dvc_yaml import signature
+
+
+def run(*words: str, folder=ROOT) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline", *words],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_help_lists_every_stage_and_command_in_a_line_each():
+    lines = run("--help").stdout.splitlines()
+
+    for name in (*STAGES, *COMMANDS):
+        assert [line for line in lines if line.startswith(f"  {name} ") and line.endswith(".")]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_help_of_a_stage_names_its_files_and_params(stage, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main([stage, "--help"])
+    said = capsys.readouterr().out
+
+    for name, (_, default) in signature(stage).files.items():
+        assert f"--{name.replace('_', '-')}" in said
+        assert str(default) in said
+    for section in signature(stage).sections.values():
+        for key in section.model_fields:
+            assert f".{key}\n" in said
+    assert "reads:" in said or stage == "sample"
+    assert "writes:" in said
+
+
+def test_light_commands_import_nothing_heavy():
+    """`--help`, and a stage that only reads tables, start at once."""
+    probe = (
+        "import sys; from pipeline.__main__ import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('tensorflow', 'keras', 'openvino', 'dvc', 'sklearn') if m in sys.modules])"
+    )
+    for words in (["--help"], ["ingest", "--help"], ["train_head", "--help"], ["split", "--help"]):
+        done = subprocess.run(
+            [sys.executable, "-c", probe, *words], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_an_unknown_name_is_an_error_that_lists_the_known(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["trian_head"])
+
+    assert "invalid choice: 'trian_head'" in capsys.readouterr().err
+
+
+def test_an_error_is_a_message_and_a_status_not_a_traceback(tmp_path):
+    done = run("ingest", folder=tmp_path)
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: params.yaml: does not exist")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_disk_that_refuses_is_a_message(filled, capsys, monkeypatch):
+    (filled.folder / "reports").write_text("a file where a folder must be")
+
+    assert filled.run("ingest") == 1
+
+    assert "reports" in capsys.readouterr().err
+
+
+@pytest.fixture
+def model(keras, tmp_path):
+    """A model that calls a picture light if it is."""
+    pixels = keras.Input((8, 8, 3))
+    mean = keras.layers.GlobalAveragePooling2D()(pixels)
+    dense = keras.layers.Dense(2, activation="softmax")
+    net = keras.Model(pixels, dense(mean / 255.0))
+    dense.set_weights([np.array([[-9, 9]] * 3, np.float32), np.array([13.5, -13.5], np.float32)])
+    card = Card(
+        classes=["dark", "light"],
+        image_size=8,
+        resize="bicubic",
+        shipped="head",
+        data_digest="",
+        weights_digest="",
+        params={},
+    )
+    save_model(net, card, tmp_path / "model.keras")
+    folder = tmp_path / "new"
+    folder.mkdir()
+    picture(1, brightness=10).save(folder / "a night.png")
+    picture(2, brightness=180).save(folder / "b day.png")
+    return tmp_path / "model.keras"
+
+
+def predict(model, *words: object) -> int:
+    return main(["predict", "--model", str(model), *map(str, words)])
+
+
+def test_predict_prints_json(model, capsys):
+    assert predict(model, model.parent / "new", "--json") == 0
+
+    found = json.loads(capsys.readouterr().out)
+
+    assert [item["label"] for item in found] == ["dark", "light"]
+    assert found[0]["path"].endswith("new/a night.png")
+    assert sum(found[0]["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert found[1]["probabilities"]["light"] > 0.9
+
+
+def test_predict_prints_csv(model, capsys):
+    assert predict(model, model.parent / "new/b day.png", "--csv") == 0
+
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+
+    assert rows[0].keys() == {"path", "label", "probability_dark", "probability_light"}
+    assert rows[0]["label"] == "light"
+
+
+def test_predict_prints_a_table_for_people(model, capsys):
+    picture(3, brightness=180).save(model.parent / "new/[bold]c.png")
+
+    assert predict(model, model.parent / "new") == 0
+
+    assert "[bold]c.png" in capsys.readouterr().out.replace("\n", "").replace("│", "")
+
+
+def test_predict_names_what_it_cannot_use_and_labels_the_rest(model, capsys):
+    (model.parent / "new/broken.jpg").write_bytes(b"no image")
+
+    assert predict(model, model.parent / "new", "--json") == 1
+
+    said = capsys.readouterr()
+    assert len(json.loads(said.out)) == 2
+    assert "broken.jpg: not_an_image: no image format" in said.err
+
+
+@pytest.mark.parametrize(
+    ("path", "match"), [("gone.png", "gone.png: does not exist"), ("empty", "empty: holds no files")]
+)
+def test_predict_without_images_is_an_error(model, capsys, path, match):
+    (model.parent / "empty").mkdir()
+
+    assert predict(model, model.parent / path) == 1
+
+    assert match in capsys.readouterr().err
+
+
+def test_predict_without_a_model_is_an_error(tmp_path, capsys):
+    picture(1, brightness=9).save(tmp_path / "a.png")
+
+    assert predict(tmp_path / "model.keras", tmp_path / "a.png") == 1
+
+    assert "model.keras: does not exist\n  fix: name a model" in capsys.readouterr().err
+
+
+def test_summary_without_a_run_is_an_error(project, capsys):
+    assert main(["summary"]) == 1
+
+    assert "reports/metrics.json: cannot be read" in capsys.readouterr().err

@@ -1,0 +1,107 @@
+"""README.md against the code: commands, params keys, figures and files."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+
+import pytest
+from ruamel.yaml import YAML
+
+from pipeline.__main__ import COMMANDS, STAGES
+from pipeline.commands.summary import FILES, HEADLINE
+from tests.conftest import ROOT
+from tests.test_dvc_yaml import DVC, signature
+
+README = (ROOT / "README.md").read_text()
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
+BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+COMMAND_LINES = [
+    line.split("#")[0].strip() for block in BLOCKS for line in block.splitlines() if line.strip()
+]
+INLINE = re.findall(r"`((?:make|dvc|python) [^`]*)`", README)
+ALL_COMMANDS = sorted({*COMMAND_LINES, *INLINE})
+
+
+def test_every_params_key_is_explained_and_no_other():
+    explained = re.findall(r"^\| `([a-z_]+\.[a-z_0-9]+)` \| \S", README, re.MULTILINE)
+    params = YAML(typ="safe").load(ROOT / "params.yaml")
+    keys = [f"{section}.{key}" for section, values in params.items() for key in values]
+
+    assert explained == keys
+
+
+@pytest.mark.parametrize("line", ALL_COMMANDS)
+def test_every_command_exists(line):
+    words = shlex.split(line)
+    if words[0] == "make":
+        targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        named = [word for word in words[1:] if "=" not in word]
+        assert set(named) <= set(targets)
+        files = [word.partition("=")[2] for word in words[1:] if "=" in word]
+        assert all((ROOT / file).is_file() for file in files)
+    elif words[:3] == ["python", "-m", "pipeline"]:
+        assert words[3] in {*STAGES, *COMMANDS, "--help"}
+    else:
+        from dvc.cli import parse_args
+
+        assert words[0] == "dvc"
+        parse_args(words[1:])
+
+
+def test_the_picture_of_the_graph_is_the_graph():
+    edges = set(re.findall(r"^ +(\w+) -- [^>]+--> (\w+)$", README, re.MULTILINE))
+    assert {stage for edge in edges for stage in edge} == set(STAGES)
+    for earlier, later in edges:
+        outs = DVC["stages"][earlier]["outs"]
+        assert set(outs) & set(DVC["stages"][later]["deps"]), (earlier, later)
+
+
+def test_the_table_of_stages_names_every_out():
+    rows = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \|$", README, re.MULTILINE))
+    for stage in STAGES:
+        writes = {str(p) for how, p in signature(stage).files.values() if how == "writes"}
+        assert {name.rstrip("/") for name in rows[stage].strip().split(", ")} == writes
+
+
+def test_every_reason_for_rejection_is_listed():
+    sources = [ROOT / "pipeline/images/decode.py", ROOT / "pipeline/listing.py"]
+    code = "".join(file.read_text() for file in sources)
+    reasons = set(re.findall(r'(?:RejectedImage\(|Rejected\([^,]+, |return )"([a-z_0-9]+)"', code))
+    listed = README.partition("with a reason: ")[2].partition(". Your files")[0]
+
+    assert len(reasons) > 10
+    assert set(re.findall(r"`(\w+)`", listed)) == reasons
+
+
+def test_figures_are_those_of_the_committed_run():
+    block = README.partition("<!-- figures")[2].partition("<!-- end of figures")[0]
+    rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", block, re.MULTILINE)
+    scores = json.loads((ROOT / "reports/metrics.json").read_text())
+    head, tuned = scores["head"], scores["fine_tuned"]
+
+    def cell(figures: dict[str, float], key: str) -> str:
+        low, high = figures[f"{key}_low"], figures[f"{key}_high"]
+        return f"{figures[key]:.4f} [{low:.4f}, {high:.4f}]"
+
+    assert rows[0][0] == f"{head['images']:.0f} test images"
+    expected = [(name, cell(head, key), cell(tuned, key)) for key, name in HEADLINE.items()]
+    assert rows[1:] == [*expected, rows[-1]]
+    assert rows[-1][1] == f"{head['majority_baseline_accuracy']:.4f}"
+
+
+def test_every_file_that_is_named_can_be_there():
+    outs = {out for stage in DVC["stages"].values() for out in stage["outs"]}
+    outs |= {"reports/metrics.json", "models/provenance.json", "data/raw/labels.csv"}
+    for document in DOCUMENTS:
+        named = re.findall(r"\b(?:docs|examples|tests|pipeline|reports|models)/[\w./-]+\w", document.read_text())
+        for name in named:
+            assert (ROOT / name).exists() or name in outs, f"{document.name} names {name}"
+    assert {str(path) for path in FILES.values()} <= outs
+
+
+def test_decisions_are_numbered_without_gaps():
+    numbers = sorted(int(file.name[:4]) for file in (ROOT / "docs/decisions").glob("*.md"))
+
+    assert numbers == list(range(1, len(numbers) + 1))

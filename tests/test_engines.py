@@ -1,0 +1,75 @@
+"""A row of features is its picture's alone, whatever the engine, batch or order."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.backbones.catalog import BackboneParams
+from pipeline.backbones.cut import crossing, first_unfrozen
+from pipeline.backbones.load import load_backbone
+from pipeline.engines import TENSORFLOW_BATCH, run_frozen
+from pipeline.images.pictures import map_ahead
+
+PICTURES = np.random.default_rng(0).integers(0, 256, (TENSORFLOW_BATCH + 5, 64, 64, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def outputs(keras):
+    """Run an engine over pictures up to a cut through two tensors of ResNet50."""
+    params = BackboneParams(name="ResNet50", weights="none", image_size=64, resize="bicubic")
+    backbone = load_backbone(params)
+    cut = crossing(backbone.network, first_unfrozen(backbone.network, 4))
+    model = backbone.from_pixels(cut)
+
+    def run(engine: str, pictures: np.ndarray) -> list[np.ndarray]:
+        sinks = [np.full((len(pictures), *t.shape[1:]), np.nan, np.float32) for t in cut]
+        counted: list[int] = []
+        run_frozen(model, engine, iter(pictures), sinks, counted.append)
+        assert sum(counted) == len(pictures)
+        return sinks
+
+    return run
+
+
+def test_openvino_rows_do_not_depend_on_order_or_number(outputs):
+    order = np.random.default_rng(1).permutation(len(PICTURES))
+    together, shuffled = outputs("openvino", PICTURES), outputs("openvino", PICTURES[order])
+    alone = outputs("openvino", PICTURES[3:4])
+
+    for row, mixed, single in zip(together, shuffled, alone, strict=True):
+        np.testing.assert_array_equal(mixed, row[order])
+        np.testing.assert_array_equal(single[0], row[3])
+
+
+def test_engines_agree_on_every_tensor_of_the_cut(outputs):
+    for ours, theirs in zip(
+        outputs("openvino", PICTURES), outputs("tensorflow", PICTURES), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.abs(theirs).max())
+
+
+def test_tensorflow_repeats_itself(outputs):
+    for one, other in zip(
+        outputs("tensorflow", PICTURES), outputs("tensorflow", PICTURES), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_few_results_wait_at_any_time():
+    """Work ahead of a slow consumer is bounded."""
+    started: list[int] = []
+
+    results = map_ahead(lambda item: started.append(item) or item, range(10_000))
+
+    assert [next(results) for _ in range(10)] == list(range(10))
+    assert len(started) < 100
+    results.close()
+
+
+def test_an_error_in_a_thread_reaches_the_caller():
+    def fail(item: int) -> int:
+        return 1 // (item - 3)
+
+    with pytest.raises(ZeroDivisionError, match="division"):
+        list(map_ahead(fail, range(10)))

@@ -1,0 +1,293 @@
+"""From images to an evaluated model, in this process, with real networks at small size."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+from ruamel.yaml import YAML
+
+from pipeline.backbones.catalog import BackboneParams
+from pipeline.backbones.load import load_backbone
+from pipeline.features import read_features
+from pipeline.model_file import load_model, read_card
+from pipeline.provenance import read_provenance
+from tests.conftest import ROOT, Project, fill_class_folders, picture
+
+DATA = ("ingest", "split", "augment")
+LEARN = ("extract", "train_head", "fine_tune", "evaluate")
+
+
+def metrics(project) -> dict[str, dict[str, float]]:
+    return json.loads((project.folder / "reports/metrics.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, keras):
+    """A folder in which every stage has run, with the default backbone at a small size."""
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        project = Project(folder)
+        fill_class_folders(project.raw)
+        keras.backend.clear_session()
+        assert project.run(*DATA, *LEARN) == 0
+    return folder
+
+
+@pytest.fixture
+def trained(finished, project):
+    """A project run to its end, to spoil as a test likes."""
+    shutil.copytree(finished, project.folder, dirs_exist_ok=True)
+    return project
+
+
+@pytest.mark.parametrize(
+    "name", ["ResNet50", "VGG16", "MobileNetV2", "EfficientNetB0", "ConvNeXtTiny"]
+)
+def test_a_keras_application_runs_end_to_end_from_a_weights_file(filled, keras, name):
+    params = BackboneParams(name=name, weights="none", image_size=32, resize="bicubic")
+    source = load_backbone(params)
+    source.network.save_weights(filled.folder / "own.weights.h5")
+    filled.set("backbone", name=name, weights="own.weights.h5")
+    filled.set("fine_tune", layers=4)
+
+    assert filled.run(*DATA, *LEARN) == 0
+
+    made_with = read_features(filled.folder / "data/features").made_with
+    assert made_with["weights_digest"] == source.weights_digest()
+    model = keras.saving.load_model(filled.folder / "models/model.keras", safe_mode=True)
+    answers = model.predict(np.zeros((2, 32, 32, 3), np.uint8), verbose=0)
+    np.testing.assert_allclose(answers.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_the_lectures_recipe_is_one_params_file(filled, keras):
+    """As shipped, but for weights from nowhere, a smaller input and less of everything."""
+    recipe = YAML(typ="safe").load((ROOT / "examples/lecture.yaml").read_text())
+    assert recipe.keys() == filled.document.keys()
+    filled.document = recipe
+    filled.set("split", strategy="stratified")
+    filled.set("backbone", weights="none", image_size=32)
+    filled.set("train_head", epochs=2)
+    filled.set("fine_tune", epochs=1)
+
+    assert filled.run(*DATA, *LEARN) == 0
+
+    card = read_card(filled.folder / "models/model.keras")
+    head, tuning = card.params["train_head"], card.params["fine_tune"]
+    assert (card.params["backbone"]["name"], head["hidden"]) == ("ResNet50", [1024])
+    assert (head["loss"], head["optimizer"]) == ("binary_crossentropy", "rmsprop")
+    assert (tuning["layers"], tuning["optimizer"]) == (4, "rmsprop")
+
+
+def test_the_whole_run_leaves_what_the_readme_names(trained):
+    scores = metrics(trained)
+    assert set(scores) == {"head", "fine_tuned"}
+    for figures in scores.values():
+        assert all(isinstance(value, float) for value in figures.values())
+        assert {"accuracy", "accuracy_low", "accuracy_high", "recall_dark"} <= set(figures)
+    predictions = pd.read_csv(trained.folder / "reports/predictions.csv")
+    test = pd.read_csv(trained.folder / "data/splits.csv").query("split == 'test'")
+    assert set(predictions["digest"]) == set(test["digest"])
+    assert list(predictions.columns) == [
+        "digest", "path", "label", "predicted", "probability_dark", "probability_light",
+    ]  # fmt: skip
+    hits = (predictions["label"] == predictions["predicted"]).mean()
+    assert scores["fine_tuned"]["accuracy"] == pytest.approx(hits, abs=1e-6)
+    curves = {file.name for file in (trained.folder / "reports/plots").iterdir()}
+    assert len(curves) == 6
+
+
+def test_nothing_partial_is_left(trained):
+    assert not list(trained.folder.rglob("partial.*"))
+
+
+def test_the_model_tells_where_it_came_from(trained):
+    model = trained.folder / "models/model.keras"
+    record = read_provenance(model, trained.folder / "models/provenance.json")
+    card = read_card(model)
+
+    assert record is not None
+    assert record["git_revision"] is None  # the temporary folder is no repository
+    assert card.classes == ["dark", "light"]
+    assert card.params["train_head"]["hidden"] == [8]
+    model.write_bytes(model.read_bytes() + b"\0")
+    assert read_provenance(model, trained.folder / "models/provenance.json") is None
+
+
+def outs(project) -> dict[str, bytes]:
+    """Every out's bytes; provenance stands beside them and is none."""
+    files = (f for name in ("data", "models", "reports") for f in (project.folder / name).rglob("*"))
+    return {
+        str(file.relative_to(project.folder)): file.read_bytes()
+        for file in files
+        if file.is_file() and file.name != "provenance.json"
+    }
+
+
+def test_training_again_gives_the_same_bytes(trained, keras):
+    """In one process Keras counts layer names on, so its counters are set back first."""
+    first = outs(trained)
+    keras.backend.clear_session()
+    assert trained.run(*LEARN) == 0
+
+    assert outs(trained) == first
+
+
+def test_adding_images_changes_no_row_of_another(trained, keras):
+    """Laws 1 and 2: older images keep their split, their views and their features."""
+    trained.set("split", strategy="hash", val=0.3, test=0.3)
+    assert trained.run("split", "augment", "extract") == 0
+    old = read_features(trained.folder / "data/features")
+    splits = pd.read_csv(trained.folder / "data/splits.csv").set_index("digest")["split"]
+    for index in range(7):
+        picture(500 + index, brightness=150).save(trained.raw / f"light/new{index}.png")
+
+    assert trained.run("ingest", "split", "augment", "extract") == 0
+
+    new = read_features(trained.folder / "data/features")
+    moved = pd.read_csv(trained.folder / "data/splits.csv").set_index("digest")["split"]
+    assert moved[splits.index].equals(splits)
+    position = {key: row for row, key in enumerate(new.index.itertuples(index=False, name=None))}
+    rows = [position[key] for key in old.index.itertuples(index=False, name=None)]
+    np.testing.assert_array_equal(new.array[rows], old.array)
+    assert len(new.array) > len(old.array)
+
+
+def test_tensorflow_extracts_what_openvino_extracts(filled, keras):
+    filled.run(*DATA)
+    filled.run("extract")
+    ours = np.array(read_features(filled.folder / "data/features").array)
+    filled.set("extract", engine="tensorflow")
+
+    assert filled.run("extract") == 0
+
+    theirs = read_features(filled.folder / "data/features").array
+    np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.abs(ours).max())
+
+
+def test_a_shipped_model_that_disagrees_with_the_cached_path_fails(trained, refused):
+    """A changed weight inside the file is a skew between training and serving."""
+    file = trained.folder / "data/cached_predictions.csv"
+    cached = pd.read_csv(file)
+    cached.loc[1, "probability_dark"] += 0.006
+    cached.to_csv(file, index=False)
+
+    said = refused("evaluate")
+
+    assert "models/model.keras: gives" in said
+    assert "off that of the cached path, more than evaluate.max_disagreement 0.005" in said
+
+
+def test_a_changed_image_is_named(trained, refused):
+    test = pd.read_csv(trained.folder / "data/splits.csv").query("split == 'test'")
+    path = test["path"].iloc[0]
+    picture(999, brightness=60).save(trained.raw / path)
+
+    assert f"{path}: has changed since ingest read it" in refused("evaluate")
+    assert f"{path}: has changed since ingest read it" in refused("extract")
+
+
+def test_features_of_other_weights_are_refused(trained, keras, refused):
+    params = BackboneParams(
+        name="EfficientNetLite0", weights="imagenet", image_size=32, resize="bicubic"
+    )
+    load_backbone(params).network.save_weights(trained.folder / "other.weights.h5")
+    trained.set("backbone", weights="other.weights.h5")
+
+    assert "was made with other weights than backbone.weights now holds" in refused("fine_tune")
+
+
+def test_a_head_of_another_shape_is_refused(trained, refused):
+    trained.set("train_head", hidden=[9])
+
+    assert "head.weights.h5: does not fit the head of params.yaml" in refused("fine_tune")
+
+
+def test_a_model_of_other_classes_is_refused(trained, refused):
+    for file in list((trained.raw / "light").iterdir()):
+        (trained.raw / "bright").mkdir(exist_ok=True)
+        file.rename(trained.raw / "bright" / file.name)
+    (trained.raw / "light").rmdir()
+    assert trained.run(*DATA) == 0
+
+    assert "knows the classes ['dark', 'light'], the data has ['bright', 'dark']" in refused("evaluate")
+
+
+def test_missing_inputs_name_the_stage_to_run(project, refused):
+    for stage, match in {
+        "split": "data/manifest.csv: does not exist\n  fix: run `dvc repro`",
+        "augment": "data/splits.csv: does not exist",
+        "train_head": "data/splits.csv: does not exist",
+    }.items():
+        assert match in refused(stage)
+
+
+def test_truncated_features_are_refused(trained, refused):
+    file = trained.folder / "data/features/features.npy"
+    file.write_bytes(file.read_bytes()[:-100])
+
+    assert "data/features: cannot be read" in refused("train_head")
+
+
+def test_fine_tuning_that_does_not_help_ships_the_head(trained, capsys, keras):
+    trained.set("fine_tune", learning_rate=1e4, optimizer="sgd", epochs=2, ema_momentum=0.0)
+
+    assert trained.run("fine_tune", "evaluate") == 0
+
+    assert "ships the frozen head" in capsys.readouterr().err
+    assert read_card(trained.folder / "models/model.keras").shipped == "head"
+    scores = metrics(trained)
+    assert scores["fine_tuned"]["accuracy"] == scores["head"]["accuracy"]
+    assert scores["fine_tuned"]["log_loss"] == pytest.approx(scores["head"]["log_loss"], abs=1e-3)
+
+
+def test_fine_tuning_changes_only_the_layers_that_it_unfreezes(filled, keras):
+    filled.set("backbone", weights="imagenet")
+    filled.set("train_head", hidden=[], epochs=1, learning_rate=1e-5)
+    filled.set("fine_tune", layers="block7", epochs=4, warmup_epochs=0, ema_momentum=0.0)
+    assert filled.run(*DATA, *LEARN) == 0
+    model, card = load_model(filled.folder / "models/model.keras")
+    before = load_backbone(
+        BackboneParams(name="EfficientNetLite0", weights="imagenet", image_size=32, resize="bicubic")
+    ).network
+    after = next(layer for layer in model.layers if len(getattr(layer, "layers", [])) > 50)
+
+    changed = [
+        layer.name
+        for layer in before.layers
+        for old, new in zip(layer.get_weights(), after.get_layer(layer.name).get_weights(), strict=True)
+        if not np.array_equal(old, new)
+    ]
+
+    assert card.shipped == "fine_tuned"
+    assert changed
+    assert all(name.startswith(("block7", "top")) for name in changed)
+    statistics = before.get_layer("top_bn").get_weights()[2:]
+    for old, new in zip(statistics, after.get_layer("top_bn").get_weights()[2:], strict=True):
+        np.testing.assert_array_equal(old, new)  # BatchNorm ran in inference mode
+
+
+def test_three_classes_and_a_table_with_extra_columns(project, keras):
+    fill_class_folders(project.raw)
+    shutil.copytree(project.raw / "dark", project.raw / "mid")
+    rows = ["path,label,site"]
+    for number, label in enumerate(("dark", "light", "mid")):
+        for index in range(12):
+            picture(100 * number + index, brightness=80 * number).save(
+                project.raw / label / f"{index:03}.png"
+            )
+            rows.append(f"{label}/{index:03}.png,{label},{'north' if index % 2 else 'south'}")
+    (project.raw / "labels.csv").write_text("\n".join(rows))
+    project.set("split", stratify_columns=["site"], test=0.3, val=0.3)
+
+    assert project.run(*DATA, *LEARN) == 0
+
+    figures = metrics(project)["fine_tuned"]
+    assert {"f1_mid", "accuracy_site_north", "images_site_south"} <= set(figures)
+    with zipfile.ZipFile(project.folder / "models/model.keras") as archive:
+        assert json.loads(archive.read("pipeline.json"))["classes"] == ["dark", "light", "mid"]

@@ -1,0 +1,178 @@
+"""How images are fed, and which weights are kept."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.utils.class_weight import compute_sample_weight
+
+from pipeline.params import load_section
+from pipeline.training.epochs import Epochs, Held, image_weights, one_hot, view_rows
+from pipeline.training.head import HeadParams, build_head
+from pipeline.training.learning import learn, make_deterministic, optimizer, predict_rows
+from tests.conftest import ROOT
+
+PARAMS = load_section(ROOT / "params.yaml", "train_head", HeadParams)
+
+
+def epochs_of(views: list[int], batch_size: int = 3) -> Epochs:
+    """Images whose every view's row holds (image, view)."""
+    rows = np.array([(i, v) for i, count in enumerate(views) for v in range(count)], np.float32)
+    first = np.cumsum([0, *views[:-1]])
+    ones = np.ones(len(views), np.float32)
+    labels = one_hot(pd.Series([str(i) for i in range(len(views))]), [str(i) for i in range(len(views))])
+    return Epochs([rows], first, np.array(views), labels, ones, batch_size, seed=1)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=20), st.integers(1, 7))
+def test_an_epoch_holds_every_image_once_under_its_own_label(views, batch_size):
+    epochs = epochs_of(views, batch_size)
+
+    batches = list(epochs.batches(3))
+
+    seen = np.concatenate([inputs[0][:, 0] for inputs, _, _ in batches])
+    labels = np.concatenate([labels.argmax(axis=1) for _, labels, _ in batches])
+    assert sorted(seen) == list(range(len(views)))
+    np.testing.assert_array_equal(seen, labels)
+    assert len(batches) == epochs.steps
+
+
+def test_each_epoch_shows_another_view_until_all_were_seen():
+    views = [4, 1, 3]
+    epochs = epochs_of(views)
+    seen: dict[int, list[int]] = {0: [], 1: [], 2: []}
+
+    for epoch in range(1, 13):
+        for inputs, _, _ in epochs.batches(epoch):
+            for image, view in inputs[0].astype(int):
+                seen[image].append(view)
+
+    for image, count in enumerate(views):
+        for start in range(0, 12, count):
+            assert set(seen[image][start : start + count]) == set(range(count))
+
+
+def test_the_order_changes_from_epoch_to_epoch_and_not_from_run_to_run():
+    def order(epoch: int) -> list[float]:
+        return [float(x) for i, _, _ in epochs_of([1] * 30).batches(epoch) for x in i[0][:, 0]]
+
+    assert order(1) == order(1)
+    assert order(1) != order(2)
+
+
+def test_rows_are_found_by_digest():
+    index = pd.DataFrame({"digest": ["a", "a", "b", "c", "c", "c"], "view": [0, 1, 0, 0, 1, 2]})
+
+    first, views = view_rows(pd.Series(["c", "a"]), index)
+
+    assert (first.tolist(), views.tolist()) == ([3, 0], [3, 2])
+
+
+def test_balanced_weights_are_those_of_scikit_learn():
+    images = pd.DataFrame({"label": list("aaaab"), "weight": [1, 0.5, 1, 1, 0.2]})
+
+    ours = image_weights(images, balanced=True, from_table=False)
+    both = image_weights(images, balanced=True, from_table=True)
+    none = image_weights(images, balanced=False, from_table=False)
+
+    expected = compute_sample_weight("balanced", images["label"])
+    np.testing.assert_allclose(ours, expected)
+    np.testing.assert_allclose(both, expected * images["weight"], rtol=1e-6)
+    assert set(none) == {1}
+
+
+def separable(count: int = 60):
+    """Features that tell two classes apart, as training epochs and held-out images."""
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 2, count)
+    features = (random.normal(size=(count, 5)) + 2 * labels[:, np.newaxis]).astype(np.float32)
+    known = np.eye(2, dtype=np.float32)[labels]
+    ones = np.ones(count, np.int64)
+    train = Epochs([features], np.arange(count), ones, known, ones.astype(np.float32), 8, 1)
+    return train, Held([features], np.arange(count), known)
+
+
+@pytest.mark.parametrize("hidden", [[], [7], [6, 5]])
+def test_the_head_has_the_layers_asked_for(keras, hidden):
+    head = build_head(PARAMS.model_copy(update={"hidden": hidden, "l2": 0.01}), 5, 3)
+
+    dense = [layer for layer in head.layers if isinstance(layer, keras.layers.Dense)]
+    dropout = [layer for layer in head.layers if isinstance(layer, keras.layers.Dropout)]
+    assert [layer.units for layer in dense] == [*hidden, 3]
+    assert [layer.activation.__name__ for layer in dense] == ["relu"] * len(hidden) + ["softmax"]
+    assert len(dropout) == len(hidden)
+    assert all(layer.kernel_regularizer.l2 == pytest.approx(0.01) for layer in dense)
+
+
+@pytest.mark.parametrize("changes", [{}, {"ema_momentum": 0.5}, {"optimizer": "rmsprop"}])
+def test_learning_keeps_the_epoch_that_the_log_calls_best(keras, changes):
+    params = PARAMS.model_copy(update={"hidden": [], "epochs": 6, "learning_rate": 0.05, **changes})
+    make_deterministic(1)
+    head = build_head(params, 5, 2)
+    train, held = separable()
+
+    log = learn(head, params, params.loss, train, held, what="test")
+
+    best = log[log["best"] == 1].iloc[0]
+    probabilities = predict_rows(head, held.inputs, held.rows)
+    surprise = -np.log((probabilities * held.labels).sum(axis=1)).mean()
+    assert surprise == pytest.approx(best["val_loss"], abs=1e-5)
+    assert best["val_loss"] == log["val_loss"].min()
+    assert best["val_loss"] < log["val_loss"][0]
+    assert log["epoch"].tolist() == list(range(7))
+
+
+def test_learning_never_leaves_worse_than_it_began(keras):
+    """A learning rate that ruins everything leaves the weights of epoch 0."""
+    params = PARAMS.model_copy(update={"hidden": [], "epochs": 3, "patience": 2})
+    train, held = separable()
+    head = build_head(params, 5, 2)
+    learn(head, params.model_copy(update={"epochs": 30}), params.loss, train, held, what="good")
+    before = head.get_weights()
+
+    ruin = params.model_copy(update={"learning_rate": 1e6, "optimizer": "sgd"})
+    log = learn(head, ruin, params.loss, train, held, what="ruin")
+
+    assert log["best"].tolist() == [1, 0, 0]  # and patience ended it
+    for now, then in zip(head.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
+def test_a_lower_loss_does_not_excuse_a_lower_accuracy(keras):
+    """The best epoch must not be less accurate than the weights that learning began with."""
+    train, _ = separable()
+    params = PARAMS.model_copy(update={"hidden": [], "epochs": 8, "learning_rate": 0.3})
+    head = build_head(params, 5, 2)
+    learn(head, params, params.loss, train, separable()[1], what="fit")
+    flipped = Held(train.inputs, np.arange(60), 1 - train.labels)
+    accuracy = (predict_rows(head, *flipped[:2]).argmax(1) == flipped.labels.argmax(1)).mean()
+
+    log = learn(head, params, params.loss, train, flipped, what="again")
+
+    kept = log[log["best"] == 1].iloc[0]
+    assert kept["val_accuracy"] >= accuracy
+
+
+@pytest.mark.parametrize(
+    ("schedule", "warmup", "expected"),
+    [
+        ("constant", 0, [0.1, 0.1, 0.1]),
+        ("constant", 1, [0.0, 0.1, 0.1]),
+        ("cosine", 0, [0.1, 0.05, 0.0]),
+        ("cosine", 2, [0.0, 0.1, 0.0]),
+    ],
+)
+def test_the_learning_rate_follows_its_schedule(keras, schedule, warmup, expected):
+    """At the first step, halfway through 4 epochs (or at the end of warm-up), at the end."""
+    params = PARAMS.model_copy(
+        update={"learning_rate": 0.1, "schedule": schedule, "warmup_epochs": warmup, "epochs": 4}
+    )
+
+    rate = optimizer(params, steps_per_epoch=10)._learning_rate
+
+    rates = [float(rate(step)) if callable(rate) else float(rate.numpy()) for step in (0, 20, 40)]
+    assert rates == pytest.approx(expected, abs=1e-6)
