@@ -56,9 +56,7 @@ def test_changing_one_operation_changes_no_other():
     after = plan(range(300), rotation=Rotation(probability=1.0, range=(1, 2)))
 
     assert (before["rotation"] != after["rotation"]).any()
-    pd.testing.assert_frame_equal(
-        before.drop(columns="rotation"), after.drop(columns="rotation")
-    )
+    pd.testing.assert_frame_equal(before.drop(columns="rotation"), after.drop(columns="rotation"))
 
 
 def test_every_operation_keeps_to_its_range_and_its_probability():

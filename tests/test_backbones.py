@@ -91,7 +91,9 @@ def test_preprocessing_is_the_networks_own(keras, name):
     ours = backbone.from_pixels([backbone.network.output]).predict_on_batch(pixels)
     theirs = backbone.network.predict_on_batch(module.preprocess_input(pixels.copy()))
 
-    np.testing.assert_allclose(np.asarray(ours).reshape(theirs.shape), theirs, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        np.asarray(ours).reshape(theirs.shape), theirs, rtol=1e-4, atol=1e-4
+    )
 
 
 def test_preprocessing_does_not_touch_its_input(keras):
@@ -157,7 +159,9 @@ def test_no_network_names_the_ways_out(keras, monkeypatch, tmp_path):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.setattr("keras.src.utils.file_utils.config.keras_home", lambda: str(tmp_path))
 
-    with pytest.raises(InputError, match=r"'imagenet' of VGG16 could not be downloaded.*http") as e:
+    with pytest.raises(
+        InputError, match=r"'imagenet' of VGG16 could not be downloaded.*http"
+    ) as e:
         load_backbone(params("VGG16", "imagenet"))
 
     assert "include_top=False" in e.value.fix

@@ -31,11 +31,13 @@ def tensor(key: str, shape: tuple[int, ...], stride: tuple[int, ...], offset: in
 
 def unpack(opcodes: bytes) -> bytes:
     """The three members of a pickled 3-tuple, without the tuple."""
-    offset, shape, stride = pickle.loads(b"\x80\x02" + opcodes + b".")  # noqa: S301
+    offset, shape, stride = pickle.loads(b"\x80\x02" + opcodes + b".")
     return b"".join(pickle.dumps(part, protocol=2)[2:-1] for part in (offset, shape, stride))
 
 
-def checkpoint(state: bytes, storages: dict[str, np.ndarray], *, magic: int = MAGIC_NUMBER) -> bytes:
+def checkpoint(
+    state: bytes, storages: dict[str, np.ndarray], *, magic: int = MAGIC_NUMBER
+) -> bytes:
     stream = io.BytesIO()
     for part in (magic, PROTOCOL, SYSTEM):
         pickle.dump(part, stream, protocol=2)
@@ -63,7 +65,9 @@ def refuse(tmp_path, content: bytes, match: str) -> None:
 
 
 def test_a_tensor_is_read_by_its_shape_stride_and_offset(tmp_path):
-    (tmp_path / "x.pth").write_bytes(checkpoint(entry(tensor("0", (2, 2), (1, 2), 1)), {"0": VALUES}))
+    (tmp_path / "x.pth").write_bytes(
+        checkpoint(entry(tensor("0", (2, 2), (1, 2), 1)), {"0": VALUES})
+    )
 
     np.testing.assert_array_equal(read_checkpoint(tmp_path / "x.pth")["w"], [[1, 3], [2, 4]])
 

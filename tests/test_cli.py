@@ -63,7 +63,11 @@ def test_light_commands_import_nothing_heavy():
     )
     for words in (["--help"], ["ingest", "--help"], ["train_head", "--help"], ["split", "--help"]):
         done = subprocess.run(
-            [sys.executable, "-c", probe, *words], cwd=ROOT, capture_output=True, text=True, check=True
+            [sys.executable, "-c", probe, *words],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
         )
         assert done.stdout.splitlines()[-1] == "[]"
 
@@ -159,7 +163,8 @@ def test_predict_names_what_it_cannot_use_and_labels_the_rest(model, capsys):
 
 
 @pytest.mark.parametrize(
-    ("path", "match"), [("gone.png", "gone.png: does not exist"), ("empty", "empty: holds no files")]
+    ("path", "match"),
+    [("gone.png", "gone.png: does not exist"), ("empty", "empty: holds no files")],
 )
 def test_predict_without_images_is_an_error(model, capsys, path, match):
     (model.parent / "empty").mkdir()

@@ -95,7 +95,9 @@ def test_every_file_that_is_named_can_be_there():
     outs = {out for stage in DVC["stages"].values() for out in stage["outs"]}
     outs |= {"reports/metrics.json", "models/provenance.json", "data/raw/labels.csv"}
     for document in DOCUMENTS:
-        named = re.findall(r"\b(?:docs|examples|tests|pipeline|reports|models)/[\w./-]+\w", document.read_text())
+        named = re.findall(
+            r"\b(?:docs|examples|tests|pipeline|reports|models)/[\w./-]+\w", document.read_text()
+        )
         for name in named:
             assert (ROOT / name).exists() or name in outs, f"{document.name} names {name}"
     assert {str(path) for path in FILES.values()} <= outs

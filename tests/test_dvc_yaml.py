@@ -42,7 +42,9 @@ def local_imports(file: Path) -> set[Path]:
                 names = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
                 names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            queue += [f for name in names if name.startswith("pipeline") and (f := module_file(name))]
+            queue += [
+                f for name in names if name.startswith("pipeline") and (f := module_file(name))
+            ]
     return found
 
 

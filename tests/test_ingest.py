@@ -109,9 +109,7 @@ def test_outs_are_the_same_bytes_whatever_the_order_of_files(filled, monkeypatch
     filled.run("ingest")
     first = outs(filled)
     walk = os.walk
-    monkeypatch.setattr(
-        os, "walk", lambda top: ((p, d[::-1], f[::-1]) for p, d, f in walk(top))
-    )
+    monkeypatch.setattr(os, "walk", lambda top: ((p, d[::-1], f[::-1]) for p, d, f in walk(top)))
 
     filled.run("ingest")
 

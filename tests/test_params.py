@@ -55,7 +55,9 @@ def test_a_nested_fault_is_named_by_its_whole_key(tmp_path):
     text = (ROOT / "params.yaml").read_text().replace("range: [-5, 5]", "rnage: [-5, 5]")
     (tmp_path / "params.yaml").write_text(text)
 
-    with pytest.raises(InputError, match=r"(?s)augment.rotation.rnage.*did you mean 'range'") as caught:
+    with pytest.raises(
+        InputError, match=r"(?s)augment.rotation.rnage.*did you mean 'range'"
+    ) as caught:
         load_section(tmp_path / "params.yaml", "augment", AugmentParams)
 
     assert "augment.rotation.range is missing" in str(caught.value)
@@ -67,8 +69,16 @@ def test_a_nested_fault_is_named_by_its_whole_key(tmp_path):
         ("range: [-5, 5]", "range: [5, -5]", r"augment.rotation: range must rise, got \[5"),
         ("range: [-5, 5]", "range: [-50, 5]", r"must lie in \[-45, 45\] degrees"),
         ("range: [0.9, 1.0]", "range: [0.9, 1.2]", r"augment.crop: range must lie in \[0.1, 1\]"),
-        ("range: [0.9, 1.1]", "range: [0, 1.1]", r"augment.brightness: range must lie in \(0, 4\]"),
-        ("flip: {probability: 0.5}", "flip: {probability: 2}", r"horizontal_flip.probability: .*2"),
+        (
+            "range: [0.9, 1.1]",
+            "range: [0, 1.1]",
+            r"augment.brightness: range must lie in \(0, 4\]",
+        ),
+        (
+            "flip: {probability: 0.5}",
+            "flip: {probability: 2}",
+            r"horizontal_flip.probability: .*2",
+        ),
         ("views: 4", "views: 0", r"augment.views: .*greater than or equal to 1, got 0"),
     ],
 )
@@ -82,7 +92,9 @@ def test_an_impossible_augmentation_is_refused(tmp_path, old, new, match):
 
 def test_numbers_are_read_as_dvc_reads_them(tmp_path):
     """PyYAML would read 1e-3 as text."""
-    text = (ROOT / "params.yaml").read_text().replace("learning_rate: 0.001", "learning_rate: 1e-3")
+    text = (
+        (ROOT / "params.yaml").read_text().replace("learning_rate: 0.001", "learning_rate: 1e-3")
+    )
     (tmp_path / "params.yaml").write_text(text)
 
     params = load_section(tmp_path / "params.yaml", "train_head", HeadParams)

@@ -186,7 +186,9 @@ def test_column_refuses_a_split_it_does_not_know(tmp_path):
     table = images(30, split="train")
     table.loc[4, "split"] = "Test"
 
-    with pytest.raises(InputError, match=r"0004.png has split 'Test', not one of train, val, test"):
+    with pytest.raises(
+        InputError, match=r"0004.png has split 'Test', not one of train, val, test"
+    ):
         splits_of(tmp_path, table, COLUMN)
 
 

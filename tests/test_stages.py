@@ -121,7 +121,9 @@ def test_the_model_tells_where_it_came_from(trained):
 
 def outs(project) -> dict[str, bytes]:
     """Every out's bytes; provenance stands beside them and is none."""
-    files = (f for name in ("data", "models", "reports") for f in (project.folder / name).rglob("*"))
+    files = (
+        f for name in ("data", "models", "reports") for f in (project.folder / name).rglob("*")
+    )
     return {
         str(file.relative_to(project.folder)): file.read_bytes()
         for file in files
@@ -215,7 +217,9 @@ def test_a_model_of_other_classes_is_refused(trained, refused):
     (trained.raw / "light").rmdir()
     assert trained.run(*DATA) == 0
 
-    assert "knows the classes ['dark', 'light'], the data has ['bright', 'dark']" in refused("evaluate")
+    assert "knows the classes ['dark', 'light'], the data has ['bright', 'dark']" in refused(
+        "evaluate"
+    )
 
 
 def test_missing_inputs_name_the_stage_to_run(project, refused):
@@ -253,14 +257,18 @@ def test_fine_tuning_changes_only_the_layers_that_it_unfreezes(filled, keras):
     assert filled.run(*DATA, *LEARN) == 0
     model, card = load_model(filled.folder / "models/model.keras")
     before = load_backbone(
-        BackboneParams(name="EfficientNetLite0", weights="imagenet", image_size=32, resize="bicubic")
+        BackboneParams(
+            name="EfficientNetLite0", weights="imagenet", image_size=32, resize="bicubic"
+        )
     ).network
     after = next(layer for layer in model.layers if len(getattr(layer, "layers", [])) > 50)
 
     changed = [
         layer.name
         for layer in before.layers
-        for old, new in zip(layer.get_weights(), after.get_layer(layer.name).get_weights(), strict=True)
+        for old, new in zip(
+            layer.get_weights(), after.get_layer(layer.name).get_weights(), strict=True
+        )
         if not np.array_equal(old, new)
     ]
 

@@ -23,7 +23,9 @@ def epochs_of(views: list[int], batch_size: int = 3) -> Epochs:
     rows = np.array([(i, v) for i, count in enumerate(views) for v in range(count)], np.float32)
     first = np.cumsum([0, *views[:-1]])
     ones = np.ones(len(views), np.float32)
-    labels = one_hot(pd.Series([str(i) for i in range(len(views))]), [str(i) for i in range(len(views))])
+    labels = one_hot(
+        pd.Series([str(i) for i in range(len(views))]), [str(i) for i in range(len(views))]
+    )
     return Epochs([rows], first, np.array(views), labels, ones, batch_size, seed=1)
 
 
@@ -110,7 +112,9 @@ def test_the_head_has_the_layers_asked_for(keras, hidden):
 
 @pytest.mark.parametrize("changes", [{}, {"ema_momentum": 0.5}, {"optimizer": "rmsprop"}])
 def test_learning_keeps_the_epoch_that_the_log_calls_best(keras, changes):
-    params = PARAMS.model_copy(update={"hidden": [], "epochs": 6, "learning_rate": 0.05, **changes})
+    params = PARAMS.model_copy(
+        update={"hidden": [], "epochs": 6, "learning_rate": 0.05, **changes}
+    )
     make_deterministic(1)
     head = build_head(params, 5, 2)
     train, held = separable()

@@ -71,7 +71,7 @@ def decode(file: Path) -> Pixels:
         raise RejectedImage("too_large", _in_words(error)) from error
     except MemoryError as error:
         raise RejectedImage("too_large", "does not fit into memory") from error
-    except Exception as error:  # noqa: BLE001  a decoder can fail on a bad file in any way
+    except Exception as error:
         raise RejectedImage("damaged", _in_words(error)) from error
 
 

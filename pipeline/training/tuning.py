@@ -47,8 +47,20 @@ def trainable_part(
             operation.trainable = index >= first
     pooled = keras.layers.GlobalAveragePooling2D()(backbone.network.output)
     suffix = keras.Model(bare(cut), pooled, name="suffix")
-    inputs = bare([keras.Input(tensor.shape[1:]) for tensor in cut])
-    return keras.Model(inputs, head(suffix(inputs, training=False)))
+
+    class Tuned(keras.Model):  # type: ignore[misc]
+        """Says `training=False` at every call: a functional model would forget it in `fit`."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.suffix, self.head = suffix, head  # as attributes, so that Keras finds weights
+
+        def call(self, inputs: Any, training: bool = False) -> Any:
+            return self.head(self.suffix(inputs, training=False), training=training)
+
+    tuned = Tuned()
+    tuned(bare([np.zeros((1, *tensor.shape[1:]), np.float32) for tensor in cut]))
+    return tuned
 
 
 def run_prefix(
