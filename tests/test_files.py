@@ -11,9 +11,13 @@ def test_a_failure_leaves_the_old_file_and_no_trace(tmp_path):
     target = tmp_path / "out.txt"
     target.write_text("old")
 
-    with pytest.raises(RuntimeError, match="halfway"), replacing(target) as partial:
-        partial.write_text("ne")
-        raise RuntimeError("halfway")
+    def fail_halfway() -> None:
+        with replacing(target) as partial:
+            partial.write_text("ne")
+            raise RuntimeError("halfway")
+
+    with pytest.raises(RuntimeError, match="halfway"):
+        fail_halfway()
 
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
