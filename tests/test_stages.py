@@ -47,7 +47,7 @@ def trained(finished, project):
 
 
 def random_weights(project, name: str) -> str:
-    """Save random weights of a network at 32 pixels, point params.yaml at them, say their digest."""
+    """Point params.yaml at a file of random weights for 32 pixels; return their digest."""
     params = BackboneParams(name=name, weights="none", image_size=32, resize="bicubic")
     source = load_backbone(params)
     source.network.save_weights(project.folder / "own.weights.h5")
