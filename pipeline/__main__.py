@@ -8,14 +8,14 @@ from __future__ import annotations
 import argparse
 import ast
 import importlib
+import os
 import sys
 from pathlib import Path
 
 from pipeline.errors import InputError
-from pipeline.params import SECTIONS
+from pipeline.stages import STAGES
 
 COMMANDS = ("predict", "summary")
-STAGES = tuple(name for name in SECTIONS if name != "backbone")
 
 
 def main(words: list[str] | None = None) -> int:
@@ -32,16 +32,21 @@ def main(words: list[str] | None = None) -> int:
     try:
         if chosen.name in COMMANDS:
             command = importlib.import_module(f"pipeline.commands.{chosen.name}")
-            return int(command.main(chosen.rest))
+            status = int(command.main(chosen.rest))
+            sys.stdout.flush()
+            return status
         from pipeline.commands.stage import main as run_stage  # noqa: PLC0415
 
         return run_stage(chosen.name, chosen.rest)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+    except BrokenPipeError:  # whoever read our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         print(f"error: {error}\n  fix: free or allow what it names, then rerun", file=sys.stderr)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
+        return 130
     return 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -37,6 +38,7 @@ def progress(what: str, total: int, unit: str) -> Iterator[Callable[..., None]]:
         keyword `note` replaces the text before the bar.
     """
     terminal = Console(stderr=True)
+    watched = terminal.is_terminal and sys.stdout.isatty()
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -44,7 +46,7 @@ def progress(what: str, total: int, unit: str) -> Iterator[Callable[..., None]]:
         _Speed(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=terminal, disable=not terminal.is_terminal) as bar:
+    with Progress(*columns, console=terminal, disable=not watched) as bar:
         task = bar.add_task(what, total=total, unit=unit)
 
         def advance(units: int = 1, *, note: str = "") -> None:

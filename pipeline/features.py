@@ -41,9 +41,11 @@ def read_features(folder: Path) -> Features:
     try:
         array = np.load(folder / ARRAY, mmap_mode="r", allow_pickle=False)
         made_with = json.loads((folder / MADE_WITH).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise InputError(folder, f"cannot be read: {error}", fix) from error
-    index = read_table(folder / INDEX, ("digest", "view")).astype({"view": "int64"})
+    if array.ndim != 2 or not isinstance(made_with, dict):
+        raise InputError(folder, "holds no table of features", fix)
+    index = read_table(folder / INDEX, ("digest", "view"), {"view": "int64"})
     if len(index) != len(array):
         reason = f"has {len(array)} features but {len(index)} rows in {INDEX}"
         raise InputError(folder, reason, fix)

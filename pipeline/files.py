@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import glob
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
+
+from pipeline.errors import InputError
 
 Reads = Annotated[Path, "reads"]
 """A stage's argument that it reads: a dependency in dvc.yaml."""
@@ -23,12 +27,16 @@ Beside = Annotated[Path, "writes beside its outs"]
 def replacing(path: Path) -> Iterator[Path]:
     """Give a name to write a file or folder under; it takes `path`'s place at the end.
 
-    A failure leaves `path` as it was.  What a killed run left behind (its name
-    begins with `partial.`) is removed by the next one.
+    A failure leaves `path` as it was.  Two runs at once do not meet: the last
+    to end wins.  What a killed run left behind is removed by the next one.
+
+    Raises:
+        InputError: `path` is a device or the like.
     """
-    partial = path.with_name(f"partial.{path.name}")
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InputError(path, "is no file or folder to write", "name another")
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove(partial)
+    partial = _partial(path)
     try:
         yield partial
         if partial.is_dir():
@@ -40,13 +48,33 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def scratch(folder: Path) -> Iterator[Path]:
-    """An empty folder for the duration; one that a killed run left behind is emptied."""
-    _remove(folder)
-    folder.mkdir(parents=True)
+    """An empty folder for the duration, beside `folder`; see `replacing`."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = _partial(folder)
+    partial.mkdir()
     try:
-        yield folder
+        yield partial
     finally:
-        _remove(folder)
+        _remove(partial)
+
+
+def _partial(path: Path) -> Path:
+    """A name of this process's own beside `path`; those of dead processes are removed."""
+    for left in path.parent.glob(f"partial.*.{glob.escape(path.name)}"):
+        owner = left.name.split(".")[1]
+        if owner == str(os.getpid()) or not (owner.isdecimal() and _is_alive(int(owner))):
+            _remove(left)
+    return path.with_name(f"partial.{os.getpid()}.{path.name}")
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _remove(path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import os
+import posixpath
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +17,7 @@ from pipeline.errors import InputError
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 OPTIONAL_COLUMNS = ("weight", "group", "split")
 RESERVED_COLUMNS = ("digest", "width", "height")
+MAX_WEIGHT = 1e6
 LAYOUTS = "a folder per class, or a CSV, TSV or Parquet table with the columns path and label"
 
 
@@ -30,12 +33,14 @@ class Listing(NamedTuple):
     """What the raw folder holds, before any image is opened.
 
     `images` has the columns path, label, weight, group, split and the table's
-    extra ones; `classes` names every class, also one without a usable image.
+    extra ones; `classes` names every class, also one without a usable image;
+    `unlisted` counts the files that the table does not name.
     """
 
     images: pd.DataFrame
     rejected: list[Rejected]
     classes: list[str]
+    unlisted: int
 
 
 def list_images(raw: Path, table_name: str | None) -> Listing:
@@ -66,7 +71,9 @@ def _table_file(raw: Path, name: str | None) -> Path | None:
     tables = sorted(
         file
         for file in raw.iterdir()
-        if file.suffix.lower() in TABLE_SUFFIXES and not file.name.startswith(".")
+        if file.is_file()
+        and file.suffix.lower() in TABLE_SUFFIXES
+        and not file.name.startswith(".")
     )
     if len(tables) > 1:
         names = ", ".join(file.name for file in tables)
@@ -86,8 +93,10 @@ def _from_folders(raw: Path) -> Listing:
             shown = path.as_posix().encode("utf-8", "backslashreplace").decode()
             rejected.append(Rejected(shown, "name_not_utf8", "rename the file"))
             continue
-        if len(path.parts) == 1:
+        if len(path.parts) == 1 and not file.is_dir():
             rejected.append(Rejected(path.name, "no_label", "lies in no class folder"))
+        elif file.is_dir():
+            rejected.append(Rejected(path.as_posix(), "linked_folder", "links are not followed"))
         elif _leads_outside(raw, path.as_posix()):
             rejected.append(Rejected(path.as_posix(), "outside", "a link that leaves the folder"))
         else:
@@ -95,14 +104,18 @@ def _from_folders(raw: Path) -> Listing:
     images = pd.DataFrame(rows, columns=["path", "label"])
     images = images.assign(weight=1.0, group="", split="")
     folders = sorted(f.name for f in raw.iterdir() if f.is_dir() and not f.name.startswith("."))
-    return Listing(images, rejected, folders)
+    return Listing(images, rejected, folders, 0)
 
 
 def visible_files(folder: Path) -> Iterator[Path]:
-    """Every file below a folder in order of name, but for those hidden by a leading dot."""
+    """Every file below a folder in order of name, but for those hidden by a leading dot.
+
+    A link to a folder is not followed, but named like a file.
+    """
     for parent, subfolders, names in os.walk(folder):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        for name in sorted(names):
+        links = [name for name in subfolders if Path(parent, name).is_symlink()]
+        for name in sorted([*names, *links]):
             if not name.startswith("."):
                 yield Path(parent, name)
 
@@ -125,17 +138,23 @@ def _from_table(raw: Path, file: Path) -> Listing:
         if fault is not None:
             rejected.append(Rejected(path, fault[0], f"{fault[1]} (row {number} of {file.name})"))
     images = table.loc[np.array(usable, dtype=bool)].reset_index(drop=True)
+    images["path"] = [posixpath.normpath(path) for path in images["path"]]
     images["weight"] = pd.to_numeric(images["weight"].replace("", "1")).astype("float64")
-    return Listing(images, rejected, sorted(set(table["label"]) - {""}))
+    listed = {posixpath.normpath(path) for path in table["path"]} | {file.name}
+    files = (found.relative_to(raw).as_posix() for found in visible_files(raw))
+    unlisted = sum(path not in listed for path in files)
+    return Listing(images, rejected, sorted(set(table["label"]) - {""}), unlisted)
 
 
 def _fault_in_row(raw: Path, path: str, label: str, weight: str) -> tuple[str, str] | None:
     if not path or "\0" in path:
         return "no_path", f"path is {path!r}"
+    if path.startswith("/"):
+        return "outside", "is not relative to the raw folder"
     if not label:
         return "no_label", "label is empty"
-    if weight and not 0 <= pd.to_numeric(weight, errors="coerce") < float("inf"):
-        return "bad_weight", f"weight is {weight!r}, not a number from 0 up"
+    if weight and not 0 <= pd.to_numeric(weight, errors="coerce") <= MAX_WEIGHT:
+        return "bad_weight", f"weight is {weight!r}, not a number from 0 to {MAX_WEIGHT:g}"
     if _leads_outside(raw, path):
         return "outside", "lies outside the raw folder"
     return None
@@ -144,21 +163,56 @@ def _fault_in_row(raw: Path, path: str, label: str, weight: str) -> tuple[str, s
 def _read_table(file: Path) -> pd.DataFrame:
     """Read a table as text, with every optional column present."""
     try:
-        if file.suffix.lower() == ".parquet":
-            table = pd.read_parquet(file).map(lambda cell: "" if pd.isna(cell) else str(cell))
-        else:
-            separator = "\t" if file.suffix.lower() == ".tsv" else ","
-            table = pd.read_csv(
-                file, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig"
-            )
-    except (OSError, ValueError) as error:
+        read = _read_parquet if file.suffix.lower() == ".parquet" else _read_text
+        table = read(file)
+    except InputError:
+        raise
+    except Exception as error:  # a damaged Parquet file can fail in any way
         reason = f"cannot be read as a table: {' '.join(str(error).split())}"
         raise InputError(file, reason, "save it again as UTF-8 text or as Parquet") from error
+    columns = list(table.columns)
     for column in ("path", "label"):
-        if column not in table.columns:
-            reason = f"has no column {column!r}, only {', '.join(map(str, table.columns))}"
+        if column not in columns:
+            reason = f"has no column {column!r}, only {', '.join(columns) or 'none at all'}"
             raise InputError(file, reason, f"name the column {column!r}")
-    for column in RESERVED_COLUMNS:
-        if column in table.columns:
+    for column in columns:
+        if columns.count(column) > 1:
+            raise InputError(file, f"has {columns.count(column)} columns {column!r}", "keep one")
+        if column in RESERVED_COLUMNS:
             raise InputError(file, f"column {column!r} is one of ingest's own", "rename it")
-    return table.assign(**{c: "" for c in OPTIONAL_COLUMNS if c not in table.columns})
+    return table.assign(**{c: "" for c in OPTIONAL_COLUMNS if c not in columns})
+
+
+def _read_text(file: Path) -> pd.DataFrame:
+    """Read CSV or TSV; a row of another length than the header would shift its cells."""
+    separator = "\t" if file.suffix.lower() == ".tsv" else ","
+    with file.open(newline="", encoding="utf-8-sig") as stream:
+        reader = csv.reader(stream, delimiter=separator, strict=True)
+        header = next(reader, [])
+        rows = []
+        for row in reader:
+            if row and len(row) != len(header):
+                reason = f"line {reader.line_num} has {len(row)} cells, the header {len(header)}"
+                raise InputError(file, reason, "mend the line; quote cells that hold separators")
+            if row:
+                rows.append(row)
+    return pd.DataFrame(rows, columns=pd.Index(header), dtype="str")
+
+
+def _read_parquet(file: Path) -> pd.DataFrame:
+    """Read Parquet; Arrow turns each value into text, and what is absent into an empty cell."""
+    import pyarrow as pa  # noqa: PLC0415
+    from pyarrow import compute, parquet  # noqa: PLC0415
+
+    table = parquet.ParquetFile(file).read()
+    cells = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        try:
+            text = column.cast(pa.string())
+        except pa.ArrowException:
+            reason = f"column {name!r} is of type {column.type}, which is no text"
+            raise InputError(file, reason, "leave the column out") from None
+        cells[name] = compute.fill_null(text, "").to_pylist()
+    if len(cells) < len(table.column_names):
+        raise InputError(file, "has two columns of one name", "keep one")
+    return pd.DataFrame(cells, dtype="str")

@@ -13,7 +13,7 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, field_validator
 
 from pipeline.errors import InputError
 from pipeline.files import replacing
@@ -40,6 +40,13 @@ class Card(Section):
     data_digest: str  # SHA-256 of the splits table
     weights_digest: str  # of the backbone before fine-tuning
     params: dict[str, Any]  # the sections it was trained with
+
+    @field_validator("classes")
+    @classmethod
+    def _are_distinct(cls, classes: list[str]) -> list[str]:
+        if len(set(classes)) < len(classes):
+            raise ValueError(f"classes must differ, got {classes}")
+        return classes
 
 
 def save_model(model: keras.Model, card: Card, file: Path) -> None:
@@ -87,15 +94,13 @@ def read_card(file: Path) -> Card:
             by this pipeline.
     """
     try:
-        with zipfile.ZipFile(file) as archive:
-            if archive.getinfo(CARD).file_size > MAX_CARD_BYTES:
-                raise InputError(file, f"holds a {CARD} of more than {MAX_CARD_BYTES} bytes", FIX)
-            return Card.model_validate_json(archive.read(CARD))
+        with zipfile.ZipFile(file) as archive, archive.open(CARD) as member:
+            return Card.model_validate_json(member.read(MAX_CARD_BYTES))
     except FileNotFoundError:
         raise InputError(file, "does not exist", FIX) from None
     except KeyError:
         raise InputError(file, f"holds no {CARD}: it is not of this pipeline", FIX) from None
-    except (OSError, zipfile.BadZipFile, ValidationError) as error:
+    except Exception as error:  # a hostile archive can fail in any way
         reason = f"is not a model of this pipeline: {' '.join(str(error).split())}"
         raise InputError(file, reason, FIX) from error
 
@@ -113,11 +118,11 @@ def load_model(file: Path) -> tuple[keras.Model, Card]:
 
     try:
         model = keras.saving.load_model(file, compile=False, safe_mode=True)
+        shapes = model.input_shape, model.output_shape
     except Exception as error:
         reason = f"cannot be loaded safely: {' '.join(str(error).split())[:300]}"
         raise InputError(file, reason, FIX) from error
-    shape = (None, card.image_size, card.image_size, 3)
-    if model.input_shape != shape or model.output_shape != (None, len(card.classes)):
-        reason = f"maps {model.input_shape} to {model.output_shape}, which its card contradicts"
+    if shapes != ((None, card.image_size, card.image_size, 3), (None, len(card.classes))):
+        reason = f"maps {shapes[0]} to {shapes[1]}, which its card contradicts"
         raise InputError(file, reason, FIX)
     return model, card

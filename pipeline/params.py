@@ -70,9 +70,9 @@ def _read(file: Path) -> dict[Any, Any]:
     except FileNotFoundError:
         fix = "run this from the project's folder, or give --params FILE"
         raise InputError(file, "does not exist", fix) from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(file, f"is not YAML: {reason}", "correct the line it names") from error
+    except (YAMLError, ValueError, KeyError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(file, f"is not YAML: {reason}", "correct what it names") from error
     if not isinstance(document, dict):
         raise InputError(file, "holds no sections", f"give it the sections {list(SECTIONS)}")
     return document
@@ -89,6 +89,8 @@ def _unknown(
 def _explain(name: str, section: type[Section], detail: dict[str, Any]) -> tuple[str, str]:
     """Turn one pydantic error into (what is wrong with which key, what to do)."""
     location = tuple(detail["loc"])
+    if detail["type"] != "extra_forbidden":
+        location = _without_union_members(section, location)
     key = ".".join([name, *map(str, location)])
     if detail["type"] == "extra_forbidden":
         reason, fix = _unknown(key, _fields_at(section, location[:-1]), "key")
@@ -117,3 +119,13 @@ def _fields_at(section: type[BaseModel], location: tuple[Any, ...]) -> Mapping[s
             return {}
         section = annotation
     return section.model_fields
+
+
+def _without_union_members(section: type[BaseModel], location: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Leave out what pydantic adds to a location to say which type of a union it tried."""
+    kept = [
+        part
+        for depth, part in enumerate(location)
+        if isinstance(part, int) or part in _fields_at(section, location[:depth])
+    ]
+    return tuple(kept)

@@ -34,7 +34,7 @@ def write_provenance(model: Path, file: Path) -> None:
             "git_revision": revision,
             "git_clean": revision is not None and _git("status", "--porcelain", "-uno") == "",
             "python": platform.python_version(),
-            "packages": {name: version(name) for name in PACKAGES},
+            "packages": {name: version(name) for name in PACKAGES} | {"tensorflow": _tensorflow()},
         },
     )
 
@@ -47,6 +47,13 @@ def read_provenance(model: Path, file: Path) -> dict[str, Any] | None:
         return None
     matches = isinstance(record, dict) and record.get("model_digest") == _sha256(model)
     return record if matches else None
+
+
+def _tensorflow() -> str:
+    """TensorFlow's version; its package has another name on other machines."""
+    import tensorflow as tf  # noqa: PLC0415
+
+    return str(tf.__version__)
 
 
 def _sha256(file: Path) -> str:

@@ -10,8 +10,10 @@ picture filed twice has two rows; `distinct` leaves one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -31,12 +33,21 @@ def read_manifest(file: Path) -> pd.DataFrame:
     Raises:
         InputError: The file is absent, lacks a column or has no rows.
     """
-    table = read_table(file, MANIFEST_COLUMNS)
-    return table.astype(NUMBERS)
+    return read_table(file, MANIFEST_COLUMNS, NUMBERS)
 
 
-def read_table(file: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    """Read a CSV file as text, empty cells as empty strings."""
+def read_table(
+    file: Path, columns: Sequence[str], numbers: Mapping[str, Any] | None = None
+) -> pd.DataFrame:
+    """Read a CSV file as text, empty cells as empty strings.
+
+    Args:
+        columns: Must be there; others may.
+        numbers: Column to numeric type, for those that are no text.
+
+    Raises:
+        InputError: The file is absent or is not such a table.
+    """
     fix = "run `dvc repro`, which makes it"
     try:
         table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8")
@@ -49,13 +60,19 @@ def read_table(file: Path, columns: tuple[str, ...]) -> pd.DataFrame:
         raise InputError(file, f"has no column {', '.join(missing)}", fix)
     if table.empty:
         raise InputError(file, "has no rows", fix)
-    return table
+    try:
+        return table.astype(dict(numbers or {}))
+    except ValueError as error:
+        raise InputError(file, f"holds what is no number: {error}", fix) from error
 
 
 def write_table(file: Path, table: pd.DataFrame) -> None:
     """Write a CSV file with the shortest text that reads back as the same numbers."""
+    # a lone carriage return would go unquoted, and be read back as the end of a line
+    returns = any(table[name].astype(str).str.contains("\r").any() for name in list(table))
+    quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
     with replacing(file) as partial:
-        table.to_csv(partial, index=False, lineterminator="\n", encoding="utf-8")
+        table.to_csv(partial, index=False, lineterminator="\n", encoding="utf-8", quoting=quoting)
 
 
 def prediction_table(

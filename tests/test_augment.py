@@ -8,10 +8,11 @@ from PIL import Image
 
 from pipeline.images.views import IDENTITY, View
 from pipeline.params import load_section
-from pipeline.stages.augment import AugmentParams, Crop, Factor, Rotation, draw, plan_views
+from pipeline.stages.augment import AugmentParams, Chance, Crop, Factor, Rotation, draw, plan_views
 from tests.conftest import ROOT
 
-PARAMS = load_section(ROOT / "params.yaml", "augment", AugmentParams)
+SHIPPED = load_section(ROOT / "params.yaml", "augment", AugmentParams)
+PARAMS = SHIPPED.model_copy(update={"quarter_turn": Chance(probability=0.5)})
 NUMBERS = ["rotation", "crop", "crop_x", "crop_y", "brightness", "contrast"]
 
 

@@ -17,8 +17,11 @@ from tests.test_dvc_yaml import DVC, signature
 README = (ROOT / "README.md").read_text()
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
 BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-COMMAND_LINES = [
-    line.split("#")[0].strip() for block in BLOCKS for line in block.splitlines() if line.strip()
+COMMAND_LINES = [  # `export` is the shell's own
+    line.split("#")[0].strip()
+    for block in BLOCKS
+    for line in block.splitlines()
+    if line.strip() and not line.startswith("export ")
 ]
 INLINE = re.findall(r"`((?:make|dvc|python) [^`]*)`", README)
 ALL_COMMANDS = sorted({*COMMAND_LINES, *INLINE})

@@ -65,7 +65,7 @@ def test_a_run_on_real_cells_ends_with_figures_and_a_summary(clone):
 
     assert scores["head"]["images"] == pytest.approx(CELLS * 0.2, abs=1)
     assert 0.5 < scores["fine_tuned"]["accuracy"] <= 1
-    assert "accuracy_module_type_mono" in scores["fine_tuned"]
+    assert "accuracy_module_type=mono" in scores["fine_tuned"]
     assert "frozen head" in summary
     assert "models/model.keras" in summary
 

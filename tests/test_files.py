@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+
 import pytest
 
+from pipeline.errors import InputError
 from pipeline.files import replacing, scratch, write_json
 
 
@@ -24,15 +28,19 @@ def test_a_failure_leaves_the_old_file_and_no_trace(tmp_path):
 
 
 def test_what_a_killed_run_left_is_replaced(tmp_path):
-    (tmp_path / "partial.out").mkdir()
-    (tmp_path / "partial.out/rest").write_text("from before")
+    """Its process, and so its number, is gone."""
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    left = tmp_path / f"partial.{dead.pid}.out"
+    left.mkdir()
+    (left / "rest").write_text("from before")
 
     with replacing(tmp_path / "out") as partial:
         partial.mkdir()
         (partial / "new").write_text("")
 
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["new"]
-    assert not (tmp_path / "partial.out").exists()
+    assert not left.exists()
 
 
 def test_a_folder_takes_the_place_of_an_older_one_as_a_whole(tmp_path):
@@ -46,15 +54,32 @@ def test_a_folder_takes_the_place_of_an_older_one_as_a_whole(tmp_path):
 
 
 def test_scratch_is_empty_and_goes_away(tmp_path):
-    folder = tmp_path / "partial.scratch"
-    folder.mkdir()
-    (folder / "left").write_text("by a killed run")
-
-    with scratch(folder) as given:
+    with scratch(tmp_path / "work") as given:
         assert list(given.iterdir()) == []
-        (given / "work").write_text("")
+        (given / "result").write_text("")
 
-    assert not folder.exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_living_runs_work_is_left_alone(tmp_path):
+    """Two runs at once do not delete each other's files."""
+    other = tmp_path / f"partial.{os.getppid()}.out"
+    other.write_text("half")
+
+    with replacing(tmp_path / "out") as partial:
+        partial.write_text("whole")
+
+    assert other.read_text() == "half"
+
+
+def test_a_device_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+
+    with (
+        pytest.raises(InputError, match="is no file or folder to write"),
+        replacing(tmp_path / "pipe"),
+    ):
+        pytest.fail("must not come here")
 
 
 def test_equal_documents_are_equal_bytes(tmp_path):

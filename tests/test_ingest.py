@@ -101,7 +101,7 @@ def test_a_link_out_of_the_folder_is_refused(filled):
 
     assert filled.run("ingest") == 0
 
-    assert rejected(filled) == {"dark/link.png": "outside"}
+    assert rejected(filled) == {"dark/link.png": "outside", "dark/loop": "linked_folder"}
 
 
 def test_outs_are_the_same_bytes_whatever_the_order_of_files(filled, monkeypatch):
@@ -237,8 +237,12 @@ def test_a_table_naming_absent_files_is_an_error_or_on_request_a_rejection(proje
         ("file,label\n0.png,a\n", "has no column 'path', only file, label"),
         ("path,class\n0.png,a\n", "has no column 'label', only path, class"),
         ("path,label,width\n0.png,a,3\n", "column 'width' is one of ingest's own"),
-        ("", "cannot be read as a table"),
-        ("path,label\n0.png,a,b,c,d\n1.png,a\n2.png,a,b,c,d,e,f\n", "cannot be read as a table"),
+        ("", "has no column 'path', only none at all"),
+        ("path,label\n0.png,a\n1.png,a,b\n", "line 3 has 3 cells, the header 2"),
+        ("path,label\n0.png,a,\n1.png,b,\n", "line 2 has 3 cells, the header 2"),
+        ("path,label\n0.png\n", "line 2 has 1 cells, the header 2"),
+        ("path,label,label\n0.png,a,b\n", "has 2 columns 'label'"),
+        ('path,label\n"0.png,a\n', "cannot be read as a table: unexpected end of data"),
         ("path,label\n", "labels.csv: holds no images"),
     ],
 )
@@ -267,3 +271,55 @@ def test_two_tables_need_a_choice(project, refused):
     assert project.run("ingest") == 0
     project.set("ingest", table="third.csv")
     assert "ingest.table names no CSV" in refused("ingest")
+
+
+def test_a_name_with_a_carriage_return_survives_every_table(filled):
+    picture(42, brightness=20).save(filled.raw / "dark/a\rb\n.png")
+
+    assert filled.run("ingest", "split", "augment") == 0
+
+    splits = pd.read_csv(filled.folder / "data/splits.csv", lineterminator=None)
+    assert "dark/a\rb\n.png" in set(splits["path"])
+
+
+def test_integer_labels_of_parquet_stay_integers_beside_an_empty_cell(project):
+    fill_flat(project)
+    frame = pd.DataFrame({"path": [f"{i}.png" for i in range(6)], "label": [1, 2, 1, 2, 1, None]})
+    frame.astype({"label": "Int64"}).to_parquet(project.raw / "labels.parquet")
+    project.set("ingest", max_rejected_fraction=0.5)
+
+    assert project.run("ingest") == 0
+
+    assert rejected(project) == {"5.png": "no_label"}
+    table = pd.read_csv(project.folder / "data/manifest.csv", dtype=str)
+    assert table["label"].tolist() == ["1", "2", "1", "2", "1"]
+
+
+def test_a_parquet_column_that_is_no_text_is_named(project, refused):
+    fill_flat(project)
+    frame = pd.DataFrame({"path": ["0.png"], "label": ["a"], "embedding": [[1.0, 2.0]]})
+    frame.to_parquet(project.raw / "labels.parquet")
+
+    assert "column 'embedding' is of type list" in refused("ingest")
+
+
+def test_a_damaged_parquet_file_is_an_error(project, refused):
+    fill_flat(project)
+    (project.raw / "labels.parquet").write_bytes(b"PAR1 junk PAR1")
+
+    assert "labels.parquet: cannot be read as a table" in refused("ingest")
+
+
+def test_files_that_the_table_does_not_name_are_counted(project, capsys):
+    fill_flat(project, 8)
+    write_table(project, TABLE)
+
+    assert project.run("ingest") == 0
+
+    assert "2 files are not named by the table" in capsys.readouterr().err
+    assert json.loads((project.folder / "reports/ingest.json").read_text())["unlisted"] == 2
+
+
+def test_the_demonstration_does_not_delete_the_users_images(filled, refused):
+    assert "data/raw: holds 'dark', which the demonstration would delete" in refused("sample")
+    assert len(list((filled.raw / "dark").iterdir())) == 12

@@ -22,6 +22,9 @@ ANSWERS = Card(
 )
 
 
+DENSE = b"""{"module": "keras.layers", "class_name": "Dense", "config": {"units": 3}}"""
+
+
 def classifier(keras, *, size: int = 8, classes: int = 2, layer: object = None):
     """A model small enough to look through."""
     keras.utils.set_random_seed(1)
@@ -101,7 +104,9 @@ def test_what_is_no_model_is_an_error(tmp_path, content, match):
         (lambda m: m.update({CARD: b"{"}), "is not a model of this pipeline"),
         (lambda m: m.update({CARD: b"\xff"}), "is not a model of this pipeline"),
         (lambda m: m.update({CARD: b"[" * 100_000}), "is not a model of this pipeline"),
-        (lambda m: m.update({CARD: b" " * 10_000_001}), "of more than 10000000 bytes"),
+        (lambda m: m.update({CARD: b" " * 10_000_001}), "is not a model of this pipeline"),
+        (lambda m: m.update({CARD: m[CARD].replace(b"dog", b"cat")}), "classes must differ"),
+        (lambda m: m.update({"config.json": DENSE}), "cannot be loaded safely"),
         (lambda m: m.update({"config.json": b"{}"}), "cannot be loaded safely"),
         (lambda m: m.update({"model.weights.h5": b"junk"}), "cannot be loaded safely"),
     ],

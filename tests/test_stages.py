@@ -301,6 +301,6 @@ def test_three_classes_and_a_table_with_extra_columns(project, keras):
     assert project.run(*DATA, *LEARN) == 0
 
     figures = metrics(project)["fine_tuned"]
-    assert {"f1_mid", "accuracy_site_north", "images_site_south"} <= set(figures)
+    assert {"f1_mid", "accuracy_site=north", "images_site=south"} <= set(figures)
     with zipfile.ZipFile(project.folder / "models/model.keras") as archive:
         assert json.loads(archive.read("pipeline.json"))["classes"] == ["dark", "light", "mid"]

@@ -39,6 +39,12 @@ class Backbone:
         pixels = keras.Input((self.size, self.size, 3), name="pixels")
         return keras.Model(pixels, inner(self.preprocess(pixels), training=False))
 
+    def pooled(self) -> Any:
+        """The feature map averaged over its pixels: (n, channel) float32."""
+        import keras  # noqa: PLC0415
+
+        return keras.layers.GlobalAveragePooling2D()(self.network.output)
+
     def weights_digest(self) -> str:
         """SHA-256 of the shape and values of every weight, in the network's order."""
         digest = hashlib.sha256()

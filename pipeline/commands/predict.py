@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from pipeline.console import say
 from pipeline.errors import InputError
 from pipeline.images.decode import Pixels, RejectedImage, decode
@@ -17,11 +19,11 @@ from pipeline.images.pictures import map_ahead
 from pipeline.images.views import IDENTITY, render
 from pipeline.inference import classify
 from pipeline.listing import visible_files
-from pipeline.model_file import load_model
+from pipeline.model_file import FIX, load_model
 
 
 class Prediction(NamedTuple):
-    """A class's probability for each class name."""
+    """An image's path, its likeliest class, and the probability of every class by name."""
 
     path: str
     label: str
@@ -94,6 +96,8 @@ def predict(
                 yield result
 
     rows = classify(model, usable(), len(files), "predict")
+    if not (np.isfinite(rows).all() and np.allclose(rows.sum(axis=1), 1, atol=1e-3)):
+        raise InputError(model_file, "answers with what are no probabilities", FIX)
     predictions = [
         Prediction(
             shown(file),

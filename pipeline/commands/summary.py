@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import InputError
 from pipeline.model_file import read_card
 from pipeline.provenance import read_provenance
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 METRICS = Path("reports/metrics.json")
 MODEL = Path("models/model.keras")
@@ -46,10 +49,13 @@ def main(words: list[str]) -> int:
     )
     try:
         scores = json.loads(METRICS.read_text(encoding="utf-8"))
-        head, fine_tuned = scores["head"], scores["fine_tuned"]
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(METRICS, f"cannot be read: {error}", "run `dvc repro`") from error
-    print_figures(head, fine_tuned)
+        table = figures_table(scores["head"], scores["fine_tuned"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(METRICS, f"cannot be read: {error!r}", "run `dvc repro`") from error
+
+    from rich.console import Console  # noqa: PLC0415
+
+    Console().print(table)
     say_what_ships()
     for title, entries in (("Files", FILES), ("Next", NEXT)):
         print(f"\n{title}")
@@ -59,9 +65,8 @@ def main(words: list[str]) -> int:
     return 0
 
 
-def print_figures(head: dict[str, Any], fine_tuned: dict[str, Any]) -> None:
+def figures_table(head: dict[str, Any], fine_tuned: dict[str, Any]) -> Table:
     """A table of the headline metrics with their 95% intervals."""
-    from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
     title = f"{fine_tuned['images']:.0f} test images, 95% bootstrap intervals"
@@ -70,7 +75,7 @@ def print_figures(head: dict[str, Any], fine_tuned: dict[str, Any]) -> None:
         table.add_row(name, _with_interval(head, key), _with_interval(fine_tuned, key))
     baseline = f"{fine_tuned['majority_baseline_accuracy']:.4f}"
     table.add_row("accuracy of the majority class", baseline, baseline)
-    Console().print(table)
+    return table
 
 
 def say_what_ships() -> None:

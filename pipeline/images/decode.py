@@ -10,7 +10,7 @@ import hashlib
 import stat
 import struct
 import warnings
-from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 BACKGROUND = (255, 255, 255)  # what shows through transparent pixels
 MAX_PIXELS = 100_000_000  # a larger picture is taken for a decompression bomb
+
+# decoders of untrusted files; Pillow's others include one that starts Ghostscript
+FORMATS = ("AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+warnings.filterwarnings("ignore", module=r"PIL\.")  # they name no file; what fails is rejected
+
+PHOTOMETRIC, MIN_IS_WHITE = 262, 0  # a TIFF tag and its value for inverted gray
 
 Pixels = NDArray[np.uint8]  # (height, width, 3) RGB
 
@@ -58,16 +64,14 @@ def decode(file: Path) -> Pixels:
     if status.st_size == 0:
         raise RejectedImage("empty_file", "has 0 bytes")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return np.asarray(_upright(file))
+        return np.asarray(_upright(file))
     except RejectedImage:
         raise
     except PermissionError as error:
         raise RejectedImage("no_permission", _in_words(error)) from error
     except UnidentifiedImageError as error:
         raise RejectedImage("not_an_image", "no image format that Pillow knows") from error
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise RejectedImage("too_large", _in_words(error)) from error
     except MemoryError as error:
         raise RejectedImage("too_large", "does not fit into memory") from error
@@ -86,19 +90,29 @@ def _in_words(error: BaseException) -> str:
     return " ".join(str(getattr(error, "strerror", None) or error).split()) or repr(error)
 
 
+@cache
+def _formats() -> tuple[str, ...]:
+    """Those of `FORMATS` that this build of Pillow knows."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
 def _upright(file: Path) -> Image.Image:
-    with Image.open(file) as image:
+    with Image.open(file, formats=_formats()) as image:
         if image.width * image.height > MAX_PIXELS:
             size = f"{image.width} x {image.height}"
             raise RejectedImage("too_large", f"{size} pixels, more than {MAX_PIXELS:,}")
         image.load()
-        return _to_rgb(ImageOps.exif_transpose(image))
+        inverted = getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == MIN_IS_WHITE
+        return _to_rgb(ImageOps.exif_transpose(image), inverted=inverted)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":
-        gray = _WIDE_GRAY.get(image.mode[:1], _from_16_bit)(np.asarray(image))
-        return Image.fromarray(gray).convert("RGB")
+def _to_rgb(image: Image.Image, *, inverted: bool) -> Image.Image:
+    if image.mode.startswith(("I", "F")):
+        narrow = _from_float if image.mode == "F" else _from_16_bit
+        gray = narrow(np.asarray(image))
+        # Pillow inverts gray of 8 bits only
+        return Image.fromarray(255 - gray if inverted else gray).convert("RGB")
     if image.has_transparency_data:
         over = Image.new("RGBA", image.size, (*BACKGROUND, 255))
         return Image.alpha_composite(over, image.convert("RGBA")).convert("RGB")
@@ -120,9 +134,3 @@ def _from_float(values: NDArray[np.generic]) -> NDArray[np.uint8]:
         found = f"[{real.min():g}, {real.max():g}]"
         raise RejectedImage("unknown_range", f"floats in {found}, not in [0, 1]")
     return np.rint(real * 255).astype(np.uint8)
-
-
-_WIDE_GRAY: dict[str, Callable[[NDArray[np.generic]], NDArray[np.uint8]]] = {
-    "I": _from_16_bit,
-    "F": _from_float,
-}

@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -29,20 +30,27 @@ class Job(NamedTuple):
     views: list[View]
 
 
-def jobs(raw: Path, images: pd.DataFrame, plan: pd.DataFrame) -> list[Job]:
+def jobs(raw: Path, images: pd.DataFrame, plan: pd.DataFrame) -> Iterator[Job]:
     """The plan's views, image by image, in the plan's order.
 
     Args:
         images: With columns path and digest; one row a digest.
         plan: With a column digest and those of `View`; an image's views stand together.
+
+    Raises:
+        InputError: Images and plan do not belong together.
     """
     file_of = dict(zip(images["digest"], images["path"], strict=True))
-    columns = plan[list(VIEW_TYPES)].astype(VIEW_TYPES)
-    views = [View(*row) for row in columns.itertuples(index=False, name=None)]
-    found: dict[str, Job] = {}
-    for digest, view in zip(plan["digest"], views, strict=True):
-        found.setdefault(digest, Job(raw / file_of[digest], digest, [])).views.append(view)
-    return list(found.values())
+    unplanned = images["path"][~images["digest"].isin(plan["digest"])]
+    if not unplanned.empty:
+        reason = f"has no view of {unplanned.iloc[0]}"
+        raise InputError("data/views.csv", reason, "run `dvc repro augment`")
+    rows = plan[["digest", *VIEW_TYPES]].itertuples(index=False, name=None)
+    for digest, views in groupby(rows, key=lambda row: str(row[0])):
+        if digest not in file_of:
+            reason = f"holds a view of {digest}, which is none of the images"
+            raise InputError("data/views.csv", reason, "run `dvc repro augment`")
+        yield Job(raw / file_of[digest], digest, [View(*view) for _, *view in views])
 
 
 def pictures(wanted: Iterable[Job], size: int, resize: ResizeFilter) -> Iterator[Pixels]:

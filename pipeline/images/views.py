@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
 from pipeline.images.decode import Pixels
@@ -28,10 +27,10 @@ class View:
     horizontal_flip: int = 0  # 0 or 1
     vertical_flip: int = 0  # 0 or 1
     quarter_turns: int = 0  # 0 to 3, counter-clockwise
-    rotation: float = 0.0  # degrees, counter-clockwise; the border is mirrored outwards
     crop: float = 1.0  # side of the part that is kept, as a fraction of the image's
     crop_x: float = 0.0  # where it begins, from 0 (left) to 1 (as far right as it fits)
     crop_y: float = 0.0  # the same, from top to bottom
+    rotation: float = 0.0  # degrees, counter-clockwise, of the resized picture
     brightness: float = 1.0  # factor
     contrast: float = 1.0  # factor, about the mean gray
 
@@ -63,12 +62,12 @@ def render(pixels: Pixels, view: View, size: int, resize: ResizeFilter) -> Pixel
         pixels = pixels[::-1]
     if view.quarter_turns:
         pixels = np.rot90(pixels, view.quarter_turns)
-    if view.rotation:
-        pixels = _rotate(pixels, view.rotation)
     image = Image.fromarray(np.ascontiguousarray(pixels))
     image = image.resize(
         (size, size), Image.Resampling[resize.upper()], box=_crop_box(image, view)
     )
+    if view.rotation:
+        image = _rotate(image, view.rotation)
     if view.brightness != 1:
         image = ImageEnhance.Brightness(image).enhance(view.brightness)
     if view.contrast != 1:
@@ -82,9 +81,10 @@ def _crop_box(image: Image.Image, view: View) -> tuple[float, float, float, floa
     return left, top, min(left + width, image.width), min(top + height, image.height)
 
 
-def _rotate(pixels: Pixels, degrees: float) -> NDArray[np.uint8]:
-    height, width, _ = pixels.shape
-    margin = math.ceil(math.sin(math.radians(min(abs(degrees), 90))) * max(height, width) / 2) + 2
-    padded = np.pad(pixels, ((margin, margin), (margin, margin), (0, 0)), mode="symmetric")
-    turned = Image.fromarray(padded).rotate(degrees, Image.Resampling.BILINEAR)
-    return np.asarray(turned.crop((margin, margin, margin + width, margin + height)))
+def _rotate(image: Image.Image, degrees: float) -> Image.Image:
+    """Turn a square picture about its centre, its border mirrored outwards."""
+    size = image.width
+    margin = math.ceil(math.sin(math.radians(min(abs(degrees), 90))) * size / 2) + 2
+    padded = np.pad(np.asarray(image), ((margin,) * 2, (margin,) * 2, (0, 0)), mode="symmetric")
+    turned = Image.fromarray(padded).rotate(degrees, Image.Resampling.BICUBIC)
+    return turned.crop((margin, margin, margin + size, margin + size))

@@ -12,7 +12,12 @@ MAX_POINTS = 1000  # a curve; more cannot be told apart on a screen
 
 
 def roc(positive: Floats, scores: Floats) -> pd.DataFrame:
-    """Columns false_positive_rate, true_positive_rate and threshold, by falling threshold."""
+    """Columns false_positive_rate, true_positive_rate and threshold, by falling threshold.
+
+    Empty where all answers are of one kind: there is no such curve.
+    """
+    if positive.min() == positive.max():
+        return pd.DataFrame(columns=["false_positive_rate", "true_positive_rate", "threshold"])
     from sklearn.metrics import roc_curve  # noqa: PLC0415
 
     fall_out, recall, thresholds = roc_curve(positive, scores)

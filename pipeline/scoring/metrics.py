@@ -62,19 +62,20 @@ def class_counts(
 def per_class(
     labels: NDArray[np.int64], probabilities: Floats, classes: list[str]
 ) -> dict[str, float]:
-    """Precision, recall, F1, average precision and support of each class; 0 where undefined."""
+    """Precision, recall, F1 and support of each class; NaN where undefined."""
     once = np.ones((1, len(labels)))
-    support, predicted, hits = (count[0] for count in class_counts(labels, probabilities, once))
-    scores: dict[str, float] = {}
-    for column, name in enumerate(classes):
-        _, precision = _ranking(labels == column, probabilities[:, column], once)
-        found = hits[column]
-        scores[f"precision_{name}"] = found / max(predicted[column], 1)
-        scores[f"recall_{name}"] = found / max(support[column], 1)
-        scores[f"f1_{name}"] = 2 * found / max(support[column] + predicted[column], 1)
-        scores[f"average_precision_{name}"] = float(np.nan_to_num(precision[0]))
-        scores[f"support_{name}"] = support[column]
-    return scores
+    support, predicted, hits = class_counts(labels, probabilities, once)
+    parts = {
+        "precision": _ratio(hits, predicted),
+        "recall": _ratio(hits, support),
+        "f1": _ratio(2 * hits, support + predicted),
+        "support": support,
+    }
+    return {
+        f"{part}_{name}": float(values[0, column])
+        for column, name in enumerate(classes)
+        for part, values in parts.items()
+    }
 
 
 def calibration_bin(confidence: Floats) -> NDArray[np.int64]:

@@ -50,9 +50,10 @@ def figures(
     hits = pd.Series(probabilities.argmax(axis=1) == labels, images.index)
     for column in slices:
         for value, of_slice in hits.groupby(images[column]):
-            scores[f"accuracy_{column}_{value}"] = float(of_slice.mean())
-            scores[f"images_{column}_{value}"] = len(of_slice)
-    return {name: round(float(score), DECIMALS) for name, score in scores.items()}
+            scores[f"accuracy_{column}={value}"] = float(of_slice.mean())
+            scores[f"images_{column}={value}"] = len(of_slice)
+    defined = {name: float(score) for name, score in scores.items() if np.isfinite(score)}
+    return {name: round(score, DECIMALS) for name, score in defined.items()}
 
 
 def bootstrap(

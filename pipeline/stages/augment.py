@@ -99,7 +99,7 @@ def run(
     """Write the plan of views, and a contact sheet of a few training images' views.
 
     Raises:
-        InputError: An image on the contact sheet has gone or changed since ingest.
+        InputError: An image on the contact sheet cannot be read.
     """
     images = distinct(read_manifest(splits))
     plan = plan_views(images, params)

@@ -131,10 +131,12 @@ def check_agreement(
 ) -> None:
     """Refuse a model file that answers otherwise than the cached path did in `fine_tune`."""
     columns = [probability_column(label) for label in card.classes]
-    cached = read_table(cached_predictions, ("digest", *columns)).set_index("digest")
+    numbers = dict.fromkeys(columns, "float64")
+    cached = read_table(cached_predictions, ("digest", *columns), numbers)
+    cached = cached.drop_duplicates("digest").set_index("digest")
     if not test["digest"].isin(cached.index).all():
         raise InputError(cached_predictions, "lacks test images", "run `dvc repro fine_tune`")
-    difference = np.abs(cached.loc[test["digest"], columns].astype(float).to_numpy() - shipped)
+    difference = np.abs(cached.loc[test["digest"], columns].to_numpy() - shipped)
     worst = int(difference.max(axis=1).argmax())
     if not difference.max() <= bound:
         raise InputError(
@@ -170,7 +172,7 @@ def write_curves(
     true = one_hot(labels, classes).astype(np.float64)
     positive, ranked = true.ravel(), probabilities.ravel()
     if len(classes) == 2:
-        rarer = int(true.sum(axis=0).argmin())
+        rarer = int(np.where(true.any(axis=0), true.sum(axis=0), np.inf).argmin())
         positive, ranked = true[:, rarer], probabilities[:, rarer]
     hits = (probabilities.argmax(axis=1) == true.argmax(axis=1)).astype(np.float64)
     write_table(folder / f"roc_{name}.csv", roc(positive, ranked))

@@ -31,16 +31,13 @@ def run(
         InputError: The backbone cannot be built, or an image has gone or
             changed since `ingest`.
     """
-    plan = read_table(views, ("digest", "view", *VIEW_TYPES))
+    plan = read_table(views, ("digest", "view", *VIEW_TYPES), VIEW_TYPES)
     wanted = jobs(raw, distinct(read_manifest(splits)), plan)
 
     from pipeline.backbones.load import load_backbone  # noqa: PLC0415
 
     loaded = load_backbone(backbone)
-
-    import keras  # noqa: PLC0415
-
-    pooled = keras.layers.GlobalAveragePooling2D()(loaded.network.output)
+    pooled = loaded.pooled()
     model = loaded.from_pixels([pooled])
     made_with: dict[str, Any] = {
         "backbone": backbone.name,

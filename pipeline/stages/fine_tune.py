@@ -31,8 +31,8 @@ from pipeline.tables import (
     read_table,
     write_table,
 )
-from pipeline.training.epochs import Held, one_hot, view_rows
-from pipeline.training.head import HeadParams, load_head, training_epochs
+from pipeline.training.epochs import view_rows
+from pipeline.training.head import HeadParams, held_out, load_head, training_epochs
 from pipeline.training.learning import LearningParams, learn, make_deterministic, predict_rows
 
 
@@ -71,7 +71,7 @@ def run(
     """
     images = distinct(read_manifest(splits))
     classes = sorted(images["label"].unique())
-    plan = read_table(views, ("digest", "view", *VIEW_TYPES))
+    plan = read_table(views, ("digest", "view", *VIEW_TYPES), VIEW_TYPES)
     train, val, test = (images[images["split"] == split] for split in SPLITS)
 
     from pipeline.backbones.cut import best_cut, first_unfrozen  # noqa: PLC0415
@@ -87,16 +87,24 @@ def run(
     first = first_unfrozen(loaded.network, params.layers)
     cut = best_cut(loaded.network, first)
     tuned = trainable_part(loaded, first, cut, head)
-    with scratch(model.with_name("partial.activations")) as folder:
+    with scratch(model.with_name("activations")) as folder:
         wanted = jobs(raw, images, plan)
         activations = run_prefix(
-            loaded, cut, extract.engine, wanted, resize=backbone.resize, folder=folder
+            loaded,
+            cut,
+            extract.engine,
+            wanted,
+            views=len(plan),
+            resize=backbone.resize,
+            folder=folder,
         )
         epochs = training_epochs(
             train_head, params, train, classes, inputs=activations, index=plan
         )
-        held = Held(activations, view_rows(val["digest"], plan)[0], one_hot(val["label"], classes))
-        history = learn(tuned, params, train_head.loss, epochs, held, what="fine_tune")
+        held = held_out(train_head, val, classes, inputs=activations, index=plan)
+        history = learn(
+            tuned, params, train_head.loss, epochs, held, keep_start=True, what="fine_tune"
+        )
         rows, _ = view_rows(test["digest"], plan)
         probabilities = predict_rows(tuned, activations, rows)
 

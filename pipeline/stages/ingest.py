@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
+import numpy as np
 import pandas as pd
 from pydantic import Field
 
@@ -21,7 +22,7 @@ from pipeline.images.decode import RejectedImage, decode, pixel_digest
 from pipeline.images.pictures import map_ahead
 from pipeline.listing import Listing, Rejected, list_images
 from pipeline.params import Section
-from pipeline.tables import MANIFEST_COLUMNS, write_table
+from pipeline.tables import MANIFEST_COLUMNS, extra_columns, write_table
 
 
 class IngestParams(Section):
@@ -61,7 +62,7 @@ def run(
         if isinstance(result, RejectedImage):
             bad.append(Rejected(path, result.reason, result.detail))
     good = [isinstance(result, Decoded) for result in results]
-    images = listing.images[good].reset_index(drop=True)
+    images = listing.images.loc[np.array(good, dtype=bool)].reset_index(drop=True)
     decoded = pd.DataFrame(
         [result for result in results if isinstance(result, Decoded)], columns=Decoded._fields
     )
@@ -69,10 +70,11 @@ def run(
 
     write_table(rejected, pd.DataFrame(sorted(bad), columns=Rejected._fields))
     check(params, listing, images, bad, raw=raw, rejected=rejected)
-    extra = [column for column in images.columns if column not in MANIFEST_COLUMNS]
     images = images.sort_values(["path", "label"], kind="stable")
-    write_table(manifest, images[[*MANIFEST_COLUMNS, *extra]])
-    write_json(report, summary(images, bad))
+    write_table(manifest, images[[*MANIFEST_COLUMNS, *extra_columns(images)]])
+    write_json(report, {**summary(images, bad), "unlisted": listing.unlisted})
+    if listing.unlisted:
+        say(f"ingest: {listing.unlisted} files are not named by the table and are left out")
     if bad:
         counts = Counter(item.reason for item in bad).most_common()
         reasons = ", ".join(f"{reason} {count}" for reason, count in counts)

@@ -49,8 +49,15 @@ def run(params: SampleParams, *, raw: Writes = Path("data/raw")) -> None:
     """Copy the images and write one table of path, label, weight and module type.
 
     Raises:
-        InputError: The package is not installed or has lost its table.
+        InputError: The package is not installed or has lost its table, or the
+            folder holds something else than this data set.
     """
+    others = (
+        {file.name for file in raw.iterdir()} - {"images", "labels.csv"} if raw.is_dir() else ()
+    )
+    if others:
+        reason = f"holds {min(others)!r}, which the demonstration would delete"
+        raise InputError(raw, reason, "remove the stage with `dvc remove sample`")
     try:
         source = files("elpv_dataset") / "data"
     except ModuleNotFoundError:

@@ -27,7 +27,7 @@ class SplitParams(Section):
     """How units are shared out.  `train` receives what `val` and `test` leave."""
 
     strategy: Literal["hash", "stratified", "column"]
-    seed: int
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
     val: Fraction  # of units
     test: Fraction
     stratify_columns: list[str]  # stratified: exact proportions over the label and these
@@ -61,6 +61,8 @@ def run(
         place = stratified(images, units, params, manifest)
     else:
         place = by_column(images, units, manifest)
+    if params.strategy != "column" and (images["split"] != "").any():
+        say("split: the table's own column split is not used; set split.strategy to column for it")
     images["split"] = place
     check_places(images, manifest)
     write_table(splits, images)
@@ -110,11 +112,12 @@ def by_hash(images: pd.DataFrame, units: pd.Series, params: SplitParams) -> pd.S
     grouped = images["group"] != ""
     names = ("group:" + images["group"]).where(grouped, "digest:" + images["digest"])
     draws = names.map({name: uniform(params.seed, name) for name in names.unique()})
-    joined = names[grouped].groupby(units[grouped]).nunique()
-    for unit in joined[joined > 1].index:
-        of_unit = sorted(set(images["group"][grouped & (units == unit)]))
-        say(f"split: groups {', '.join(of_unit)} share a picture and are kept together as one")
     has_group = grouped.groupby(units).transform("any")
+    for _, of_unit in names[has_group].groupby(units[has_group]):
+        one_of_each = of_unit.drop_duplicates()
+        if len(one_of_each) > 1 and images.loc[of_unit.index, "digest"].duplicated().any():
+            paths = ", ".join(images.loc[one_of_each.index, "path"].head(4))
+            say(f"split: copies join groups or put an ungrouped picture into one: {paths}")
     lowest = draws.where(grouped | ~has_group).groupby(units).transform("min")
     place = pd.Series("train", images.index)
     place[lowest < params.test + params.val] = "val"
@@ -134,15 +137,18 @@ def stratified(
     """Share out units in equal proportions of every combination of label and named columns."""
     from sklearn.model_selection import train_test_split  # noqa: PLC0415
 
-    absent = sorted(set(params.stratify_columns) - set(images.columns))
+    absent = sorted(set(params.stratify_columns) - set(extra_columns(images)))
     if absent:
-        reason = f"has no column {absent[0]!r}, named in split.stratify_columns"
-        have = ["label", *extra_columns(images)]
-        raise InputError(manifest, reason, f"name one of {', '.join(have)}")
-    # one row a unit, named by its smallest digest so that file names do not matter
-    table = images.assign(unit=units).sort_values("digest").drop_duplicates("unit")
-    stratum = table[["label", *params.stratify_columns]].agg(" / ".join, axis="columns")
-    stratum.index = pd.Index(table["unit"])
+        reason = f"has no extra column {absent[0]!r}, named in split.stratify_columns"
+        have = ", ".join(extra_columns(images)) or "none"
+        raise InputError(manifest, reason, f"name extra columns of your table (it has: {have})")
+    # one row a unit, that of its smallest digest, so that file names do not matter
+    order = images["digest"].sort_values(kind="stable").index
+    first = units[order].drop_duplicates()
+    stratum = images.loc[first.index, ["label", *params.stratify_columns]].agg(
+        " / ".join, axis="columns"
+    )
+    stratum.index = pd.Index(first)
     few = stratum.value_counts().sort_index()
     if few.min() < len(SPLITS):
         reason = f"{few.idxmin()!r} has {few.min()} distinct images or groups, needs {len(SPLITS)}"

@@ -7,8 +7,7 @@ from pathlib import Path
 from pipeline.features import read_features
 from pipeline.files import Reads, Writes, replacing
 from pipeline.tables import distinct, read_manifest, write_table
-from pipeline.training.epochs import Held, one_hot, view_rows
-from pipeline.training.head import HeadParams, build_head, training_epochs
+from pipeline.training.head import HeadParams, build_head, held_out, training_epochs
 from pipeline.training.learning import learn, make_deterministic
 
 
@@ -35,9 +34,8 @@ def run(
     epochs = training_epochs(
         params, params, train, classes, inputs=[cached.array], index=cached.index
     )
-    val_rows, _ = view_rows(val["digest"], cached.index)
-    held = Held([cached.array], val_rows, one_hot(val["label"], classes))
-    history = learn(head, params, params.loss, epochs, held, what="train_head")
+    held = held_out(params, val, classes, inputs=[cached.array], index=cached.index)
+    history = learn(head, params, params.loss, epochs, held, keep_start=False, what="train_head")
     with replacing(weights) as partial:
         head.save_weights(partial)
     write_table(log, history)

@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.errors import InputError
+
 Batch = tuple[list[NDArray[np.float32]], NDArray[np.float32], NDArray[np.float32]]
 
 
@@ -59,12 +61,14 @@ class Epochs:
 class Held(NamedTuple):
     """Images that nothing is learnt from.
 
-    `rows` are the rows of `inputs` to look at; `labels` (image, class) are one-hot.
+    `rows` are the rows of `inputs` to look at; `labels` (image, class) are
+    one-hot; `weights` (image,) say how much each image counts.
     """
 
     inputs: Sequence[NDArray[np.float32]]
     rows: NDArray[np.int64]
     labels: NDArray[np.float32]
+    weights: NDArray[np.float32]
 
 
 def view_rows(
@@ -74,9 +78,17 @@ def view_rows(
 
     Returns:
         (image,) the row of view 0, and (image,) how many views there are.
+
+    Raises:
+        InputError: The index lacks an image: it was made from other splits.
     """
     rows = pd.Series(np.arange(len(index)), index["digest"])
-    by_digest = rows.groupby(level=0).agg(["min", "size"]).loc[digests]
+    by_digest = rows.groupby(level=0).agg(["min", "size"])
+    absent = digests[~digests.isin(by_digest.index)]
+    if not absent.empty:
+        reason = f"no views of {len(absent)} images, such as {absent.iloc[0]}"
+        raise InputError("data/views.csv", reason, "run `dvc repro`, which makes all anew")
+    by_digest = by_digest.loc[digests]
     return by_digest["min"].to_numpy(np.int64), by_digest["size"].to_numpy(np.int64)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pipeline.errors import InputError
-from pipeline.training.epochs import Epochs, image_weights, one_hot, view_rows
+from pipeline.training.epochs import Epochs, Held, image_weights, one_hot, view_rows
 from pipeline.training.learning import LearningParams
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class HeadParams(LearningParams):
     loss: Literal["categorical_crossentropy", "binary_crossentropy"]
     class_weights: Literal["balanced", "none"]
     sample_weights: bool  # weigh images by the table's column `weight`
+    epochs: Annotated[int, Field(ge=1)]  # at most; a head must have learnt something
 
 
 def build_head(params: HeadParams, channels: int, classes: int) -> keras.Model:
@@ -89,3 +90,17 @@ def training_epochs(
     )
     labels = one_hot(train["label"], classes)
     return Epochs(inputs, first_row, views, labels, weights, phase.batch_size, params.seed)
+
+
+def held_out(
+    params: HeadParams,
+    images: pd.DataFrame,
+    classes: Sequence[str],
+    *,
+    inputs: Sequence[NDArray[np.float32]],
+    index: pd.DataFrame,
+) -> Held:
+    """Images to validate on, their classes balanced where training balances them."""
+    weights = image_weights(images, balanced=params.class_weights == "balanced", from_table=False)
+    rows, _ = view_rows(images["digest"], index)
+    return Held(inputs, rows, one_hot(images["label"], classes), weights)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pipeline.console import progress
+from pipeline.errors import InputError
 from pipeline.params import Section
 from pipeline.tensorflow_start import start_tensorflow
 from pipeline.training.epochs import Epochs, Held
@@ -75,16 +76,21 @@ def learn(
     train: Epochs,
     val: Held,
     *,
+    keep_start: bool,
     what: str,
 ) -> pd.DataFrame:
     """Train `model` and leave it with the weights of its best epoch.
 
-    The best epoch has the lowest validation loss of those whose validation
-    accuracy is not below that of the weights the model came with; epoch 0 is
-    those weights, so the model never leaves worse than it came.
+    The best epoch has the lowest validation loss.
 
     Args:
+        keep_start: Whether the weights that the model came with, epoch 0, are a
+            candidate too.  An epoch then counts only if its validation accuracy
+            is not below theirs, so the model never leaves worse than it came.
         what: Named beside the progress bar.
+
+    Raises:
+        InputError: Learning diverged and there is nothing to keep.
 
     Returns:
         The log: epoch, `LOG_COLUMNS` and `best` (1 for the epoch that is kept).
@@ -92,6 +98,7 @@ def learn(
     model.compile(optimizer(params, train.steps), loss, metrics=["accuracy"])
 
     log = [{"epoch": 0, **validate(model, loss, val)}]
+    lowest = log[0]["val_loss"] if keep_start else float("inf")
     best, kept = 0, model.get_weights()
     with progress(what, params.epochs, "epoch") as bar:
         for epoch in range(1, params.epochs + 1):
@@ -99,11 +106,14 @@ def learn(
             with averaged(model):
                 log.append({"epoch": epoch, **scores, **validate(model, loss, val)})
                 no_worse = log[-1]["val_accuracy"] >= log[0]["val_accuracy"]
-                if no_worse and log[-1]["val_loss"] < log[best]["val_loss"]:
-                    best, kept = epoch, model.get_weights()
+                if (no_worse or not keep_start) and log[-1]["val_loss"] < lowest:
+                    lowest, best, kept = log[-1]["val_loss"], epoch, model.get_weights()
             bar(note=f"val_loss {log[-1]['val_loss']:.4f}")
             if epoch - best >= params.patience:
                 break
+    if best == 0 and not keep_start:
+        reason = f"{what}: the validation loss was not finite in any epoch"
+        raise InputError("params.yaml", reason, f"lower {what}.learning_rate")
     model.set_weights(kept)
     table = pd.DataFrame(log, columns=["epoch", *LOG_COLUMNS]).round(LOG_DECIMALS)
     return table.assign(best=(table["epoch"] == best).astype(int))
@@ -115,8 +125,10 @@ def averaged(model: keras.Model) -> Iterator[None]:
     latest = model.get_weights()
     if model.optimizer.use_ema:
         model.optimizer.finalize_variable_values(model.trainable_variables)
-    yield
-    model.set_weights(latest)
+    try:
+        yield
+    finally:
+        model.set_weights(latest)
 
 
 def train_one_epoch(model: keras.Model, train: Epochs, epoch: int) -> dict[str, float]:
@@ -130,13 +142,16 @@ def train_one_epoch(model: keras.Model, train: Epochs, epoch: int) -> dict[str, 
 
 
 def validate(model: keras.Model, loss: str, val: Held) -> dict[str, float]:
-    """Unweighted mean loss, without penalties, and accuracy."""
+    """Mean loss, without penalties, and accuracy, as `val.weights` weigh the images."""
     import keras  # noqa: PLC0415
 
     probabilities = predict_rows(model, val.inputs, val.rows)
-    mean_loss = float(np.mean(keras.losses.get(loss)(val.labels, probabilities)))
+    losses = np.asarray(keras.losses.get(loss)(val.labels, probabilities))
     hits = probabilities.argmax(axis=1) == val.labels.argmax(axis=1)
-    return {"val_loss": mean_loss, "val_accuracy": float(hits.mean())}
+    return {
+        "val_loss": float(np.average(losses, weights=val.weights)),
+        "val_accuracy": float(np.average(hits, weights=val.weights)),
+    }
 
 
 def predict_rows(

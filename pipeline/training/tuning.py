@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,8 +45,7 @@ def trainable_part(
     for index, operation in enumerate(backbone.network.operations):
         if isinstance(operation, keras.Layer):
             operation.trainable = index >= first
-    pooled = keras.layers.GlobalAveragePooling2D()(backbone.network.output)
-    suffix = keras.Model(bare(cut), pooled, name="suffix")
+    suffix = keras.Model(bare(cut), backbone.pooled(), name="suffix")
 
     class Tuned(keras.Model):  # type: ignore[misc]
         """Says `training=False` at every call: a functional model would forget it in `fit`."""
@@ -67,12 +66,16 @@ def run_prefix(
     backbone: Backbone,
     cut: Sequence[Any],
     engine: Engine,
-    wanted: Sequence[Job],
+    wanted: Iterable[Job],
     *,
+    views: int,
     resize: ResizeFilter,
     folder: Path,
 ) -> list[NDArray[np.float32]]:
     """Run the frozen prefix once over every view and keep what crosses the cut on disk.
+
+    Args:
+        wanted: Jobs of as many views as `views` says.
 
     Returns:
         For each tensor of the cut an array (view, ...) float32, memory-mapped.
@@ -80,7 +83,6 @@ def run_prefix(
     Raises:
         InputError: The disk has no room, or an image has gone or changed.
     """
-    views = sum(len(job.views) for job in wanted)
     needed, free = 4 * views * values_per_image(cut), shutil.disk_usage(folder).free
     if needed > free:
         reason = f"{needed / 1e9:.1f} GB of activations do not fit into {free / 1e9:.1f} GB"
@@ -101,6 +103,5 @@ def joined(backbone: Backbone, head: keras.Model) -> keras.Model:
     """The whole classifier: pixels (n, size, size, 3) in [0, 255] to probabilities (n, class)."""
     import keras  # noqa: PLC0415
 
-    pooled = keras.layers.GlobalAveragePooling2D()(backbone.network.output)
-    features = backbone.from_pixels([pooled])
+    features = backbone.from_pixels([backbone.pooled()])
     return keras.Model(features.inputs[0], head(features.outputs[0]), name="classifier")
