@@ -18,7 +18,7 @@ from pipeline.images.decode import Pixels, RejectedImage, decode
 from pipeline.images.pictures import map_ahead
 from pipeline.images.views import IDENTITY, render
 from pipeline.inference import classify
-from pipeline.listing import visible_files
+from pipeline.listing import TABLE_SUFFIXES, visible_files
 from pipeline.model_file import FIX, load_model
 
 
@@ -48,13 +48,13 @@ def main(words: list[str]) -> int:
         print(json.dumps([p._asdict() for p in predictions], indent=2, ensure_ascii=False))
     elif chosen.csv:
         write_csv(predictions)
-    else:
+    elif predictions:
         print_table(predictions)
     return 1 if rejected else 0
 
 
 def list_files(paths: Sequence[Path]) -> list[Path]:
-    """The files named, and every visible file below the folders named.
+    """The files named, and every visible file but tables below the folders named.
 
     Raises:
         InputError: A path does not exist or there is no file at all.
@@ -63,7 +63,8 @@ def list_files(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         if not path.exists():
             raise InputError(shown(path), "does not exist", "name an image or a folder of images")
-        files += visible_files(path) if path.is_dir() else [path]
+        below = visible_files(path) if path.is_dir() else [path]
+        files += [file for file in below if file == path or file.suffix not in TABLE_SUFFIXES]
     if not files:
         raise InputError(shown(paths[0]), "holds no files", "name a folder that holds images")
     return files

@@ -70,7 +70,9 @@ def figures_table(head: dict[str, Any], fine_tuned: dict[str, Any]) -> Table:
     from rich.table import Table  # noqa: PLC0415
 
     title = f"{fine_tuned['images']:.0f} test images, 95% bootstrap intervals"
-    table = Table("metric", "frozen head", "fine-tuned", title=title)
+    table = Table("metric", title=title)
+    for name in ("frozen head", "fine-tuned"):
+        table.add_column(name, no_wrap=True)
     for key, name in HEADLINE.items():
         table.add_row(name, _with_interval(head, key), _with_interval(fine_tuned, key))
     baseline = f"{fine_tuned['majority_baseline_accuracy']:.4f}"
@@ -83,15 +85,17 @@ def say_what_ships() -> None:
     card = read_card(MODEL)
     what = {"head": "the frozen head", "fine_tuned": "the fine-tuned model"}[card.shipped]
     record = read_provenance(MODEL, PROVENANCE)
-    revision = record["git_revision"] if record else None
-    changed = "" if record and record["git_clean"] else " with uncommitted changes"
-    print(
-        f"Ships {what}"
-        + (f", made at git revision {revision[:12]}{changed}." if revision else ".")
-    )
+    if record is None:
+        made = f"{PROVENANCE} tells of another file"
+    elif record.get("git_revision") is None:
+        made = "made outside git"
+    else:
+        changed = "" if record.get("git_clean") else " with uncommitted changes"
+        made = f"made at git revision {str(record['git_revision'])[:12]}{changed}"
+    print(f"Ships {what}; {made}.")
 
 
 def _with_interval(scores: dict[str, Any], key: str) -> str:
     if key not in scores:
         return "undefined"
-    return f"{scores[key]:.4f}  [{scores[f'{key}_low']:.4f}, {scores[f'{key}_high']:.4f}]"
+    return f"{scores[key]:.4f} [{scores[f'{key}_low']:.4f}, {scores[f'{key}_high']:.4f}]"

@@ -164,7 +164,8 @@ def stratified(
             rest, test_size=share, stratify=stratum[rest], random_state=params.seed
         )
     except ValueError as error:
-        raise InputError(manifest, f"cannot be stratified: {error}", "add images") from error
+        fix = "raise split.val or split.test, add images, or use split.strategy hash"
+        raise InputError(manifest, f"cannot be stratified: {error}", fix) from error
     place[test], place[val] = "test", "val"
     return units.map(place)
 
@@ -202,7 +203,11 @@ def check_places(images: pd.DataFrame, manifest: Path) -> None:
             fix = "add images of it, or use split.strategy stratified"
             raise InputError(manifest, f"class {label!r} has no training image", fix)
         if absent:
-            say(f"split: class {label!r} has no image in {' or '.join(absent)}; add images of it")
+            where = " or ".join(absent)
+            say(
+                f"split: class {label!r} has no image in {where}: its figures will say little; "
+                "add images, or use split.strategy stratified"
+            )
 
 
 def counts(images: pd.DataFrame) -> dict[str, dict[Hashable, int]]:
