@@ -163,6 +163,17 @@ def test_predict_names_what_it_cannot_use_and_labels_the_rest(model, capsys):
     assert "broken.jpg: not_an_image: no image format" in said.err
 
 
+def test_predict_into_a_closed_pipe_is_quiet(model):
+    """As `| head -1` does."""
+    words = [sys.executable, "-m", "pipeline", "predict", "--model", model, model.parent / "new"]
+    done = subprocess.run(
+        ["sh", "-c", '"$@" --csv | true', "sh", *map(str, words)],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.stderr == ""
+
+
 @pytest.mark.parametrize(
     ("path", "match"),
     [("gone.png", "gone.png: does not exist"), ("empty", "empty: holds no files")],

@@ -101,6 +101,35 @@ def test_the_seed_changes_the_split(tmp_path):
     assert one["split"].tolist() != other["split"].tolist()
 
 
+def test_adding_a_copy_moves_nothing_where_groups_are_not_joined(tmp_path):
+    """A copy under another name, with the group of the first or none where it has none."""
+    table = images(60, group=[f"g{i % 7}" if i % 2 else "" for i in range(60)])
+    before = splits_of(tmp_path, table, HASH).set_index("path")["split"]
+    copies = table.assign(path="copy of " + table["path"])
+
+    after = splits_of(tmp_path, pd.concat([table, copies]), HASH).set_index("path")["split"]
+
+    assert after[before.index].equals(before)
+    assert after["copy of " + before.index].tolist() == before.tolist()
+
+
+@pytest.mark.parametrize("group", ["g2", ""])
+def test_a_copy_that_puts_an_ungrouped_picture_into_a_group_is_reported(tmp_path, capsys, group):
+    """The one way in which a new row can move an old one: it must not go unsaid."""
+    table = images(200, group=["" if i % 2 else f"g{i}" for i in range(200)])
+    copy = table.iloc[[1]].assign(path="copy.png", group=group)
+
+    splits_of(tmp_path, pd.concat([table, copy]), HASH)
+
+    assert ("copies join groups" in capsys.readouterr().err) == bool(group)
+
+
+def test_a_split_column_that_is_not_used_is_mentioned(tmp_path, capsys):
+    splits_of(tmp_path, images(60, split="train"), HASH)
+
+    assert "the table's own column split is not used" in capsys.readouterr().err
+
+
 def test_a_copy_that_joins_groups_is_reported(tmp_path, capsys):
     table = images(40, group=[f"g{i % 10}" for i in range(40)])
     table.loc[21, "digest"] = table.loc[2, "digest"]

@@ -236,6 +236,27 @@ def test_missing_inputs_name_the_stage_to_run(project, refused):
         assert match in refused(stage)
 
 
+def test_stages_run_out_of_order_are_refused(trained, refused):
+    """By hand: with images that the plan of views does not know, or the other way round."""
+    picture(77, brightness=20).save(trained.raw / "dark/new.png")
+    trained.run("ingest", "split")
+    assert "data/views.csv: has no view of dark/new.png" in refused("extract")
+
+    for name in ("new.png", "000.png"):
+        (trained.raw / "dark" / name).unlink()
+    trained.run("ingest", "split")
+    assert "data/views.csv: holds a view of" in refused("extract")
+
+
+@pytest.mark.parametrize("name", ["manifest.csv", "splits.csv", "views.csv"])
+def test_a_truncated_table_is_refused(trained, refused, name):
+    file = trained.folder / "data" / name
+    file.write_text(file.read_text()[:-20])
+    stage = {"manifest.csv": "split", "splits.csv": "train_head", "views.csv": "extract"}[name]
+
+    assert f"data/{name}: " in refused(stage)
+
+
 def test_truncated_features_are_refused(trained, refused):
     file = trained.folder / "data/features/features.npy"
     file.write_bytes(file.read_bytes()[:-100])

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_sample_weight
 
+from pipeline.errors import InputError
 from pipeline.params import load_section
 from pipeline.training.epochs import Epochs, Held, image_weights, one_hot, view_rows
 from pipeline.training.head import HeadParams, build_head
@@ -185,6 +186,26 @@ def test_a_lower_loss_does_not_excuse_a_lower_accuracy(keras, keep_start):
     assert log["val_loss"].idxmin() > 0
     assert log["val_accuracy"][log["val_loss"].idxmin()] < log["val_accuracy"][0]
     assert (kept["val_accuracy"] >= log["val_accuracy"][0]) == keep_start
+
+
+def test_a_head_that_diverges_is_an_error(keras):
+    """There is nothing to keep: random weights must not ship in silence."""
+    params = PARAMS.model_copy(
+        update={"hidden": [], "epochs": 2, "learning_rate": 1e30, "optimizer": "sgd"}
+    )
+    train, held = separable()
+    held.inputs[0][:] = np.nan
+
+    with pytest.raises(InputError, match=r"train_head: the validation loss was not finite"):
+        learn(build_head(params, 5, 2), params, params.loss, train, held, keep_start=False,
+              what="train_head")  # fmt: skip
+
+
+def test_rows_that_are_not_there_are_an_error():
+    index = pd.DataFrame({"digest": ["a"], "view": [0]})
+
+    with pytest.raises(InputError, match="no views of 1 images, such as b"):
+        view_rows(pd.Series(["a", "b"]), index)
 
 
 def test_a_moving_average_is_judged_and_the_latest_weights_learn_on(keras):
