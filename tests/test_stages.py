@@ -279,7 +279,8 @@ def test_fine_tuning_that_does_not_help_ships_the_head(trained, capsys, keras):
 def test_fine_tuning_changes_only_the_layers_that_it_unfreezes(filled, keras):
     filled.set("backbone", weights="imagenet")
     filled.set("train_head", hidden=[], epochs=1, learning_rate=1e-5)
-    filled.set("fine_tune", layers="block7", epochs=4, warmup_epochs=0, ema_momentum=0.0)
+    filled.set("fine_tune", layers="block7", epochs=8, learning_rate=1e-3, warmup_epochs=0)
+    filled.set("fine_tune", ema_momentum=0.0, schedule="constant")
     assert filled.run(*DATA, *LEARN) == 0
     model, card = load_model(filled.folder / "models/model.keras")
     before = load_backbone(
