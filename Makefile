@@ -2,6 +2,7 @@
 PYTHON ?= python3
 LOCK ?= requirements.lock
 BIN := .venv/bin
+COMPILE = uv pip compile --universal --python-version 3.11 --no-header --no-annotate --generate-hashes --extra dev
 # `dvc` and the stages that it starts must be those of .venv
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
@@ -39,10 +40,8 @@ format: setup  ## put the code into its format
 	ruff check --fix .
 
 lock:  ## write both locks anew (needs uv)
-	uv pip compile --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
-		--generate-hashes --extra cpu --extra dev --output-file requirements.lock pyproject.toml
-	uv pip compile --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
-		--generate-hashes --extra gpu --extra dev --output-file requirements-gpu.lock pyproject.toml
+	$(COMPILE) --extra cpu --output-file requirements.lock pyproject.toml
+	$(COMPILE) --extra gpu --output-file requirements-gpu.lock pyproject.toml
 
 clean:  ## remove .venv and every cache of the tools
 	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
