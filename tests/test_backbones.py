@@ -77,9 +77,11 @@ def test_the_catalog_is_every_classifier_of_keras(keras):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(CATALOG) - {"EfficientNetLite0"}))
 def test_the_default_size_is_that_of_the_whole_classifier(keras, name):
+    """But for MobileNetV3, which Keras builds for any size; its weights are for 224."""
     classifier = getattr(keras.applications, name)(weights=None)
 
-    assert classifier.input_shape[1] == CATALOG[name].size
+    expected = None if name.startswith("MobileNetV3") else CATALOG[name].size
+    assert classifier.input_shape[1] == expected
 
 
 @pytest.mark.parametrize("name", CORE)
