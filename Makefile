@@ -2,7 +2,7 @@
 PYTHON ?= python3
 LOCK ?= requirements.lock
 BIN := .venv/bin
-COMPILE = uv pip compile --universal --python-version 3.11 --no-header --no-annotate --generate-hashes --extra dev
+COMPILE = uv pip compile --universal --python-version 3.11 --no-header --no-annotate --generate-hashes --extra cluster --extra dev
 # `dvc` and the stages that it starts must be those of .venv
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 

@@ -7,7 +7,10 @@ for GPUs; its rows agree with OpenVINO's to about 1e-4 of the largest value.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -20,93 +23,111 @@ if TYPE_CHECKING:
     import keras
 
 Engine = Literal["openvino", "tensorflow"]
+Outputs = list[NDArray[np.float32]]
+Run = Callable[[Iterable[Pixels]], Iterator[tuple[int, Outputs]]]
 
 
 class ExtractParams(Section):
-    """What runs the frozen part of the backbone."""
+    """What runs the frozen part of the backbone, and how its results are kept."""
 
     engine: Engine
+    storage: Literal["float32", "float16"]  # of features and activations
 
 
 TENSORFLOW_BATCH = 32  # pictures; constant, and the last batch is filled up to it
+REQUESTS_A_STREAM = 2  # one runs while the next already waits
 
 
-def run_frozen(
-    model: keras.Model,
-    engine: Engine,
-    pictures: Iterable[Pixels],
-    sinks: Sequence[NDArray[np.float32]],
-    done: Callable[[int], None],
-) -> None:
-    """Write the outputs of `model` for each picture into `sinks`, in order.
+def compile_frozen(model: keras.Model, engine: Engine, *, threads: int | None = None) -> Run:
+    """Make `model` ready to run.
 
     Args:
         model: From pixels (n, size, size, 3) in [0, 255] to one or more tensors.
-        pictures: (size, size, 3) uint8 each.
-        sinks: For each output an array (picture, ...) float32; may be memory-mapped.
-        done: Is told how many more pictures are done.
+        threads: Of the processor, with `openvino`; None: all.
+
+    Returns:
+        A function of pictures, (size, size, 3) uint8 each, that yields each
+        picture's number and its row of every output.
     """
-    run = _run_openvino if engine == "openvino" else _run_tensorflow
-    run(model, pictures, sinks, done)
+    return _openvino(model, threads) if engine == "openvino" else _tensorflow(model)
 
 
-def _as_function(model: keras.Model, batch: int | None, dtype: str) -> Any:
+def engine_version(engine: Engine) -> str:
+    """The engine's release: another one may round otherwise."""
+    return version(engine if engine == "openvino" else "keras")
+
+
+def _as_function(model: keras.Model, batch: int) -> Any:
     import tensorflow as tf  # noqa: PLC0415
 
     def outputs(pixels: Any) -> list[Any]:
         result = model(tf.cast(pixels, tf.float32), training=False)
         return list(result) if isinstance(result, (list, tuple)) else [result]
 
-    spec = tf.TensorSpec((batch, *model.input_shape[1:]), dtype)
+    spec = tf.TensorSpec((batch, *model.input_shape[1:]), "uint8")
     return tf.function(outputs, input_signature=[spec]).get_concrete_function()
 
 
-def _run_openvino(
-    model: keras.Model,
-    pictures: Iterable[Pixels],
-    sinks: Sequence[NDArray[np.float32]],
-    done: Callable[[int], None],
-) -> None:
+def _openvino(model: keras.Model, threads: int | None) -> Run:
     import openvino  # noqa: PLC0415
 
-    graph = openvino.convert_model(_as_function(model, 1, "uint8"))
+    graph = openvino.convert_model(_as_function(model, 1))
     hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "f32"}
+    if threads:
+        hints["INFERENCE_NUM_THREADS"] = str(threads)
     compiled = openvino.Core().compile_model(graph, "CPU", hints)
-    queue = openvino.AsyncInferQueue(compiled)
+    count = REQUESTS_A_STREAM * compiled.get_property("NUM_STREAMS")
 
-    def store(request: Any, row: int) -> None:
-        for number, sink in enumerate(sinks):
-            sink[row] = request.get_output_tensor(number).data[0]
-        done(1)
+    def run(pictures: Iterable[Pixels]) -> Iterator[tuple[int, Outputs]]:
+        # an AsyncInferQueue hangs at its end now and then: its callbacks race for Python's lock
+        idle = [compiled.create_infer_request() for _ in range(count)]
+        busy: deque[Any] = deque()
+        done = itertools.count()
 
-    queue.set_callback(store)
-    for row, picture in enumerate(pictures):
-        queue.start_async({0: picture[np.newaxis]}, row)
-    queue.wait_all()
+        def oldest() -> tuple[int, Outputs]:
+            request = busy.popleft()
+            request.wait()
+            outputs = [tensor.data[0].copy() for tensor in request.output_tensors]
+            idle.append(request)
+            return next(done), outputs
+
+        try:
+            for picture in pictures:
+                if not idle:
+                    yield oldest()
+                request = idle.pop()
+                request.start_async({0: picture[np.newaxis]})
+                busy.append(request)
+            while busy:
+                yield oldest()
+        finally:
+            while busy:
+                oldest()
+
+    return run
 
 
-def _run_tensorflow(
-    model: keras.Model,
-    pictures: Iterable[Pixels],
-    sinks: Sequence[NDArray[np.float32]],
-    done: Callable[[int], None],
-) -> None:
+def _tensorflow(model: keras.Model) -> Run:
     import tensorflow as tf  # noqa: PLC0415
 
-    function = _as_function(model, TENSORFLOW_BATCH, "uint8")
-    batch = np.zeros((TENSORFLOW_BATCH, *model.input_shape[1:]), np.uint8)
+    function = _as_function(model, TENSORFLOW_BATCH)
 
-    def flush(row: int, filled: int) -> None:
-        for sink, output in zip(sinks, function(tf.constant(batch)), strict=True):
-            sink[row - filled : row] = output.numpy()[:filled]
-        done(filled)
+    def run(pictures: Iterable[Pixels]) -> Iterator[tuple[int, Outputs]]:
+        batch = np.zeros((TENSORFLOW_BATCH, *model.input_shape[1:]), np.uint8)
 
-    row = filled = 0
-    for row, picture in enumerate(pictures, start=1):
-        batch[filled] = picture
-        filled += 1
-        if filled == TENSORFLOW_BATCH:
-            flush(row, filled)
-            filled = 0
-    if filled:
-        flush(row, filled)
+        def rows(first: int, filled: int) -> Iterator[tuple[int, Outputs]]:
+            outputs = [output.numpy() for output in function(tf.constant(batch))]
+            for place in range(filled):
+                yield first + place, [output[place] for output in outputs]
+
+        filled = first = 0
+        for number, picture in enumerate(pictures):
+            batch[filled] = picture
+            filled += 1
+            if filled == TENSORFLOW_BATCH:
+                yield from rows(first, filled)
+                first, filled = number + 1, 0
+        if filled:
+            yield from rows(first, filled)
+
+    return run

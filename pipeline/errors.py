@@ -19,3 +19,7 @@ class InputError(Exception):
         self.file = file
         self.reason = reason
         self.fix = fix
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[Path | str, str, str]]:
+        """Cross to another process whole: `Exception` would send the message alone."""
+        return type(self), (self.file, self.reason, self.fix)

@@ -1,8 +1,8 @@
 """The folder of cached features: one row a view, and what the rows were made with.
 
-features.npy  (view, channel) float32, memory-mapped
+features.npy  (view, channel) float32 or float16
 index.csv     digest and view number of each row
-made_with.json  backbone, its weights' digest, input size, resize filter, engine
+made_with.json  backbone, its weights' digest, input size, engine, releases
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.arrays import Rows
 from pipeline.errors import InputError
 from pipeline.tables import read_table
 
@@ -26,9 +27,13 @@ ARRAY, INDEX, MADE_WITH = "features.npy", "index.csv", "made_with.json"
 class Features:
     """`array[row]` belongs to `index.iloc[row]`."""
 
-    array: NDArray[np.float32]
+    array: Rows
     index: pd.DataFrame
     made_with: dict[str, Any]
+
+    def rows(self, rows: NDArray[np.int64]) -> list[NDArray[np.float32]]:
+        """Look rows up, as a model's only input: (row, channel) float32."""
+        return [self.array[rows]]
 
 
 def read_features(folder: Path) -> Features:
@@ -39,11 +44,11 @@ def read_features(folder: Path) -> Features:
     """
     fix = "run `dvc repro extract`"
     try:
-        array = np.load(folder / ARRAY, mmap_mode="r", allow_pickle=False)
+        array = Rows(folder / ARRAY)
         made_with = json.loads((folder / MADE_WITH).read_text(encoding="utf-8"))
     except (OSError, ValueError, EOFError) as error:
         raise InputError(folder, f"cannot be read: {error}", fix) from error
-    if array.ndim != 2 or not isinstance(made_with, dict):
+    if len(array.shape) != 2 or not isinstance(made_with, dict):
         raise InputError(folder, "holds no table of features", fix)
     index = read_table(folder / INDEX, ("digest", "view"), {"view": "int64"})
     if len(index) != len(array):

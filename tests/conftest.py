@@ -18,6 +18,14 @@ ROOT = Path(__file__).parents[1]
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _no_store_of_the_users():
+    """Whatever runs outside a test's own store goes without."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PIPELINE_STORE", "off")
+        yield
+
+
 @pytest.fixture(scope="session")
 def keras():
     """Keras, imported as the pipeline imports it."""
@@ -72,6 +80,7 @@ class Project:
 def project(tmp_path, monkeypatch) -> Project:
     """An empty project, which is also the working directory."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PIPELINE_STORE", str(tmp_path / "store"))
     return Project(tmp_path)
 
 

@@ -173,7 +173,7 @@ def check_cut(keras, name: str, layers: int | str) -> None:
     side = network.input_shape[1]
     x = np.random.default_rng(0).normal(size=(2, side, side, 3)).astype(np.float32)
     whole = np.asarray(network(x, training=False))
-    for cut in (crossing(network, boundary), best_cut(network, boundary)):
+    for cut in (crossing(network, at) for at in {boundary, best_cut(network, boundary)}):
         prefix = keras.Model(network.inputs[0], bare(cut))
         suffix = keras.Model(bare(cut), network.output)
 
@@ -200,7 +200,19 @@ def test_the_cut_lies_where_there_is_least_to_keep(keras):
     boundary = first_unfrozen(network, 10)
 
     assert values_per_image(crossing(network, boundary)) == 1152 * 7 * 7
-    assert values_per_image(best_cut(network, boundary)) == 192 * 7 * 7
+    assert values_per_image(crossing(network, best_cut(network, boundary))) == 192 * 7 * 7
+
+
+def test_the_cut_lies_at_the_boundary_where_running_more_would_cost_more_than_it_saves(keras):
+    """Before EfficientNetLite0's last activation lies a convolution, and nothing is trained."""
+    network = load_backbone(params("EfficientNetLite0", size=224)).network
+    boundary = first_unfrozen(network, 1)
+
+    assert best_cut(network, boundary) == boundary
+    assert (
+        values_per_image(crossing(network, boundary - 2))
+        < values_per_image(crossing(network, boundary)) / 2
+    )
 
 
 def test_a_cut_crosses_a_shortcut(keras):

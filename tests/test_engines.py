@@ -10,7 +10,7 @@ import pytest
 from pipeline.backbones.catalog import BackboneParams
 from pipeline.backbones.cut import crossing, first_unfrozen
 from pipeline.backbones.load import load_backbone
-from pipeline.engines import TENSORFLOW_BATCH, run_frozen
+from pipeline.engines import TENSORFLOW_BATCH, compile_frozen
 from pipeline.images.pictures import map_ahead
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (TENSORFLOW_BATCH + 5, 64, 64, 3), np.uint8)
@@ -25,11 +25,9 @@ def outputs(keras):
     model = backbone.from_pixels(cut)
 
     def run(engine: str, pictures: np.ndarray) -> list[np.ndarray]:
-        sinks = [np.full((len(pictures), *t.shape[1:]), np.nan, np.float32) for t in cut]
-        counted: list[int] = []
-        run_frozen(model, engine, iter(pictures), sinks, counted.append)
-        assert sum(counted) == len(pictures)
-        return sinks
+        rows = dict(compile_frozen(model, engine)(iter(pictures)))
+        assert sorted(rows) == list(range(len(pictures)))
+        return [np.stack(tensors) for tensors in zip(*map(rows.get, sorted(rows)), strict=True)]
 
     return run
 

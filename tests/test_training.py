@@ -11,12 +11,16 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from pipeline.errors import InputError
 from pipeline.params import load_section
-from pipeline.training.epochs import Epochs, Held, image_weights, one_hot, view_rows
+from pipeline.training.epochs import Epochs, Gather, Held, image_weights, one_hot, view_rows
 from pipeline.training.head import HeadParams, build_head
 from pipeline.training.learning import learn, make_deterministic, optimizer, predict_rows, validate
 from tests.conftest import ROOT
 
 PARAMS = load_section(ROOT / "params.yaml", "train_head", HeadParams)
+
+
+def looked_up_in(array: np.ndarray) -> Gather:
+    return lambda rows: [array[rows]]
 
 
 def epochs_of(views: list[int], batch_size: int = 3) -> Epochs:
@@ -27,7 +31,7 @@ def epochs_of(views: list[int], batch_size: int = 3) -> Epochs:
     labels = one_hot(
         pd.Series([str(i) for i in range(len(views))]), [str(i) for i in range(len(views))]
     )
-    return Epochs([rows], first, np.array(views), labels, ones, batch_size, seed=1)
+    return Epochs(looked_up_in(rows), first, np.array(views), labels, ones, batch_size, seed=1)
 
 
 @settings(deadline=None)
@@ -95,8 +99,9 @@ def separable(count: int = 60):
     features = (random.normal(size=(count, 5)) + 2 * labels[:, np.newaxis]).astype(np.float32)
     known = np.eye(2, dtype=np.float32)[labels]
     ones = np.ones(count, np.int64)
-    train = Epochs([features], np.arange(count), ones, known, ones.astype(np.float32), 8, 1)
-    return train, Held([features], np.arange(count), known, ones.astype(np.float32))
+    inputs, weights = looked_up_in(features), ones.astype(np.float32)
+    train = Epochs(inputs, np.arange(count), ones, known, weights, 8, 1)
+    return train, Held(inputs, np.arange(count), known, weights)
 
 
 @pytest.mark.parametrize("hidden", [[], [7], [6, 5]])
@@ -167,9 +172,11 @@ def tempting(keras):
     head.set_weights([np.stack([-margins / 2, margins / 2], axis=1), np.zeros(2, np.float32)])
     group, ones = np.eye(3, dtype=np.float32), np.ones(10, np.float32)
     learnt = np.eye(2, dtype=np.float32)[[0] * 5 + [1] * 5]
-    train = Epochs([group[[0] * 9 + [2]]], np.arange(10), np.ones(10, int), learnt, ones, 10, 1)
+    shown = looked_up_in(group[[0] * 9 + [2]])
+    train = Epochs(shown, np.arange(10), np.ones(10, int), learnt, ones, 10, 1)
     all_of_class_1 = np.eye(2, dtype=np.float32)[[1] * 10]
-    return head, train, Held([group[[0] * 8 + [1, 2]]], np.arange(10), all_of_class_1, ones)
+    judged = looked_up_in(group[[0] * 8 + [1, 2]])
+    return head, train, Held(judged, np.arange(10), all_of_class_1, ones)
 
 
 @pytest.mark.parametrize("keep_start", [True, False])
@@ -194,7 +201,7 @@ def test_a_head_that_diverges_is_an_error(keras):
         update={"hidden": [], "epochs": 2, "learning_rate": 1e30, "optimizer": "sgd"}
     )
     train, held = separable()
-    held.inputs[0][:] = np.nan
+    held = held._replace(inputs=lambda rows: [np.full((len(rows), 5), np.nan, np.float32)])
 
     with pytest.raises(InputError, match=r"train_head: the validation loss was not finite"):
         learn(build_head(params, 5, 2), params, params.loss, train, held, keep_start=False,

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import keras
 
 REACH = 8  # operations that a cut may lie before the boundary and that each epoch repeats
+REPEATED = 0.1  # largest part of an epoch's arithmetic that these may take
+BACKWARD = 2  # a training step's backward arithmetic, in forward passes
 
 
 def first_unfrozen(network: keras.Model, layers: int | str) -> int:
@@ -51,12 +53,27 @@ def crossing(network: keras.Model, index: int) -> list[Any]:
     return [tensor for tensor in made if id(tensor) in needed]
 
 
-def best_cut(network: keras.Model, boundary: int) -> list[Any]:
-    """The tensors to keep: those at the boundary, or earlier ones of at most half the size."""
-    candidates = [crossing(network, index) for index in range(boundary, 0, -1)[: REACH + 1]]
-    smallest = min(candidates, key=values_per_image)
-    small_enough = 2 * values_per_image(smallest) <= values_per_image(candidates[0])
-    return smallest if small_enough else candidates[0]
+def best_cut(network: keras.Model, boundary: int) -> int:
+    """Index of the operation to cut before: `boundary`, or one a little earlier.
+
+    Earlier where that stores at most half as much, and running what lies between
+    again in every epoch costs little beside the training itself.
+    """
+    trained = sum(map(multiplications, network.operations[boundary:])) * (1 + BACKWARD)
+    best, smallest, repeated = boundary, values_per_image(crossing(network, boundary)) / 2, 0
+    for index in range(boundary - 1, max(0, boundary - REACH - 1), -1):
+        repeated += multiplications(network.operations[index])
+        values = values_per_image(crossing(network, index))
+        if repeated <= REPEATED * trained and values <= smallest:
+            best, smallest = index, values
+    return best
+
+
+def multiplications(operation: Any) -> int:
+    """What an operation's kernels multiply for one image, in multiply-accumulates."""
+    kernels = [weight for weight in getattr(operation, "weights", ()) if len(weight.shape) > 1]
+    places = math.prod(operation.output.shape[1:-1]) if kernels else 0
+    return int(places * sum(math.prod(kernel.shape) for kernel in kernels))
 
 
 def values_per_image(tensors: Sequence[Any]) -> int:

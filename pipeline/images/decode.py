@@ -11,6 +11,7 @@ import stat
 import struct
 import warnings
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,21 @@ def decode(file: Path) -> Pixels:
         raise RejectedImage("not_a_file", "is a folder, a pipe or a device")
     if status.st_size == 0:
         raise RejectedImage("empty_file", "has 0 bytes")
+    return _decoded(file)
+
+
+def decode_bytes(content: bytes) -> Pixels:
+    """Decode the bytes of an image file as `decode` does.
+
+    Raises:
+        RejectedImage: As `decode` does.
+    """
+    if not content:
+        raise RejectedImage("empty_file", "has 0 bytes")
+    return _decoded(BytesIO(content))
+
+
+def _decoded(file: Path | BytesIO) -> Pixels:
     try:
         return np.asarray(_upright(file))
     except RejectedImage:
@@ -97,7 +113,7 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def _upright(file: Path) -> Image.Image:
+def _upright(file: Path | BytesIO) -> Image.Image:
     with Image.open(file, formats=_formats()) as image:
         if image.width * image.height > MAX_PIXELS:
             size = f"{image.width} x {image.height}"

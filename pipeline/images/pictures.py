@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
@@ -13,44 +13,67 @@ from typing import NamedTuple, TypeVar
 import pandas as pd
 
 from pipeline.errors import InputError
-from pipeline.images.decode import Pixels, RejectedImage, decode, pixel_digest
+from pipeline.images.decode import Pixels, RejectedImage, decode, decode_bytes, pixel_digest
 from pipeline.images.views import IDENTITY, ResizeFilter, View, render
+from pipeline.tables import read_table
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+PUT_BACK = "put the image back, or `dvc repro ingest`"
 VIEW_TYPES = {name: type(value) for name, value in vars(IDENTITY).items()}
 
 
 class Job(NamedTuple):
-    """The views wanted of one image.  `digest` is what its pixels must have."""
+    """The views wanted of one image.
+
+    `digest` is what its pixels must have; `content` the file's bytes, where the
+    file itself is on another machine.
+    """
 
     file: Path
     digest: str
     views: list[View]
+    content: bytes | None = None
 
 
-def jobs(raw: Path, images: pd.DataFrame, plan: pd.DataFrame) -> Iterator[Job]:
-    """The plan's views, image by image, in the plan's order.
+def read_plan(file: Path) -> pd.DataFrame:
+    """Read data/views.csv, the plan of views that `augment` wrote.
+
+    Raises:
+        InputError: The file is absent or holds no such plan.
+    """
+    return read_table(file, ("digest", "view", *VIEW_TYPES), VIEW_TYPES)
+
+
+def files_by_digest(raw: Path, images: pd.DataFrame, plan: pd.DataFrame) -> dict[str, Path]:
+    """The file of each image of a plan of views.
 
     Args:
         images: With columns path and digest; one row a digest.
-        plan: With a column digest and those of `View`; an image's views stand together.
+        plan: With a column digest.
 
     Raises:
         InputError: Images and plan do not belong together.
     """
-    file_of = dict(zip(images["digest"], images["path"], strict=True))
+    fix = "run `dvc repro augment`"
     unplanned = images["path"][~images["digest"].isin(plan["digest"])]
     if not unplanned.empty:
-        reason = f"has no view of {unplanned.iloc[0]}"
-        raise InputError("data/views.csv", reason, "run `dvc repro augment`")
+        raise InputError("data/views.csv", f"has no view of {unplanned.iloc[0]}", fix)
+    unknown = plan["digest"][~plan["digest"].isin(images["digest"])]
+    if not unknown.empty:
+        reason = f"holds a view of {unknown.iloc[0]}, which is none of the images"
+        raise InputError("data/views.csv", reason, fix)
+    return {
+        digest: raw / path for digest, path in zip(images["digest"], images["path"], strict=True)
+    }
+
+
+def jobs(files: Mapping[str, Path], plan: pd.DataFrame) -> Iterator[Job]:
+    """The plan's views, in its order; those of an image that stand together are one job."""
     rows = plan[["digest", *VIEW_TYPES]].itertuples(index=False, name=None)
     for digest, views in groupby(rows, key=lambda row: str(row[0])):
-        if digest not in file_of:
-            reason = f"holds a view of {digest}, which is none of the images"
-            raise InputError("data/views.csv", reason, "run `dvc repro augment`")
-        yield Job(raw / file_of[digest], digest, [View(*view) for _, *view in views])
+        yield Job(files[digest], digest, [View(*view) for _, *view in views])
 
 
 def pictures(wanted: Iterable[Job], size: int, resize: ResizeFilter) -> Iterator[Pixels]:
@@ -71,12 +94,23 @@ def pictures(wanted: Iterable[Job], size: int, resize: ResizeFilter) -> Iterator
         yield from rendered
 
 
+def read_file(job: Job) -> bytes:
+    """The bytes of a job's image file, to be sent to another machine.
+
+    Raises:
+        InputError: The file has gone.
+    """
+    try:
+        return job.file.read_bytes()
+    except OSError as error:
+        raise InputError(job.file, str(error.strerror), PUT_BACK) from error
+
+
 def _unchanged(job: Job) -> Pixels:
     try:
-        pixels = decode(job.file)
+        pixels = decode(job.file) if job.content is None else decode_bytes(job.content)
     except RejectedImage as rejection:
-        fix = "put the image back, or `dvc repro ingest`"
-        raise InputError(job.file, str(rejection), fix) from rejection
+        raise InputError(job.file, str(rejection), PUT_BACK) from rejection
     if pixel_digest(pixels) != job.digest:
         raise InputError(job.file, "has changed since ingest read it", "run `dvc repro ingest`")
     return pixels

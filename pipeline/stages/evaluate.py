@@ -154,7 +154,7 @@ def head_probabilities(
     cached = read_features(features)
     head = load_head(params, cached.array.shape[1], classes, weights)
     rows, _ = view_rows(test["digest"], cached.index)
-    return predict_rows(head, [cached.array], rows).astype(np.float64)
+    return predict_rows(head, cached.rows, rows).astype(np.float64)
 
 
 def write_curves(

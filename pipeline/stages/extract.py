@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
+from pipeline.arrays import RowsWriter
 from pipeline.backbones.catalog import BackboneParams
-from pipeline.console import progress
-from pipeline.engines import ExtractParams, run_frozen
+from pipeline.engines import ExtractParams
 from pipeline.features import ARRAY, INDEX, MADE_WITH
 from pipeline.files import Reads, Writes, replacing, write_json
-from pipeline.images.pictures import VIEW_TYPES, jobs, pictures
-from pipeline.tables import distinct, read_manifest, read_table, write_table
+from pipeline.frozen.network import CutParams, FrozenNetwork, FrozenSpec, Part
+from pipeline.frozen.rows import frozen_rows
+from pipeline.images.pictures import files_by_digest, read_plan
+from pipeline.tables import distinct, read_manifest, write_table
 
 
 def run(
     params: ExtractParams,
     backbone: BackboneParams,
+    fine_tune: CutParams,
     *,
     raw: Reads = Path("data/raw"),
     splits: Reads = Path("data/splits.csv"),
@@ -27,31 +27,30 @@ def run(
 ) -> None:
     """Write the globally average-pooled features of every view in the plan.
 
+    Only what the machine's store lacks is computed.  The same pass gives the
+    activations that `fine_tune` trains on; they go into the store.
+
     Raises:
         InputError: The backbone cannot be built, or an image has gone or
             changed since `ingest`.
     """
-    plan = read_table(views, ("digest", "view", *VIEW_TYPES), VIEW_TYPES)
-    wanted = jobs(raw, distinct(read_manifest(splits)), plan)
-
-    from pipeline.backbones.load import load_backbone  # noqa: PLC0415
-
-    loaded = load_backbone(backbone)
-    pooled = loaded.pooled()
-    model = loaded.from_pixels([pooled])
-    made_with: dict[str, Any] = {
-        "backbone": backbone.name,
-        "weights_digest": loaded.weights_digest(),
-        "image_size": backbone.size,
-        "resize": backbone.resize,
-        "engine": params.engine,
-    }
-    with replacing(features) as partial, progress("extract", len(plan), "view") as bar:
+    plan = read_plan(views)
+    files = files_by_digest(raw, distinct(read_manifest(splits)), plan)
+    network = FrozenNetwork(FrozenSpec(backbone, params, fine_tune.layers))
+    fits = network.activation_bytes(len(plan)) <= fine_tune.activation_budget_gb * 1e9
+    also_keep: list[Part] = ["activations"] if fits else []
+    with replacing(features) as partial:
         partial.mkdir()
-        shape = (len(plan), int(pooled.shape[-1]))
-        array = np.lib.format.open_memmap(partial / ARRAY, "w+", np.float32, shape)
-        shown = pictures(wanted, backbone.size, backbone.resize)
-        run_frozen(model, params.engine, shown, [array], bar)
-        array.flush()
+        shape = (len(plan), network.values("features"))
+        with RowsWriter(partial / ARRAY, shape, network.dtype) as array:
+            frozen_rows(
+                network,
+                plan,
+                files,
+                "extract",
+                part="features",
+                sink=array.write,
+                also_keep=also_keep,
+            )
         write_table(partial / INDEX, plan[["digest", "view"]])
-        write_json(partial / MADE_WITH, made_with)
+        write_json(partial / MADE_WITH, network.made_with())

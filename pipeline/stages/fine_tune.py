@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import pandas as pd
-from pydantic import Field
+from pydantic import ConfigDict
 
 from pipeline.backbones.catalog import BackboneParams
 from pipeline.console import say
 from pipeline.engines import ExtractParams
 from pipeline.errors import InputError
 from pipeline.features import read_features
-from pipeline.files import Beside, Reads, Writes, scratch
-from pipeline.images.pictures import VIEW_TYPES, jobs
+from pipeline.files import Beside, Reads, Writes
+from pipeline.frozen.network import CutParams, FrozenNetwork, FrozenSpec
+from pipeline.images.pictures import files_by_digest, read_plan
 from pipeline.model_file import Card, save_model
 from pipeline.provenance import write_provenance
 from pipeline.tables import (
@@ -28,19 +29,18 @@ from pipeline.tables import (
     distinct,
     prediction_table,
     read_manifest,
-    read_table,
     write_table,
 )
+from pipeline.training.activations import activations
 from pipeline.training.epochs import view_rows
 from pipeline.training.head import HeadParams, held_out, load_head, training_epochs
 from pipeline.training.learning import LearningParams, learn, make_deterministic, predict_rows
 
 
-class FineTuneParams(LearningParams):
+class FineTuneParams(CutParams, LearningParams):
     """The second phase of learning.  Seed, loss and weights are those of `train_head`."""
 
-    # how many of the backbone's last layers, or how the first one's name begins
-    layers: Annotated[int, Field(ge=1)] | Annotated[str, Field(min_length=1)]
+    model_config = ConfigDict(extra="forbid")
 
 
 def run(
@@ -66,47 +66,31 @@ def run(
     holds the shipped file to what the cached path said of them.
 
     Raises:
-        InputError: The backbone has no such layers, is not the one that made
-            the features, or its activations do not fit on the disk.
+        InputError: The backbone has no such layers, or is not the one that made
+            the features.
     """
     images = distinct(read_manifest(splits))
     classes = sorted(images["label"].unique())
-    plan = read_table(views, ("digest", "view", *VIEW_TYPES), VIEW_TYPES)
+    plan = read_plan(views)
+    files = files_by_digest(raw, images, plan)
     train, val, test = (images[images["split"] == split] for split in SPLITS)
 
-    from pipeline.backbones.cut import best_cut, first_unfrozen  # noqa: PLC0415
-    from pipeline.backbones.load import load_backbone  # noqa: PLC0415
-    from pipeline.training.tuning import joined, run_prefix, trainable_part  # noqa: PLC0415
+    from pipeline.training.tuning import joined, trainable_part  # noqa: PLC0415
 
     make_deterministic(train_head.seed)
-    loaded = load_backbone(backbone)
-    weights_digest = loaded.weights_digest()
-    check_same_backbone(features, weights_digest)
-    channels = int(loaded.network.output_shape[-1])
-    head = load_head(train_head, channels, len(classes), head_weights)
-    first = first_unfrozen(loaded.network, params.layers)
-    cut = best_cut(loaded.network, first)
-    tuned = trainable_part(loaded, first, cut, head)
-    with scratch(model.with_name("activations")) as folder:
-        wanted = jobs(raw, images, plan)
-        activations = run_prefix(
-            loaded,
-            cut,
-            extract.engine,
-            wanted,
-            views=len(plan),
-            resize=backbone.resize,
-            folder=folder,
-        )
-        epochs = training_epochs(
-            train_head, params, train, classes, inputs=activations, index=plan
-        )
-        held = held_out(train_head, val, classes, inputs=activations, index=plan)
+    network = FrozenNetwork(FrozenSpec(backbone, extract, params.layers))
+    check_same_backbone(features, network.weights_digest)
+    head = load_head(train_head, network.values("features"), len(classes), head_weights)
+    tuned = trainable_part(network, head)
+    budget, folder = params.activation_budget_gb, model.with_name("activations")
+    with activations(network, plan, files, budget_gb=budget, folder=folder) as inputs:
+        epochs = training_epochs(train_head, params, train, classes, inputs=inputs, index=plan)
+        held = held_out(train_head, val, classes, inputs=inputs, index=plan)
         history = learn(
             tuned, params, train_head.loss, epochs, held, keep_start=True, what="fine_tune"
         )
         rows, _ = view_rows(test["digest"], plan)
-        probabilities = predict_rows(tuned, activations, rows)
+        probabilities = predict_rows(tuned, inputs, rows)
 
     card = Card(
         classes=classes,
@@ -114,7 +98,7 @@ def run(
         resize=backbone.resize,
         shipped=announce(history),
         data_digest=hashlib.sha256(splits.read_bytes()).hexdigest(),
-        weights_digest=weights_digest,
+        weights_digest=network.weights_digest,
         params={
             "backbone": backbone.model_dump(),
             "extract": extract.model_dump(),
@@ -122,7 +106,7 @@ def run(
             "fine_tune": params.model_dump(),
         },
     )
-    save_model(joined(loaded, head), card, model)
+    save_model(joined(network.backbone, head), card, model)
     predictions = prediction_table(test[["digest"]], classes, probabilities)
     write_table(cached_predictions, predictions)
     write_table(log, history)

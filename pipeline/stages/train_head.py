@@ -32,9 +32,9 @@ def run(
     make_deterministic(params.seed)
     head = build_head(params, cached.array.shape[1], len(classes))
     epochs = training_epochs(
-        params, params, train, classes, inputs=[cached.array], index=cached.index
+        params, params, train, classes, inputs=cached.rows, index=cached.index
     )
-    held = held_out(params, val, classes, inputs=[cached.array], index=cached.index)
+    held = held_out(params, val, classes, inputs=cached.rows, index=cached.index)
     history = learn(head, params, params.loss, epochs, held, keep_start=False, what="train_head")
     with replacing(weights) as partial:
         head.save_weights(partial)

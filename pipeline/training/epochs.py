@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 
+Gather = Callable[[NDArray[np.int64]], list[NDArray[np.float32]]]
+"""From rows of a plan of views to a model's inputs for them: arrays (row, ...)."""
+
 Batch = tuple[list[NDArray[np.float32]], NDArray[np.float32], NDArray[np.float32]]
 
 
@@ -20,7 +23,7 @@ class Epochs:
     """Training images with their views, to be drawn in batches.
 
     Args:
-        inputs: Arrays whose first axis is the row of a view; may be memory-mapped.
+        inputs: Looks rows of views up.
         first_row: (image,) row of each image's view 0; its other views follow.
         views: (image,) number of views of each image.
         labels: (image, class) float32, one-hot.
@@ -28,7 +31,7 @@ class Epochs:
         seed: Decides the order of each epoch.
     """
 
-    inputs: Sequence[NDArray[np.float32]]
+    inputs: Gather
     first_row: NDArray[np.int64]
     views: NDArray[np.int64]
     labels: NDArray[np.float32]
@@ -54,8 +57,7 @@ class Epochs:
         for start in range(0, len(order), self.batch_size):
             images = order[start : start + self.batch_size]
             rows = self.first_row[images] + (images + epoch) % self.views[images]
-            inputs = [np.asarray(array[rows]) for array in self.inputs]
-            yield inputs, self.labels[images], self.weights[images]
+            yield self.inputs(rows), self.labels[images], self.weights[images]
 
 
 class Held(NamedTuple):
@@ -65,7 +67,7 @@ class Held(NamedTuple):
     one-hot; `weights` (image,) say how much each image counts.
     """
 
-    inputs: Sequence[NDArray[np.float32]]
+    inputs: Gather
     rows: NDArray[np.int64]
     labels: NDArray[np.float32]
     weights: NDArray[np.float32]

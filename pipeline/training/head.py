@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from pydantic import Field
 
 from pipeline.errors import InputError
-from pipeline.training.epochs import Epochs, Held, image_weights, one_hot, view_rows
+from pipeline.training.epochs import Epochs, Gather, Held, image_weights, one_hot, view_rows
 from pipeline.training.learning import LearningParams
 
 if TYPE_CHECKING:
@@ -75,14 +73,14 @@ def training_epochs(
     train: pd.DataFrame,
     classes: Sequence[str],
     *,
-    inputs: Sequence[NDArray[np.float32]],
+    inputs: Gather,
     index: pd.DataFrame,
 ) -> Epochs:
     """Training images as `params` weighs them, in the batches of a learning phase.
 
     Args:
         train: Training images; columns digest, label and weight.
-        inputs: Arrays with a row for each row of `index` (digest, view).
+        inputs: Looks up the rows of `index` (digest, view).
     """
     first_row, views = view_rows(train["digest"], index)
     weights = image_weights(
@@ -97,7 +95,7 @@ def held_out(
     images: pd.DataFrame,
     classes: Sequence[str],
     *,
-    inputs: Sequence[NDArray[np.float32]],
+    inputs: Gather,
     index: pd.DataFrame,
 ) -> Held:
     """Images to validate on, their classes balanced where training balances them."""

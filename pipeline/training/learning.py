@@ -15,7 +15,7 @@ from pipeline.console import progress
 from pipeline.errors import InputError
 from pipeline.params import Section
 from pipeline.tensorflow_start import start_tensorflow
-from pipeline.training.epochs import Epochs, Held
+from pipeline.training.epochs import Epochs, Gather, Held
 
 if TYPE_CHECKING:
     import keras
@@ -155,20 +155,15 @@ def validate(model: keras.Model, loss: str, val: Held) -> dict[str, float]:
 
 
 def predict_rows(
-    model: keras.Model, inputs: Sequence[NDArray[np.float32]], rows: NDArray[np.int64]
+    model: keras.Model, inputs: Gather, rows: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """Predict some rows of memory-mapped inputs, a batch at a time.
+    """Predict some rows of views, a batch at a time.
 
     Returns:
         (row, class) float32 probabilities.
     """
     batches = [rows[start : start + PREDICT_BATCH] for start in range(0, len(rows), PREDICT_BATCH)]
-    return np.concatenate(
-        [
-            model.predict_on_batch(bare([np.asarray(array[batch]) for array in inputs]))
-            for batch in batches
-        ]
-    )
+    return np.concatenate([model.predict_on_batch(bare(inputs(batch))) for batch in batches])
 
 
 def bare(inputs: Sequence[Any]) -> Any:

@@ -1,0 +1,108 @@
+"""Cache: show, trim, clear or verify this machine's store of frozen layers' results."""
+
+from __future__ import annotations
+
+import argparse
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline.errors import InputError
+from pipeline.store import (
+    FOLDER,
+    LIMIT,
+    NAME,
+    connect,
+    damaged_keys,
+    drop,
+    kinds,
+    last_runs,
+    shrink,
+    store_folder,
+    store_limit,
+    trim,
+    used_bytes,
+)
+
+NO_RUN = 2**62  # later than any: nothing is too new to be trimmed
+
+
+def main(words: list[str]) -> int:
+    """Do one of the four; without a word, show."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline cache",
+        description=f"{__doc__}\n\nDeleting any of it changes times, never results.",
+        epilog=f"{FOLDER} names the store's folder, or is `off`; {LIMIT} is its limit in GB.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
+    actions.add_parser("show", help="size, entries by backbone, hits of the last runs (default)")
+    trimming = actions.add_parser("trim", help="forget the least recently used entries")
+    trimming.add_argument("gigabytes", type=float, nargs="?", help=f"to keep (default: {LIMIT})")
+    actions.add_parser("clear", help="forget all")
+    actions.add_parser("verify", help="read every entry; forget and count the damaged ones")
+    chosen = parser.parse_args(words)
+
+    folder = store_folder()
+    if folder is None:
+        print(f"There is no store: {FOLDER} is off.")
+        return 0
+    file = folder / NAME
+    if not file.is_file():
+        print(f"The store {folder} is empty.")
+        return 0
+    limit = store_limit() if getattr(chosen, "gigabytes", None) is None else chosen.gigabytes * 1e9
+    if limit < 0:
+        raise InputError("cache trim", f"{chosen.gigabytes:g} GB is no size", "give 0 or more")
+    acting: dict[str, Callable[[sqlite3.Connection], int]] = {
+        "trim": lambda database: _trimmed(database, int(limit)),
+        "clear": lambda database: _trimmed(database, 0),
+        "verify": _verified,
+    }
+    try:
+        database = connect(file, writable=chosen.action in acting)
+        try:
+            status = acting.get(chosen.action, lambda _: 0)(database)
+            _show(database, file)
+        finally:
+            database.close()
+    except sqlite3.Error as error:
+        fix = "delete it: what it held is computed again; or wait for what uses it to end"
+        raise InputError(file, f"cannot be used: {error}", fix) from error
+    return status
+
+
+def _trimmed(database: sqlite3.Connection, limit: int) -> int:
+    before = used_bytes(database)
+    trim(database, limit, NO_RUN)
+    shrink(database)
+    print(f"freed {_size(before - used_bytes(database))}")
+    return 0
+
+
+def _verified(database: sqlite3.Connection) -> int:
+    damaged = list(damaged_keys(database))
+    with database:
+        drop(database, damaged)
+    print(f"{len(damaged)} damaged entries, forgotten" if damaged else "every entry is whole")
+    return 1 if damaged else 0
+
+
+def _show(database: sqlite3.Connection, file: Path) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    print(f"{file}: {_size(used_bytes(database))} of at most {_size(store_limit())}")
+    table = Table("backbone and part", "entries", "size")
+    for kind in kinds(database):
+        table.add_row(kind.name, f"{kind.entries}", _size(kind.size))
+    hits = Table("last run of", "asked for", "found", "hit rate")
+    for run in last_runs(database):
+        hits.add_row(run.stage, f"{run.asked}", f"{run.hits}", f"{run.hits / run.asked:.1%}")
+    for shown in (table, hits):
+        if shown.row_count:
+            Console().print(shown)
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

@@ -1,0 +1,166 @@
+"""Run the frozen network on a Dask cluster: pictures' files go out, rows come back.
+
+The cluster's address comes from the environment, never from params: no result
+depends on it.  The scheduler and its workers are trusted, as Dask itself does.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError
+from functools import lru_cache
+from threading import Lock
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pipeline.engines import Outputs, Run
+from pipeline.errors import InputError
+from pipeline.frozen.network import FrozenNetwork, FrozenSpec
+from pipeline.images.pictures import Job, pictures, read_file
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+ADDRESS = "DASK_SCHEDULER_ADDRESS"  # as Dask itself names it
+CONNECT_S = 10
+WORKERS_S = 60  # to wait for a worker, at the start and when all have gone
+SHARD_VIEWS, SHARD_BYTES = 64, 8_000_000
+RETRIES = 2  # of a shard whose worker failed
+AHEAD = 2  # shards that wait for each thread of the cluster
+
+
+class Shard(NamedTuple):
+    """Some jobs, their files' bytes with them, and the number of their first row."""
+
+    first: int
+    jobs: list[Job]
+
+
+def cluster_address() -> str | None:
+    """The scheduler to use, or None to compute here."""
+    return os.environ.get(ADDRESS) or None
+
+
+def run_on_cluster(
+    address: str, network: FrozenNetwork, wanted: Iterable[Job]
+) -> Iterator[tuple[int, Outputs]]:
+    """Compute every view of every job.
+
+    Yields:
+        The view's number, counted over the jobs, and its rows, as they come in.
+
+    Raises:
+        InputError: The cluster cannot be reached, has no workers or loses them,
+            its workers have other code or weights, or an image has gone or changed.
+    """
+    client = _connect(address)
+    waiting: dict[Future, Shard] = {}
+    with client:
+        threads = sum(client.nthreads().values())
+        for shard in _shards(wanted):
+            arguments = (network.spec, network.weights_digest, shard.jobs)
+            future = client.submit(compute_shard, *arguments, retries=RETRIES, pure=False)
+            waiting[future] = shard
+            while len(waiting) >= AHEAD * threads:
+                yield from _finished(client, address, waiting)
+        while waiting:
+            yield from _finished(client, address, waiting)
+
+
+def compute_shard(spec: FrozenSpec, weights_digest: str, wanted: Sequence[Job]) -> list[Outputs]:
+    """Compute the rows of a shard's views, on a worker.
+
+    Raises:
+        InputError: This machine has other weights, or an image has changed.
+    """
+    from distributed import get_worker  # noqa: PLC0415
+
+    with _BUILDING:
+        found, run = _built(spec, get_worker().state.nthreads)
+    if found != weights_digest:
+        fix = "give every worker the same weights file and the same release of this project"
+        raise InputError("backbone.weights", "differ between this machine and a worker", fix)
+    shown = pictures(wanted, spec.backbone.size, spec.backbone.resize)
+    return [outputs for _, outputs in sorted(run(shown), key=lambda row: row[0])]
+
+
+_BUILDING = Lock()
+
+
+@lru_cache(maxsize=1)
+def _built(spec: FrozenSpec, threads: int) -> tuple[str, Run]:
+    network = FrozenNetwork(spec)
+    return network.weights_digest, network.compile(threads=threads)
+
+
+def _connect(address: str) -> Client:
+    fix = f"start a scheduler and workers there, or unset {ADDRESS} to compute on this machine"
+    try:
+        from distributed import Client  # noqa: PLC0415
+    except ImportError as error:
+        fix = f"install the extra `cluster`, or unset {ADDRESS}"
+        raise InputError(ADDRESS, "needs the package distributed", fix) from error
+    try:
+        client = Client(address, timeout=CONNECT_S, set_as_default=False)
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(ADDRESS, f"no scheduler at {address!r}: {error}", fix) from error
+    try:
+        client.wait_for_workers(1, timeout=WORKERS_S)
+    except TimeoutError as error:
+        client.close()
+        raise InputError(ADDRESS, f"{address} has had no worker for {WORKERS_S} s", fix) from error
+    return client
+
+
+def _shards(wanted: Iterable[Job]) -> Iterator[Shard]:
+    first = size = count = 0
+    shard: list[Job] = []
+    for job in wanted:
+        carried = job._replace(content=read_file(job))
+        if shard and (count >= SHARD_VIEWS or size + len(carried.content or b"") > SHARD_BYTES):
+            yield Shard(first, shard)
+            first, size, count, shard = first + count, 0, 0, []
+        shard.append(carried)
+        size, count = size + len(carried.content or b""), count + len(job.views)
+    if shard:
+        yield Shard(first, shard)
+
+
+def _finished(
+    client: Client, address: str, waiting: dict[Future, Shard]
+) -> Iterator[tuple[int, Outputs]]:
+    """Rows of the shards that are done by now; waits for one at least."""
+    from distributed import wait  # noqa: PLC0415
+
+    deadline = time.monotonic() + WORKERS_S
+    done: set[Any] = set()
+    while not done:
+        try:
+            done = wait(list(waiting), timeout=5, return_when="FIRST_COMPLETED").done
+        except TimeoutError:
+            if client.nthreads():
+                deadline = time.monotonic() + WORKERS_S
+            elif time.monotonic() > deadline:
+                reason = f"{address} has had no worker for {WORKERS_S} s"
+                fix = "start workers and rerun: what is computed is kept in the store"
+                raise InputError(ADDRESS, reason, fix) from None
+    for future in done:
+        shard = waiting.pop(future)
+        yield from enumerate(_result(future, address), shard.first)
+
+
+def _result(future: Future, address: str) -> list[Outputs]:
+    from distributed import KilledWorker  # noqa: PLC0415
+
+    try:
+        result: list[Outputs] = future.result()
+    except InputError:
+        raise
+    except ImportError as error:
+        fix = "start them in this project's folder, with PYTHONPATH=. and its environment"
+        raise InputError(ADDRESS, f"workers of {address} lack a module: {error}", fix) from error
+    except (CancelledError, KilledWorker, OSError) as error:
+        fix = "look at the workers' logs and rerun: what is computed is kept in the store"
+        raise InputError(ADDRESS, f"{address} lost work: {error!r}", fix) from error
+    return result

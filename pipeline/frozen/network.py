@@ -1,0 +1,148 @@
+"""The frozen network: pixels in; pooled features and, at the cut, activations out.
+
+One pass computes both, so fine-tuning finds what it needs when the features are
+made.  `FrozenSpec` is plain data, so that another machine can build the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ConfigDict, Field
+
+from pipeline.backbones.catalog import BackboneParams
+from pipeline.backbones.cut import best_cut, crossing, first_unfrozen, values_per_image
+from pipeline.backbones.load import Backbone, load_backbone
+from pipeline.engines import ExtractParams, Outputs, Run, compile_frozen, engine_version
+from pipeline.errors import InputError
+from pipeline.params import Section
+
+Part = Literal["features", "activations"]
+
+MEANING = 1  # of a stored row; raise it when other code makes other rows from the same key
+
+
+class CutParams(Section):
+    """The part of section `fine_tune` that decides where frozen layers end."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    # how many of the backbone's last layers to train, or how the first one's name begins
+    layers: Annotated[int, Field(ge=1)] | Annotated[str, Field(min_length=1)]
+    activation_budget_gb: Annotated[float, Field(ge=0)]  # of disk, for what crosses the cut
+
+
+@dataclass(frozen=True)
+class FrozenSpec:
+    """All that decides what is computed of a picture."""
+
+    backbone: BackboneParams
+    extract: ExtractParams
+    layers: int | str  # fine_tune.layers
+
+
+class FrozenNetwork:
+    """A backbone with its cut.
+
+    Attributes:
+        backbone: With its weights.
+        first: Index of the first operation that fine-tuning trains.
+        cut: The tensors that cross the cut, in the network's order.
+        pooled: The feature map averaged over its pixels.
+
+    Raises:
+        InputError: The backbone cannot be built or has no such layers.
+    """
+
+    def __init__(self, spec: FrozenSpec) -> None:
+        self.spec = spec
+        self.backbone: Backbone = load_backbone(spec.backbone)
+        network = self.backbone.network
+        self.first = first_unfrozen(network, spec.layers)
+        self._cut_before = best_cut(network, self.first)
+        self.cut = crossing(network, self._cut_before)
+        self.pooled = self.backbone.pooled()
+
+    @property
+    def channels(self) -> int:
+        """Length of a picture's pooled features."""
+        return int(self.pooled.shape[-1])
+
+    @property
+    def activation_shapes(self) -> list[tuple[int, ...]]:
+        """For each tensor of the cut the shape of one picture's."""
+        return [tuple(tensor.shape[1:]) for tensor in self.cut]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """What rows are rounded to, wherever they come from."""
+        return np.dtype(self.spec.extract.storage).newbyteorder("<")
+
+    def values(self, part: Part) -> int:
+        """How many numbers a row of a part holds."""
+        return self.channels if part == "features" else values_per_image(self.cut)
+
+    @cached_property
+    def weights_digest(self) -> str:
+        """SHA-256 of the backbone's weights."""
+        return self.backbone.weights_digest()
+
+    def compile(self, *, threads: int | None = None) -> Run:
+        """Ready the engine; each row is the pooled features, then the cut's tensors."""
+        model = self.backbone.from_pixels([self.pooled, *self.cut])
+        return compile_frozen(model, self.spec.extract.engine, threads=threads)
+
+    def activation_bytes(self, views: int) -> int:
+        """What the activations of so many views take on the disk."""
+        return views * self.values("activations") * self.dtype.itemsize
+
+    def take(self, part: Part, outputs: Outputs) -> NDArray[np.generic]:
+        """One part of a row, flat, in the storage's dtype.
+
+        Raises:
+            InputError: The storage cannot hold a value.
+        """
+        chosen = outputs[:1] if part == "features" else outputs[1:]
+        flat = np.concatenate([output.ravel() for output in chosen])
+        with np.errstate(over="ignore"):
+            stored = flat.astype(self.dtype)
+        if not np.isfinite(stored).all():
+            reason = f"extract.storage {self.dtype.name} cannot hold {part} of {flat.max():g}"
+            raise InputError("params.yaml", reason, "set extract.storage to float32")
+        return stored
+
+    def made_with(self) -> dict[str, Any]:
+        """What a row depends on besides its picture and the cut, for people to read."""
+        params = self.spec.backbone
+        return {
+            "backbone": params.name,
+            "weights_digest": self.weights_digest,
+            "image_size": params.size,
+            "resize": params.resize,
+            "engine": self.spec.extract.engine,
+            "engine_version": engine_version(self.spec.extract.engine),
+            "keras_version": version("keras"),
+            "pillow_version": version("pillow"),
+            "storage": self.spec.extract.storage,
+        }
+
+    def kind(self, part: Part) -> str:
+        """What the store's listing calls such rows."""
+        params, extract = self.spec.backbone, self.spec.extract
+        return f"{params.name} {params.size} px {part} ({extract.engine}, {extract.storage})"
+
+    def digest(self) -> bytes:
+        """32 bytes for what a row depends on besides its picture.
+
+        The cut is in it though it does not touch the features' meaning: an
+        engine may fuse, and so round, otherwise around another cut.
+        """
+        decisive = {**self.made_with(), "cut": self._cut_before, "meaning": MEANING}
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).digest()

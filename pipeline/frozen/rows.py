@@ -1,0 +1,122 @@
+"""Rows of a frozen network for the views of a plan: from the store, or computed and stored."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.console import progress, say
+from pipeline.engines import Outputs
+from pipeline.frozen.cluster import cluster_address, run_on_cluster
+from pipeline.frozen.network import FrozenNetwork, Part
+from pipeline.images.pictures import VIEW_TYPES, Job, jobs, pictures
+from pipeline.store import Store, open_store
+
+KEEP_EVERY_S = 1.0  # a killed run loses so much work, and what it takes to write it
+VIEW_FORMAT = "<" + "".join({int: "q", float: "d"}[type_] for type_ in VIEW_TYPES.values())
+
+Sink = Callable[[int, NDArray[np.generic]], None]
+"""Takes a row's number in the plan and its values, flat."""
+
+
+def frozen_rows(
+    network: FrozenNetwork,
+    plan: pd.DataFrame,
+    files: Mapping[str, Path],
+    what: str,
+    *,
+    part: Part,
+    sink: Sink,
+    also_keep: Sequence[Part] = (),
+) -> None:
+    """Give `sink` every view's row of one part, computing only what the store lacks.
+
+    Args:
+        plan: Views, with columns digest and those of `View`.
+        files: The image file of each digest.
+        what: Named beside the progress bar.
+        sink: Called in no particular order.
+        also_keep: Parts to put into the store where a row is computed anyway.
+
+    Raises:
+        InputError: An image has gone or changed since `ingest`; the cluster that
+            the environment names cannot compute; the storage cannot hold a value.
+    """
+    missing = np.ones(len(plan), bool)
+    with closing(open_store(what)) as store, progress(what, len(plan), "view") as bar:
+        for row, value in store.read(row_keys(network, plan, part)):
+            if len(value) == network.values(part) * network.dtype.itemsize:
+                sink(row, np.frombuffer(value, network.dtype))
+                missing[row] = False
+        bar(int((~missing).sum()), note=f"({store.hits} from the store)")
+        started, left = time.monotonic(), plan[missing]
+        if len(left):
+            parts = [part, *(other for other in also_keep if other != part)]
+            keys = {name: row_keys(network, left, name) for name in parts}
+            place = np.flatnonzero(missing)
+            with closing(_Keeping(network, store, keys)) as keeping:
+                for number, outputs in _computed(network, jobs(files, left)):
+                    for name in parts:
+                        values = network.take(name, outputs)
+                        keeping.add(name, number, values)
+                        if name == part:
+                            sink(int(place[number]), values)
+                    bar()
+    seconds = time.monotonic() - started
+    speed = f" at {len(left) / seconds:.1f} views/s" if len(left) else ""
+    say(f"{what}: {len(plan) - len(left)} views from the store, {len(left)} computed{speed}")
+
+
+def row_keys(network: FrozenNetwork, plan: pd.DataFrame, part: Part) -> list[bytes]:
+    """32 bytes for each view: all that its row depends on, digested.
+
+    Args:
+        plan: With columns digest and those of `View`.
+    """
+    prefix = network.digest() + part.encode()
+    views = plan[list(VIEW_TYPES)].itertuples(index=False, name=None)
+    return [
+        hashlib.sha256(prefix + digest.encode() + struct.pack(VIEW_FORMAT, *view)).digest()
+        for digest, view in zip(plan["digest"], views, strict=True)
+    ]
+
+
+def _computed(network: FrozenNetwork, wanted: Iterable[Job]) -> Iterator[tuple[int, Outputs]]:
+    address = cluster_address()
+    if address:
+        yield from run_on_cluster(address, network, wanted)
+    else:
+        params = network.spec.backbone
+        yield from network.compile()(pictures(wanted, params.size, params.resize))
+
+
+class _Keeping:
+    """Puts rows into the store, in transactions of about a second's work."""
+
+    def __init__(
+        self, network: FrozenNetwork, store: Store, keys: dict[Part, list[bytes]]
+    ) -> None:
+        self._store, self._keys = store, keys
+        self._kinds = {part: network.kind(part) for part in keys}
+        self._waiting: dict[Part, list[tuple[bytes, bytes]]] = {part: [] for part in keys}
+        self._last = time.monotonic()
+
+    def add(self, part: Part, number: int, values: NDArray[np.generic]) -> None:
+        self._waiting[part].append((self._keys[part][number], values.tobytes()))
+        if time.monotonic() - self._last > KEEP_EVERY_S:
+            self.close()
+
+    def close(self) -> None:
+        """Put what waits into the store now."""
+        for part, entries in self._waiting.items():
+            self._store.write(self._kinds[part], entries)
+            entries.clear()
+        self._last = time.monotonic()
