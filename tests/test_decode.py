@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import struct
 import zlib
@@ -95,6 +96,18 @@ def test_the_digest_is_of_the_pixels_and_the_shape(tmp_path):
 
     assert pixel_digest(decode(png)) == pixel_digest(decode(tiff))
     assert pixel_digest(decode(png)) != pixel_digest(decode(png).reshape(6, 4, 3))
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.tif", "x.bmp"])
+def test_a_gray_file_is_the_picture_of_its_twin_in_rgb(tmp_path, name):
+    gray = Image.effect_noise((60, 40), 50)
+    size = struct.pack("<II", 40, 60)  # height and width
+    ours = decode(save(tmp_path, gray, name))
+    theirs = decode(save(tmp_path, gray.convert("RGB"), f"twin-{name}"))
+
+    np.testing.assert_array_equal(ours, theirs)
+    assert pixel_digest(ours) == pixel_digest(theirs)
+    assert pixel_digest(ours) == hashlib.sha256(size + theirs.tobytes()).hexdigest()
 
 
 def png_of_claimed_size(width: int, height: int) -> bytes:

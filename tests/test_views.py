@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
-from PIL import Image
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageEnhance
 
-from pipeline.images.views import IDENTITY, View, item_stream, render
+from pipeline.images.views import IDENTITY, View, as_image, item_stream, render
 
 GRADIENT = np.arange(12 * 10 * 3, dtype=np.uint8).reshape(10, 12, 3)  # (height, width, 3)
+FILTERS = ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 
 
-@pytest.mark.parametrize("resize", ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"])
+@pytest.mark.parametrize("resize", FILTERS)
 def test_view_0_is_the_image_resized_by_pillow(resize):
     expected = Image.fromarray(GRADIENT).resize((7, 7), Image.Resampling[resize.upper()])
 
@@ -85,6 +90,69 @@ def test_every_shape_can_be_rendered(shape):
     view = View(1, 1, 3, 0.4, 0.3, 0.9, -12.5, 1.1, 0.8)
 
     assert render(np.zeros(shape, np.uint8), view, 32, "lanczos").shape == (32, 32, 3)
+
+
+fractions = st.floats(0, 1)
+factors = st.just(1.0) | st.floats(0.05, 4)
+flags = st.integers(0, 1)
+turns = st.just(0.0) | st.floats(-45, 45)
+views = st.builds(
+    View, flags, flags, st.integers(0, 3), st.just(1.0) | st.floats(0.1, 1), fractions, fractions,
+    turns, factors, factors,
+)  # fmt: skip
+
+
+def random_picture(seed: int, height: int, width: int, kind: str, levels: int) -> np.ndarray:
+    """Noise of few or of many levels: among few, whole numbers meet the rounding."""
+    random = np.random.default_rng(seed)
+    values = random.integers(0, 256, levels).astype(np.uint8)
+    pixels = random.choice(values, (height, width, 3 if kind == "colour" else 1))
+    held_once = np.broadcast_to(pixels, (height, width, 3))
+    if kind == "gray held once":  # as `decode` returns it
+        return held_once
+    pixels = held_once.copy()
+    if kind == "one coloured pixel":
+        pixels[-1, -1, random.integers(3)] ^= 1
+    return pixels
+
+
+sides = st.integers(1, 60)
+kinds = st.sampled_from(["gray", "gray held once", "one coloured pixel", "colour"])
+pictures = st.builds(
+    random_picture, st.integers(0, 10**6), sides, sides, kinds, st.sampled_from([2, 5, 300])
+)
+
+
+def rendered_in_rgb(pixels: np.ndarray, view: View, size: int, resize: str) -> np.ndarray:
+    """What `render` has to return, from the plain steps over three channels."""
+    pixels = pixels[:, ::-1] if view.horizontal_flip else pixels
+    pixels = pixels[::-1] if view.vertical_flip else pixels
+    image = Image.fromarray(np.ascontiguousarray(np.rot90(pixels, view.quarter_turns)))
+    width, height = image.width * view.crop, image.height * view.crop
+    left, top = (image.width - width) * view.crop_x, (image.height - height) * view.crop_y
+    box = (left, top, min(left + width, image.width), min(top + height, image.height))
+    image = image.resize((size, size), Image.Resampling[resize.upper()], box=box)
+    if view.rotation:
+        m = math.ceil(math.sin(math.radians(abs(view.rotation))) * size / 2) + 2
+        padded = np.pad(np.asarray(image), ((m, m), (m, m), (0, 0)), mode="symmetric")
+        turned = Image.fromarray(padded).rotate(view.rotation, Image.Resampling.BICUBIC)
+        image = turned.crop((m, m, m + size, m + size))
+    if view.brightness != 1:
+        image = ImageEnhance.Brightness(image).enhance(view.brightness)
+    if view.contrast != 1:
+        image = ImageEnhance.Contrast(image).enhance(view.contrast)
+    return np.asarray(image)
+
+
+@settings(deadline=None, max_examples=300)
+@given(pictures, views, st.integers(1, 48), st.sampled_from(FILTERS))
+def test_gray_and_colour_are_rendered_to_the_bit_as_in_three_channels(pixels, view, size, resize):
+    """Gray takes the short way, through one channel; nothing else does."""
+    picture = render(pixels, view, size, resize)
+
+    assert as_image(pixels).mode == ("L" if (pixels == pixels[..., :1]).all() else "RGB")
+    assert picture.flags.c_contiguous
+    np.testing.assert_array_equal(picture, rendered_in_rgb(pixels, view, size, resize))
 
 
 def test_a_stream_belongs_to_its_item():

@@ -52,6 +52,9 @@ def decode(file: Path) -> Pixels:
     transparency is laid over `BACKGROUND`; CMYK and the other modes go through
     Pillow's own conversion.
 
+    Returns:
+        Read-only, and of gray a view that holds one channel, so not contiguous.
+
     Raises:
         RejectedImage: The file is absent, no image, damaged, truncated, too
             large or of a range that has no agreed meaning as 8 bits.
@@ -80,7 +83,8 @@ def decode_bytes(content: bytes) -> Pixels:
 
 def _decoded(file: Path | BytesIO) -> Pixels:
     try:
-        return np.asarray(_upright(file))
+        pixels = np.atleast_3d(np.asarray(_upright(file)))
+        return np.broadcast_to(pixels, (*pixels.shape[:2], 3))
     except RejectedImage:
         raise
     except PermissionError as error:
@@ -98,7 +102,9 @@ def _decoded(file: Path | BytesIO) -> Pixels:
 def pixel_digest(pixels: Pixels) -> str:
     """SHA-256 of the size and the pixels: equal pictures share it, whatever their files."""
     digest = hashlib.sha256(struct.pack("<II", *pixels.shape[:2]))
-    digest.update(np.ascontiguousarray(pixels).data)
+    if not pixels.flags.c_contiguous:  # repeated gray: a seventh of ascontiguousarray's time
+        pixels = np.dstack([pixels[..., channel] for channel in range(3)])
+    digest.update(pixels.data)
     return digest.hexdigest()
 
 
@@ -120,19 +126,19 @@ def _upright(file: Path | BytesIO) -> Image.Image:
             raise RejectedImage("too_large", f"{size} pixels, more than {MAX_PIXELS:,}")
         image.load()
         inverted = getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == MIN_IS_WHITE
-        return _to_rgb(ImageOps.exif_transpose(image), inverted=inverted)
+        return _to_gray_or_rgb(ImageOps.exif_transpose(image), inverted=inverted)
 
 
-def _to_rgb(image: Image.Image, *, inverted: bool) -> Image.Image:
+def _to_gray_or_rgb(image: Image.Image, *, inverted: bool) -> Image.Image:
     if image.mode.startswith(("I", "F")):
         narrow = _from_float if image.mode == "F" else _from_16_bit
         gray = narrow(np.asarray(image))
         # Pillow inverts gray of 8 bits only
-        return Image.fromarray(255 - gray if inverted else gray).convert("RGB")
+        return Image.fromarray(255 - gray if inverted else gray)
     if image.has_transparency_data:
         over = Image.new("RGBA", image.size, (*BACKGROUND, 255))
         return Image.alpha_composite(over, image.convert("RGBA")).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "L" else image.convert("RGB")
 
 
 def _from_16_bit(values: NDArray[np.generic]) -> NDArray[np.uint8]:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from pipeline.errors import InputError
 from pipeline.images.decode import Pixels, RejectedImage, decode, decode_bytes, pixel_digest
-from pipeline.images.views import IDENTITY, ResizeFilter, View, render
+from pipeline.images.views import IDENTITY, ResizeFilter, View, as_image, render_image
 from pipeline.tables import read_table
 
 Item = TypeVar("Item")
@@ -87,8 +87,8 @@ def pictures(wanted: Iterable[Job], size: int, resize: ResizeFilter) -> Iterator
     """
 
     def render_all(job: Job) -> list[Pixels]:
-        pixels = _unchanged(job)
-        return [render(pixels, view, size, resize) for view in job.views]
+        image = as_image(_unchanged(job))
+        return [render_image(image, view, size, resize) for view in job.views]
 
     for rendered in map_ahead(render_all, wanted):
         yield from rendered

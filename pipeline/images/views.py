@@ -56,13 +56,29 @@ def render(pixels: Pixels, view: View, size: int, resize: ResizeFilter) -> Pixel
     Returns:
         (size, size, 3) uint8 RGB.  The aspect ratio is not kept.
     """
+    return render_image(as_image(pixels), view, size, resize)
+
+
+def as_image(pixels: Pixels) -> Image.Image:
+    """Pillow's form of a picture, to render many views of: "L" if it is gray, else "RGB".
+
+    Pillow treats each channel alone and alike, so one channel of gray, repeated
+    at the end, gives the same bits as three at a third of the work.
+    """
+    gray = pixels[..., 0]
+    if all(np.array_equal(gray, pixels[..., channel]) for channel in (1, 2)):
+        return Image.fromarray(np.ascontiguousarray(gray))
+    return Image.fromarray(np.ascontiguousarray(pixels))
+
+
+def render_image(image: Image.Image, view: View, size: int, resize: ResizeFilter) -> Pixels:
+    """Do as `render` does, from what `as_image` returned."""
     if view.horizontal_flip:
-        pixels = pixels[:, ::-1]
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     if view.vertical_flip:
-        pixels = pixels[::-1]
+        image = image.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
     if view.quarter_turns:
-        pixels = np.rot90(pixels, view.quarter_turns)
-    image = Image.fromarray(np.ascontiguousarray(pixels))
+        image = image.transpose(Image.Transpose[f"ROTATE_{90 * view.quarter_turns}"])
     image = image.resize(
         (size, size), Image.Resampling[resize.upper()], box=_crop_box(image, view)
     )
@@ -72,7 +88,8 @@ def render(pixels: Pixels, view: View, size: int, resize: ResizeFilter) -> Pixel
         image = ImageEnhance.Brightness(image).enhance(view.brightness)
     if view.contrast != 1:
         image = ImageEnhance.Contrast(image).enhance(view.contrast)
-    return np.asarray(image)
+    rendered = np.asarray(image)
+    return rendered if rendered.ndim == 3 else np.dstack([rendered] * 3)
 
 
 def _crop_box(image: Image.Image, view: View) -> tuple[float, float, float, float]:
@@ -85,6 +102,8 @@ def _rotate(image: Image.Image, degrees: float) -> Image.Image:
     """Turn a square picture about its centre, its border mirrored outwards."""
     size = image.width
     margin = math.ceil(math.sin(math.radians(min(abs(degrees), 90))) * size / 2) + 2
-    padded = np.pad(np.asarray(image), ((margin,) * 2, (margin,) * 2, (0, 0)), mode="symmetric")
+    pixels = np.asarray(image)
+    border = [(margin, margin), (margin, margin), (0, 0)][: pixels.ndim]
+    padded = np.pad(pixels, border, mode="symmetric")
     turned = Image.fromarray(padded).rotate(degrees, Image.Resampling.BICUBIC)
     return turned.crop((margin, margin, margin + size, margin + size))
