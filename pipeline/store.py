@@ -12,6 +12,7 @@ them.  Why SQLite: docs/decisions/0011-sqlite-store.md.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import os
 import sqlite3
@@ -294,12 +295,16 @@ def trim(database: sqlite3.Connection, limit: int, run: int) -> int:
     """
     while (size := used_bytes(database)) > limit:
         oldest = database.execute(
-            "SELECT key FROM entries WHERE used<? ORDER BY used LIMIT 256", (run,)
+            "SELECT key, size FROM entries WHERE used<? ORDER BY used LIMIT 1024", (run,)
         ).fetchall()
         if not oldest:
             return size
+        before = itertools.accumulate((entry[1] for entry in oldest), initial=0)
+        surplus = [
+            key for (key, _), freed in zip(oldest, before, strict=False) if freed < size - limit
+        ]
         with database:
-            drop(database, [key for (key,) in oldest])
+            drop(database, surplus)
     return size
 
 

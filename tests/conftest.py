@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from pipeline.__main__ import main
 from pipeline.tensorflow_start import start_tensorflow
 
 ROOT = Path(__file__).parents[1]
+DATA = ("ingest", "split", "augment")
+LEARN = ("extract", "train_head", "fine_tune", "evaluate")
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
 
@@ -62,7 +65,7 @@ class Project:
         self.set("augment", views=2)
         self.set("backbone", image_size=32, weights="none")
         self.set("train_head", hidden=[8], epochs=2)
-        self.set("fine_tune", epochs=1)
+        self.set("fine_tune", epochs=1, layers=10)
         self.set("evaluate", resamples=100)
 
     def set(self, section: str, **values: object) -> None:
@@ -88,6 +91,27 @@ def project(tmp_path, monkeypatch) -> Project:
 def filled(project) -> Project:
     """A project with two classes of twelve images."""
     fill_class_folders(project.raw)
+    return project
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, keras):
+    """A folder in which every stage has run, with the default backbone at a small size."""
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("PIPELINE_STORE", str(folder / "store"))
+        project = Project(folder)
+        fill_class_folders(project.raw)
+        keras.backend.clear_session()
+        assert project.run(*DATA, *LEARN) == 0
+    return folder
+
+
+@pytest.fixture
+def trained(finished, project):
+    """A project run to its end, to spoil as a test likes."""
+    shutil.copytree(finished, project.folder, dirs_exist_ok=True)
     return project
 
 

@@ -16,34 +16,11 @@ from pipeline.backbones.load import load_backbone
 from pipeline.features import read_features
 from pipeline.model_file import load_model, read_card
 from pipeline.provenance import read_provenance
-from tests.conftest import ROOT, Project, fill_class_folders, picture
-
-DATA = ("ingest", "split", "augment")
-LEARN = ("extract", "train_head", "fine_tune", "evaluate")
+from tests.conftest import DATA, LEARN, ROOT, fill_class_folders, picture
 
 
 def metrics(project) -> dict[str, dict[str, float]]:
     return json.loads((project.folder / "reports/metrics.json").read_text())
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory, keras):
-    """A folder in which every stage has run, with the default backbone at a small size."""
-    folder = tmp_path_factory.mktemp("finished")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        project = Project(folder)
-        fill_class_folders(project.raw)
-        keras.backend.clear_session()
-        assert project.run(*DATA, *LEARN) == 0
-    return folder
-
-
-@pytest.fixture
-def trained(finished, project):
-    """A project run to its end, to spoil as a test likes."""
-    shutil.copytree(finished, project.folder, dirs_exist_ok=True)
-    return project
 
 
 def random_weights(project, name: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.errors import InputError
@@ -54,38 +53,34 @@ def main(words: list[str]) -> int:
     limit = store_limit() if getattr(chosen, "gigabytes", None) is None else chosen.gigabytes * 1e9
     if limit < 0:
         raise InputError("cache trim", f"{chosen.gigabytes:g} GB is no size", "give 0 or more")
-    acting: dict[str, Callable[[sqlite3.Connection], int]] = {
-        "trim": lambda database: _trimmed(database, int(limit)),
-        "clear": lambda database: _trimmed(database, 0),
-        "verify": _verified,
-    }
     try:
-        database = connect(file, writable=chosen.action in acting)
+        database = connect(file, writable=chosen.action in {"trim", "clear", "verify"})
         try:
-            status = acting.get(chosen.action, lambda _: 0)(database)
+            whole = chosen.action != "verify" or _verify(database)
+            if chosen.action in {"trim", "clear"}:
+                _trim(database, int(limit) if chosen.action == "trim" else 0)
             _show(database, file)
         finally:
             database.close()
     except sqlite3.Error as error:
         fix = "delete it: what it held is computed again; or wait for what uses it to end"
         raise InputError(file, f"cannot be used: {error}", fix) from error
-    return status
+    return 0 if whole else 1
 
 
-def _trimmed(database: sqlite3.Connection, limit: int) -> int:
+def _trim(database: sqlite3.Connection, limit: int) -> None:
     before = used_bytes(database)
     trim(database, limit, NO_RUN)
     shrink(database)
     print(f"freed {_size(before - used_bytes(database))}")
-    return 0
 
 
-def _verified(database: sqlite3.Connection) -> int:
+def _verify(database: sqlite3.Connection) -> bool:
     damaged = list(damaged_keys(database))
     with database:
         drop(database, damaged)
     print(f"{len(damaged)} damaged entries, forgotten" if damaged else "every entry is whole")
-    return 1 if damaged else 0
+    return not damaged
 
 
 def _show(database: sqlite3.Connection, file: Path) -> None:

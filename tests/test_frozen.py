@@ -1,0 +1,285 @@
+"""Each view is computed once; what is known, from where and in which order changes nothing."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.backbones.catalog import BackboneParams
+from pipeline.engines import ExtractParams
+from pipeline.frozen.network import FrozenNetwork, FrozenSpec
+from pipeline.frozen.rows import row_keys
+from pipeline.images.pictures import read_plan
+from pipeline.model_file import load_model
+from pipeline.store import NAME, connect
+from tests.conftest import DATA, ROOT, picture
+
+FEATURES = Path("data/features/features.npy")
+PREDICTIONS = Path("data/cached_predictions.csv")
+BACKBONE = BackboneParams(
+    name="EfficientNetLite0", weights="none", image_size=32, resize="bicubic"
+)
+
+EXTRACT = ExtractParams(engine="openvino", storage="float32")
+VGG = BackboneParams(name="VGG16", weights="none", image_size=32, resize="bicubic")
+
+
+@pytest.fixture
+def counted(project, capsys, keras):
+    """Run stages; give (views from the store, views computed) of the last one that counted."""
+
+    def run(*stages: str) -> tuple[int, int]:
+        capsys.readouterr()
+        assert project.run(*stages) == 0
+        said = re.findall(r"(\d+) views from the store, (\d+) computed", capsys.readouterr().err)
+        return int(said[-1][0]), int(said[-1][1])
+
+    return run
+
+
+def grow(project, count: int = 3) -> None:
+    for n in range(count):
+        picture(500 + n, brightness=20).save(project.raw / "dark" / f"new {n}.png")
+
+
+def test_a_view_is_computed_once(trained, counted):
+    before = FEATURES.read_bytes()
+
+    views, computed = counted("extract")
+
+    assert (views, computed) == (len(np.load(FEATURES)), 0)
+    assert FEATURES.read_bytes() == before
+    assert counted("fine_tune") == (views, 0)
+
+
+def test_only_new_images_are_computed(filled, counted):
+    filled.set("split", strategy="hash")
+    stored, first = counted(*DATA, "extract")
+    grow(filled)
+
+    stored, computed = counted(*DATA, "extract")
+
+    assert stored == first
+    assert 3 <= computed <= 3 * filled.document["augment"]["views"]
+
+
+def test_only_views_that_a_parameter_touches_are_computed(trained, counted):
+    before = read_plan(Path("data/views.csv"))
+    trained.set("augment", vertical_flip={"probability": 0.9})
+
+    stored, computed = counted("augment", "extract")
+
+    changed = (read_plan(Path("data/views.csv")) != before).any(axis=1).sum()
+    assert changed > 0
+    assert (stored, computed) == (len(before) - changed, changed)
+
+
+@pytest.mark.parametrize("known", ["off", "half", "damaged"])
+def test_what_the_store_holds_changes_no_byte(trained, counted, monkeypatch, known):
+    before = FEATURES.read_bytes(), PREDICTIONS.read_bytes()
+    if known == "off":
+        monkeypatch.setenv("PIPELINE_STORE", "off")
+    else:
+        change = {
+            "half": "DELETE FROM entries WHERE hex(key) < '8'",
+            "damaged": "UPDATE bytes SET value = zeroblob(length(value)) WHERE id % 3",
+        }
+        database = connect(trained.folder / "store" / NAME, writable=True)
+        database.execute(change[known])
+        database.commit()
+        database.close()
+
+    stored, computed = counted("extract")
+    assert computed > 0
+    assert (stored > 0) == (known != "off")
+    assert trained.run("fine_tune") == 0
+
+    assert (FEATURES.read_bytes(), PREDICTIONS.read_bytes()) == before
+
+
+def test_another_cut_is_one_pass_and_another_head_none(trained, counted):
+    views, _ = counted("extract")
+    trained.set("train_head", hidden=[4])
+    assert counted("train_head", "fine_tune") == (views, 0)
+
+    trained.set("fine_tune", layers=4)
+
+    assert counted("extract") == (0, views)
+    assert counted("fine_tune") == (views, 0)
+
+
+def test_beyond_the_budget_the_frozen_layers_run_online_to_the_same_model(trained, capsys):
+    """With OpenVINO to the bit."""
+    before = PREDICTIONS.read_bytes(), Path("reports/fine_tune.csv").read_bytes()
+    weights = load_model(Path("models/model.keras"))[0].get_weights()
+    trained.set("fine_tune", activation_budget_gb=0.00001)
+
+    assert trained.run("fine_tune") == 0
+
+    said = capsys.readouterr().err
+    assert re.search(r"activations of \S+ GB are more than fine_tune.activation_budget_gb", said)
+    assert (PREDICTIONS.read_bytes(), Path("reports/fine_tune.csv").read_bytes()) == before
+    for now, then in zip(
+        load_model(Path("models/model.keras"))[0].get_weights(), weights, strict=True
+    ):
+        np.testing.assert_array_equal(now, then)
+    assert not list(Path("models").glob("partial*"))
+
+
+def test_beyond_the_budget_no_activations_are_stored(filled, counted):
+    filled.set("fine_tune", activation_budget_gb=0.0)
+    counted(*DATA, "extract")
+
+    database = connect(filled.folder / "store" / NAME, writable=False)
+    names = [name for (name,) in database.execute("SELECT name FROM kinds")]
+    assert names == ["EfficientNetLite0 32 px features (openvino, float32)"]
+
+
+def test_half_precision_halves_the_store_and_stays_close(trained):
+    whole = np.load(FEATURES)
+    trained.set("extract", storage="float16")
+
+    assert (
+        trained.run("extract", "train_head", "fine_tune", "evaluate") == 0
+    )  # whose bound on the disagreement holds
+
+    half = np.load(FEATURES)
+    assert half.dtype == np.float16
+    np.testing.assert_array_equal(half, whole.astype(np.float16))
+
+
+def test_a_value_too_large_for_half_precision_is_an_error(filled, counted, refused, keras):
+    filled.set("backbone", name="VGG16")
+    filled.set("fine_tune", layers=4)
+    vgg = FrozenNetwork(FrozenSpec(VGG, EXTRACT, 4)).backbone.network
+    last = vgg.layers[-2]
+    kernel, bias = last.get_weights()
+    last.set_weights([kernel, np.full_like(bias, 1e5)])
+    vgg.save_weights(filled.folder / "huge.weights.h5")
+    filled.set("backbone", weights="huge.weights.h5")
+    filled.set("extract", storage="float16")
+
+    said = refused(*DATA, "extract")
+
+    assert re.search(r"extract.storage float16 cannot hold \w+ of 100\d\d\d", said)
+    assert "set extract.storage to float32" in said
+
+
+def changed(what: str) -> FrozenSpec:
+    """The spec of these tests with one thing changed."""
+    backbone, extract, layers = BACKBONE, EXTRACT, 4
+    if what in {"engine", "storage"}:
+        other = {"engine": "tensorflow", "storage": "float16"}[what]
+        extract = extract.model_copy(update={what: other})
+    elif what == "layers":
+        layers = 10
+    elif what:
+        other = {"name": "MobileNetV2", "image_size": 64, "resize": "box", "weights": "imagenet"}
+        backbone = backbone.model_copy(update={what: other[what]})
+    return FrozenSpec(backbone, extract, layers)
+
+
+@pytest.mark.parametrize(
+    "what", ["engine", "storage", "layers", "name", "image_size", "resize", "weights"]
+)
+def test_whatever_changes_a_row_changes_its_key(filled, keras, what):
+    assert filled.run(*DATA) == 0
+    plan = read_plan(Path("data/views.csv"))
+    same = row_keys(FrozenNetwork(changed("")), plan, "features")
+
+    assert row_keys(FrozenNetwork(changed("")), plan, "features") == same
+    assert not set(row_keys(FrozenNetwork(changed(what)), plan, "features")) & set(same)
+    assert not set(row_keys(FrozenNetwork(changed("")), plan, "activations")) & set(same)
+    turned = row_keys(FrozenNetwork(changed("")), plan.assign(rotation=0.000001), "features")
+    assert not set(turned) & set(same)
+
+
+def command(stage: str) -> list[str]:
+    return [sys.executable, "-m", "pipeline", stage]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def entries_in(store: Path) -> int:
+    try:
+        database = connect(store, writable=True)
+    except sqlite3.Error:
+        return 0
+    count = int(database.execute("SELECT count(*) FROM entries").fetchone()[0])
+    database.close()
+    return count
+
+
+def killed_at_random(stage: str, kills: int, seed: int) -> list[int]:
+    """Kill the stage at random moments, half of them after it kept more; count what was kept."""
+    moments = random.Random(seed)  # noqa: S311
+    store = Path(os.environ["PIPELINE_STORE"]) / NAME
+    kept: list[int] = []
+    for number in range(kills):
+        known = entries_in(store)
+        with subprocess.Popen(command(stage), env=environment(), stderr=subprocess.DEVNULL) as run:
+            deadline = time.monotonic() + 30
+            while number % 2 == 0 and run.poll() is None and time.monotonic() < deadline:
+                if entries_in(store) > known:
+                    break
+                time.sleep(0.05)
+            time.sleep(moments.uniform(0, 0.5 if number % 2 == 0 else 6))
+            run.send_signal(signal.SIGKILL)
+        kept.append(entries_in(store))
+    return kept
+
+
+def test_killed_at_any_moment_it_goes_on_where_it_was(filled, counted, monkeypatch):
+    """Five times each; the bytes are those of an undisturbed run."""
+    filled.set("backbone", image_size=160)
+    filled.set("augment", views=24)
+    _, views = counted(*DATA, "extract")
+    assert filled.run("train_head", "fine_tune") == 0
+    before = FEATURES.read_bytes(), PREDICTIONS.read_bytes()
+    monkeypatch.setenv("PIPELINE_STORE", str(filled.folder / "afresh"))
+
+    kept = killed_at_random("extract", 5, seed=1)
+    stored, computed = counted("extract")
+    assert FEATURES.read_bytes() == before[0]
+    assert stored + computed == views
+    assert 0 < kept[0] <= kept[-1]
+    assert kept == sorted(kept)
+    assert stored >= kept[-1] // 2  # a view's features and activations
+
+    monkeypatch.setenv("PIPELINE_STORE", str(filled.folder / "and again"))
+    kept = killed_at_random("fine_tune", 5, seed=2)
+    stored, computed = counted("fine_tune")
+    assert PREDICTIONS.read_bytes() == before[1]
+    assert stored >= kept[-1] > 0
+    assert stored + computed == views
+    assert not list(filled.folder.rglob("partial.*"))
+
+
+def test_two_runs_at_once_share_the_store(filled, counted):
+    assert filled.run(*DATA) == 0
+    runs = [subprocess.Popen(command("extract"), env=environment()) for _ in range(2)]
+
+    assert [run.wait(timeout=120) for run in runs] == [0, 0]
+    stored, computed = counted("extract")
+    assert (stored > 0, computed) == (True, 0)
+
+
+def test_rows_are_named_in_the_order_of_the_plan(trained):
+    """What `extract` writes beside its rows."""
+    index = pd.read_csv("data/features/index.csv")
+    plan = read_plan(Path("data/views.csv"))
+
+    pd.testing.assert_frame_equal(index.astype(str), plan[["digest", "view"]].astype(str))

@@ -1,0 +1,352 @@
+"""The store gives back what was put in or nothing, and never stops a run."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.__main__ import main
+from pipeline.errors import InputError
+from pipeline.store import NAME, Store, open_store, store_folder, used_bytes
+
+GB = 10**9
+
+
+def key(name: object) -> bytes:
+    return hashlib.sha256(str(name).encode()).digest()
+
+
+def opened(folder: Path, limit: int = GB) -> Store:
+    return Store(folder, limit, "test")
+
+
+def filled_store(folder: Path, count: int = 300, size: int = 5000) -> dict[bytes, bytes]:
+    entries = {key(n): os.urandom(size) for n in range(count)}
+    store = opened(folder)
+    store.write("noise", entries.items())
+    store.close()
+    return entries
+
+
+def found(folder: Path, entries: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    store = opened(folder)
+    keys = list(entries)
+    result = {keys[position]: value for position, value in store.read(keys)}
+    store.close()
+    return result
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.dictionaries(st.binary(min_size=32, max_size=32), st.binary(max_size=40_000)))
+def test_what_was_put_in_comes_back(tmp_path_factory, entries):
+    folder = tmp_path_factory.mktemp("store")
+    store = opened(folder)
+    store.write("noise", entries.items())
+    store.close()
+
+    assert found(folder, {**entries, key("never put in"): b""}) == entries
+
+
+def test_an_entry_may_be_put_in_again(tmp_path):
+    store = opened(tmp_path)
+    store.write("one", [(key(1), b"old"), (key(1), b"new")])
+    store.write("two", [(key(1), b"newest")])
+    store.close()
+
+    assert found(tmp_path, {key(1): b""}) == {key(1): b"newest"}
+    database = sqlite3.connect(tmp_path / NAME)
+    assert database.execute("SELECT count(*) FROM bytes").fetchone() == (1,)
+
+
+def test_a_damaged_entry_is_dropped_and_reported(tmp_path, capsys):
+    """Flipped bytes, a shorter value, a value of no bytes at all, and one that has gone."""
+    entries = filled_store(tmp_path, 8)
+    database = sqlite3.connect(tmp_path / NAME)
+    values = dict(database.execute("SELECT key, value FROM entries"))
+    spoilt = list(entries)[:4]
+    for victim, change in zip(
+        spoilt,
+        ("value = zeroblob(5000)", "value = substr(value, 9)", "value = 7", "id = id + 1000"),
+        strict=True,
+    ):
+        database.execute(f"UPDATE bytes SET {change} WHERE id = ?", (values[victim],))  # noqa: S608
+    database.commit()
+    database.close()
+
+    whole = found(tmp_path, entries)
+
+    assert whole == {k: v for k, v in entries.items() if k not in spoilt}
+    assert "4 damaged entries were dropped" in capsys.readouterr().err
+    found(tmp_path, entries)
+    assert "damaged" not in capsys.readouterr().err  # they are gone
+
+
+@pytest.mark.parametrize("damage", ["truncated", "no database", "header", "other tables"])
+def test_a_damaged_database_is_set_aside(tmp_path, capsys, damage):
+    entries = filled_store(tmp_path)
+    file = tmp_path / NAME
+    content = file.read_bytes()
+    if damage == "other tables":
+        file.unlink()
+        database = sqlite3.connect(file)
+        database.execute("CREATE TABLE entries (name TEXT)")
+        database.close()
+    else:
+        half = content[: len(content) // 2]
+        spoilt = {"truncated": half, "no database": b"x" * 99, "header": b"\xff" * 100 + content}
+        file.write_bytes(spoilt[damage])
+
+    store = opened(tmp_path)
+    kept = dict(store.read(list(entries)))
+    store.write("noise", entries.items())
+    store.close()
+
+    keys = list(entries)
+    assert all(entries[keys[position]] == value for position, value in kept.items())
+    assert "set aside as store.damaged" in capsys.readouterr().err
+    assert found(tmp_path, entries) == entries
+    assert (tmp_path / "store.damaged").is_file()
+
+
+def test_flipped_bytes_anywhere_never_give_a_wrong_value(tmp_path):
+    """Whatever SQLite makes of it, what is read is what was written."""
+    entries = filled_store(tmp_path, 60)
+    content = (tmp_path / NAME).read_bytes()
+    for start in range(0, len(content) - 64, len(content) // 25):
+        flipped = bytes(255 - byte for byte in content[start : start + 64])
+        (tmp_path / NAME).write_bytes(content[:start] + flipped + content[start + 64 :])
+
+        assert found(tmp_path, entries).items() <= entries.items()
+        for left in tmp_path.iterdir():
+            left.unlink()
+
+
+def test_a_full_disk_is_a_warning(tmp_path, capsys):
+    """SQLite's own limit on pages fails as a full disk does."""
+    entries = filled_store(tmp_path)
+    store = opened(tmp_path)
+    assert store._database is not None
+    store._database.execute("PRAGMA max_page_count=1")
+    store.write("noise", [(key(f"more {n}"), os.urandom(90_000)) for n in range(9)])
+    store.write("noise", [(key("and more"), b"more")])
+
+    assert len(list(store.read(list(entries)))) == len(entries)
+    store.close()
+    said = capsys.readouterr().err
+    assert said.count("database or disk is full; going on without keeping") == 1
+    assert found(tmp_path, entries) == entries
+
+
+def test_a_folder_that_cannot_be_made_is_a_warning(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+
+    store = opened(tmp_path / "file" / "store")
+    store.write("noise", [(key(1), b"value")])
+
+    assert list(store.read([key(1)])) == []
+    store.close()
+    assert "going on without keeping anything" in capsys.readouterr().err
+
+
+def test_a_read_only_folder_is_read(tmp_path, capsys, monkeypatch):
+    """As root every folder is writable, so the question is answered for it."""
+    entries = filled_store(tmp_path)
+    before = (tmp_path / NAME).read_bytes()
+    monkeypatch.setattr(os, "access", lambda *_: False)
+
+    assert found(tmp_path, entries) == entries
+    assert "its folder is read-only; going on without keeping" in capsys.readouterr().err
+    assert (tmp_path / NAME).read_bytes() == before
+
+
+def test_the_least_recently_used_make_room(tmp_path):
+    old, new = ({key((age, n)): os.urandom(5000) for n in range(100)} for age in ("old", "new"))
+    for entries in (old, new):
+        store = opened(tmp_path)
+        store.write("noise", entries.items())
+        store.close()
+    found(tmp_path, dict(list(old.items())[:50]))  # used again
+
+    store = opened(tmp_path, limit=1_000_000)
+    store.write("noise", [(key("newest"), b"newest")])
+    store.close()
+
+    assert set(list(old)[:50]) <= set(found(tmp_path, old))
+    assert len(found(tmp_path, new)) < len(new)
+    database = sqlite3.connect(tmp_path / NAME)
+    assert used_bytes(database) <= 1_000_000
+
+
+def test_a_run_does_not_drive_out_its_own(tmp_path, capsys):
+    store = opened(tmp_path, limit=300_000)
+    for n in range(20):
+        store.write("noise", [(key((n, m)), os.urandom(5000)) for m in range(10)])
+    store.close()
+
+    said = capsys.readouterr().err
+    assert said.count("this run alone needs more than 0.0003 GB") == 1
+    database = sqlite3.connect(tmp_path / NAME)
+    assert 250_000 < used_bytes(database) < 600_000
+
+
+WRITER = """
+import sys, os, hashlib
+from pathlib import Path
+from pipeline.store import Store
+store = Store(Path(sys.argv[1]), 10**9, "writer")
+for n in range(int(sys.argv[3])):
+    k = hashlib.sha256(f"{sys.argv[2]} {n}".encode()).digest()
+    store.write("noise", [(k, k * 1000), (hashlib.sha256(k).digest(), k)])
+    print(n, flush=True)
+store.close()
+"""
+
+
+def writer(folder: Path, name: str, count: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", WRITER, str(folder), name, str(count)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def test_two_processes_write_at_once_and_nothing_is_lost(tmp_path):
+    both = [writer(tmp_path, name, 150) for name in "ab"]
+    for process in both:
+        process.communicate(timeout=120)
+
+    keys = [key(f"{name} {n}") for name in "ab" for n in range(150)]
+    assert found(tmp_path, dict.fromkeys(keys, b"")) == {k: k * 1000 for k in keys}
+
+
+def test_a_killed_writer_loses_nothing_that_was_put_in(tmp_path):
+    """And a transaction is there whole or not at all."""
+    with writer(tmp_path, "a", 100_000) as process:
+        assert process.stdout is not None
+        seen = [int(process.stdout.readline()) for _ in range(40)]
+        process.send_signal(signal.SIGKILL)
+        seen += [int(line) for line in process.stdout.read().split()]
+
+    keys = [key(f"a {n}") for n in range(seen[-1] + 2)]
+    firsts = found(tmp_path, dict.fromkeys(keys, b""))
+    seconds = found(tmp_path, dict.fromkeys((hashlib.sha256(k).digest() for k in keys), b""))
+    assert set(keys[: seen[-1] + 1]) <= set(firsts)
+    assert len(firsts) == len(seconds)
+
+
+def test_a_writer_waits_for_another(tmp_path):
+    filled_store(tmp_path)
+    other = sqlite3.connect(tmp_path / NAME, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    process = writer(tmp_path, "a", 1)
+    time.sleep(1.5)
+    other.execute("COMMIT")
+    process.communicate(timeout=60)
+
+    assert found(tmp_path, {key("a 0"): b""}) == {key("a 0"): key("a 0") * 1000}
+
+
+def test_the_environment_says_where_and_how_large(tmp_path, monkeypatch):
+    monkeypatch.setenv("PIPELINE_STORE", str(tmp_path / "here"))
+    assert store_folder() == tmp_path / "here"
+    monkeypatch.setenv("PIPELINE_STORE", "off")
+    assert store_folder() is None
+    monkeypatch.delenv("PIPELINE_STORE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert store_folder() == tmp_path / "image-transfer-pipeline"
+    monkeypatch.setenv("PIPELINE_STORE_GB", "lots")
+    with pytest.raises(InputError, match="PIPELINE_STORE_GB: 'lots' is no size in GB"):
+        open_store("test")
+
+
+def test_others_may_not_look_in(tmp_path):
+    opened(tmp_path / "new" / "store").close()
+
+    assert (tmp_path / "new" / "store").stat().st_mode & 0o077 == 0
+
+
+@pytest.fixture
+def shown(tmp_path, monkeypatch, capsys):
+    """Run the command on a store of 300 entries; give its status and what it said."""
+    monkeypatch.setenv("PIPELINE_STORE", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "120")
+
+    def run(*words: str) -> tuple[int, str]:
+        capsys.readouterr()
+        status = main(["cache", *words])
+        return status, capsys.readouterr().out
+
+    return run
+
+
+def test_cache_shows_size_kinds_and_hits(tmp_path, shown):
+    entries = filled_store(tmp_path)
+    found(tmp_path, {**entries, **{key(f"absent {n}"): b"" for n in range(100)}})
+
+    status, said = shown()
+
+    assert status == 0
+    assert f"{tmp_path / NAME}: " in said
+    assert "MB of at most 20.00 GB" in said
+    assert [word in said for word in ("noise", "300", "1.5 MB", "test", "400", "75.0%")] == [
+        True
+    ] * 6
+
+
+def test_cache_trims_clears_and_gives_the_space_back(tmp_path, shown):
+    filled_store(tmp_path)
+    before = (tmp_path / NAME).stat().st_size
+
+    status, said = shown("trim", "0.001")
+    assert (status, "freed" in said) == (0, True)
+    trimmed = (tmp_path / NAME).stat().st_size
+    assert trimmed <= 1_000_000 < before
+
+    assert shown("clear")[0] == 0
+    assert (tmp_path / NAME).stat().st_size < trimmed
+    assert "noise" not in shown()[1]
+
+
+def test_cache_verify_counts_and_forgets_damaged_entries(tmp_path, shown):
+    filled_store(tmp_path)
+    assert shown("verify") == (0, shown("verify")[1])
+    assert "every entry is whole" in shown("verify")[1]
+    database = sqlite3.connect(tmp_path / NAME)
+    database.execute("UPDATE bytes SET value = zeroblob(5000) WHERE id < 4")
+    database.commit()
+
+    status, said = shown("verify")
+
+    assert (status, "3 damaged entries, forgotten" in said) == (1, True)
+    assert shown("verify")[0] == 0
+
+
+def test_cache_without_a_store_says_so(tmp_path, shown, monkeypatch):
+    assert shown() == (0, f"The store {tmp_path} is empty.\n")
+    monkeypatch.setenv("PIPELINE_STORE", "off")
+    assert shown() == (0, "There is no store: PIPELINE_STORE is off.\n")
+
+
+def test_cache_of_what_is_no_database_is_an_error(tmp_path, shown, capsys):
+    (tmp_path / NAME).write_bytes(b"no database at all" * 99)
+
+    assert main(["cache"]) == 1
+
+    said = capsys.readouterr().err
+    assert "cannot be used: file is not a database" in said
+    assert "fix: delete it" in said
+
+
+def test_cache_refuses_a_negative_size(tmp_path, shown, capsys):
+    filled_store(tmp_path)
+
+    assert main(["cache", "trim", "-1"]) == 1
+
+    assert "cache trim: -1 GB is no size" in capsys.readouterr().err
