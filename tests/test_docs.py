@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
+import sys
 
 import pytest
 from ruamel.yaml import YAML
@@ -18,7 +20,7 @@ README = (ROOT / "README.md").read_text()
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
 BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
 COMMAND_LINES = [  # `export` is the shell's own
-    line.split("#")[0].strip()
+    line.split("#")[0].strip(" &")
     for block in BLOCKS
     for line in block.splitlines()
     if line.strip() and not line.startswith("export ")
@@ -44,6 +46,10 @@ def test_every_command_exists(line):
         assert set(named) <= set(targets)
         files = [word.partition("=")[2] for word in words[1:] if "=" in word]
         assert all((ROOT / file).is_file() for file in files)
+    elif words[0] == "dask":
+        subprocess.run(
+            [sys.executable, "-m", *words[:2], "--help"], check=True, stdout=subprocess.DEVNULL
+        )
     elif words[:3] == ["python", "-m", "pipeline"]:
         assert words[3] in {*STAGES, *COMMANDS, "--help"}
     else:

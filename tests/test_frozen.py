@@ -243,7 +243,7 @@ def killed_at_random(stage: str, kills: int, seed: int) -> list[int]:
 
 
 def test_killed_at_any_moment_it_goes_on_where_it_was(filled, counted, monkeypatch):
-    """Five times each; the bytes are those of an undisturbed run."""
+    """Six times; the bytes are those of an undisturbed run."""
     filled.set("backbone", image_size=160)
     filled.set("augment", views=24)
     _, views = counted(*DATA, "extract")
@@ -251,7 +251,7 @@ def test_killed_at_any_moment_it_goes_on_where_it_was(filled, counted, monkeypat
     before = FEATURES.read_bytes(), PREDICTIONS.read_bytes()
     monkeypatch.setenv("PIPELINE_STORE", str(filled.folder / "afresh"))
 
-    kept = killed_at_random("extract", 5, seed=1)
+    kept = killed_at_random("extract", 4, seed=1)
     stored, computed = counted("extract")
     assert FEATURES.read_bytes() == before[0]
     assert stored + computed == views
@@ -260,7 +260,7 @@ def test_killed_at_any_moment_it_goes_on_where_it_was(filled, counted, monkeypat
     assert stored >= kept[-1] // 2  # a view's features and activations
 
     monkeypatch.setenv("PIPELINE_STORE", str(filled.folder / "and again"))
-    kept = killed_at_random("fine_tune", 5, seed=2)
+    kept = killed_at_random("fine_tune", 2, seed=2)
     stored, computed = counted("fine_tune")
     assert PREDICTIONS.read_bytes() == before[1]
     assert stored >= kept[-1] > 0

@@ -7,8 +7,9 @@ depends on it.  The scheduler and its workers are trusted, as Dask itself does.
 from __future__ import annotations
 
 import os
+import pickle
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from functools import lru_cache
 from threading import Lock
@@ -59,8 +60,8 @@ def run_on_cluster(
     with client:
         threads = sum(client.nthreads().values())
         for shard in _shards(wanted):
-            arguments = (network.spec, network.weights_digest, shard.jobs)
-            future = client.submit(compute_shard, *arguments, retries=RETRIES, pure=False)
+            call = pickle.dumps((compute_shard, network.spec, network.weights_digest, shard.jobs))
+            future = client.submit(_opener(), call, retries=RETRIES, pure=False)
             waiting[future] = shard
             while len(waiting) >= AHEAD * threads:
                 yield from _finished(client, address, waiting)
@@ -85,6 +86,18 @@ def compute_shard(spec: FrozenSpec, weights_digest: str, wanted: Sequence[Job]) 
     return [outputs for _, outputs in sorted(run(shown), key=lambda row: row[0])]
 
 
+def _opener() -> Callable[[bytes], Any]:
+    """A function that travels by value: the scheduler, which reads it, lacks this project."""
+
+    def open_and_call(call: bytes) -> Any:
+        import pickle  # noqa: PLC0415
+
+        function, *arguments = pickle.loads(call)
+        return function(*arguments)
+
+    return open_and_call
+
+
 _BUILDING = Lock()
 
 
@@ -102,7 +115,7 @@ def _connect(address: str) -> Client:
         fix = f"install the extra `cluster`, or unset {ADDRESS}"
         raise InputError(ADDRESS, "needs the package distributed", fix) from error
     try:
-        client = Client(address, timeout=CONNECT_S, set_as_default=False)
+        client = Client(address, timeout=CONNECT_S)
     except (OSError, ValueError, TypeError) as error:
         raise InputError(ADDRESS, f"no scheduler at {address!r}: {error}", fix) from error
     try:

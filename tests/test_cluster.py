@@ -1,0 +1,166 @@
+"""A real Dask cluster on loopback gives the bytes that this machine gives, or says why not."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+FEATURES = Path("data/features/features.npy")
+
+
+def dask(*words: str, folder: Path, path: str) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "PYTHONPATH": path, "PIPELINE_STORE": "off"}
+    command = [sys.executable, "-m", "dask", *words, "--no-dashboard"]
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
+@pytest.fixture
+def cluster(tmp_path_factory, monkeypatch):
+    """Start a scheduler, then workers as asked; the environment names it."""
+    folder = tmp_path_factory.mktemp("dask")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    address = f"tcp://127.0.0.1:{port}"
+    monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", address)
+    local = ("--host", "127.0.0.1")
+    processes = [dask("scheduler", *local, "--port", port, folder=folder, path="")]
+
+    def workers(count: int, path: str = str(ROOT)) -> list[subprocess.Popen[bytes]]:
+        options = (*local, "--nthreads", "1", "--no-nanny", "--local-directory", str(folder))
+        started = [
+            dask("worker", address, *options, folder=folder, path=path) for _ in range(count)
+        ]
+        processes.extend(started)
+        return started
+
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", int(port))) == 0:
+                    break
+            time.sleep(0.1)
+        yield workers
+    finally:
+        for process in reversed(processes):
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def afresh(trained, monkeypatch):
+    """A project with features of real weights, and with an empty store."""
+    trained.set("backbone", weights="imagenet")
+    assert trained.run("extract") == 0
+    monkeypatch.setenv("PIPELINE_STORE", str(trained.folder / "empty"))
+    return trained
+
+
+def test_two_workers_give_the_same_bytes(afresh, cluster, capsys):
+    before = FEATURES.read_bytes()
+    cluster(2)
+
+    assert afresh.run("extract") == 0
+
+    assert "0 views from the store" in capsys.readouterr().err
+    assert FEATURES.read_bytes() == before
+    assert afresh.run("extract") == 0  # and the parent kept all of it
+    assert " 0 computed" in capsys.readouterr().err
+
+
+def test_a_worker_that_dies_is_replaced_by_another(afresh, cluster, capsys):
+    before = FEATURES.read_bytes()
+    first, _ = cluster(2)
+    command = [sys.executable, "-m", "pipeline", "extract"]
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}) as run:
+        time.sleep(6)
+        first.send_signal(signal.SIGKILL)
+        assert run.wait(timeout=120) == 0
+
+    assert FEATURES.read_bytes() == before
+
+
+def test_a_dead_scheduler_is_an_error_soon(afresh, monkeypatch, refused):
+    monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", "tcp://127.0.0.1:9")
+    before = FEATURES.read_bytes()
+
+    started = time.monotonic()
+    said = refused("extract")
+
+    assert time.monotonic() - started < 20
+    assert "DASK_SCHEDULER_ADDRESS: no scheduler at 'tcp://127.0.0.1:9'" in said
+    assert "unset DASK_SCHEDULER_ADDRESS" in said
+    assert FEATURES.read_bytes() == before
+
+
+@pytest.mark.parametrize("address", ["nonsense://x", "127.0.0.1:notaport"])
+def test_an_address_that_is_none_is_an_error(afresh, monkeypatch, refused, address):
+    monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", address)
+
+    assert f"no scheduler at {address!r}" in refused("extract")
+
+
+def test_a_cluster_without_workers_is_an_error(afresh, cluster, monkeypatch, refused):
+    monkeypatch.setattr("pipeline.frozen.cluster.WORKERS_S", 1)
+
+    assert "has had no worker for 1 s" in refused("extract")
+
+
+def test_workers_without_this_project_are_an_error(afresh, cluster, refused):
+    cluster(1, path="")
+
+    said = refused("extract")
+
+    assert "workers of tcp://127.0.0.1:" in said
+    assert "No module named 'pipeline'" in said
+    assert "PYTHONPATH=." in said
+
+
+def test_a_worker_with_other_weights_is_refused(afresh, cluster, refused, keras):
+    """The file's name is the same over there, its content is not."""
+    from pipeline.backbones.catalog import BackboneParams
+    from pipeline.backbones.load import load_backbone
+
+    params = BackboneParams(
+        name="EfficientNetLite0", weights="none", image_size=32, resize="bicubic"
+    )
+    network = load_backbone(params).network
+    network.save_weights(afresh.folder / "own.weights.h5")
+    afresh.set("backbone", weights="own.weights.h5")
+
+    worker = cluster(1)[0]
+    there = Path(f"/proc/{worker.pid}/cwd").resolve()
+    network.get_layer("top_bn").set_weights(
+        [w + 1 for w in network.get_layer("top_bn").get_weights()]
+    )
+    network.save_weights(there / "own.weights.h5")
+
+    assert "backbone.weights: differ between this machine and a worker" in refused("extract")
+
+
+def test_an_image_that_changed_is_named_by_the_worker(afresh, cluster, refused):
+    from tests.conftest import picture
+
+    cluster(1)
+    picture(999, brightness=60).save(afresh.raw / "dark/003.png")
+
+    assert "dark/003.png: has changed since ingest read it" in refused("extract")
+
+
+def test_an_image_that_has_gone_is_named(afresh, cluster, refused):
+    cluster(1)
+    (afresh.raw / "dark/003.png").unlink()
+
+    assert "dark/003.png: No such file or directory" in refused("extract")
