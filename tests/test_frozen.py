@@ -87,7 +87,8 @@ def test_only_views_that_a_parameter_touches_are_computed(trained, counted):
 
 @pytest.mark.parametrize("known", ["off", "half", "damaged"])
 def test_what_the_store_holds_changes_no_byte(trained, counted, monkeypatch, known):
-    before = FEATURES.read_bytes(), PREDICTIONS.read_bytes()
+    files = FEATURES, PREDICTIONS, Path("models/model.keras")
+    before = [file.read_bytes() for file in files]
     if known == "off":
         monkeypatch.setenv("PIPELINE_STORE", "off")
     else:
@@ -105,7 +106,7 @@ def test_what_the_store_holds_changes_no_byte(trained, counted, monkeypatch, kno
     assert (stored > 0) == (known != "off")
     assert trained.run("fine_tune") == 0
 
-    assert (FEATURES.read_bytes(), PREDICTIONS.read_bytes()) == before
+    assert [file.read_bytes() for file in files] == before
 
 
 def test_another_cut_is_one_pass_and_another_head_none(trained, counted):

@@ -32,7 +32,17 @@ def random_weights(project, name: str) -> str:
     return source.weights_digest()
 
 
-@pytest.mark.parametrize("name", ["VGG16", "MobileNetV2", "EfficientNetB0", "ConvNeXtTiny"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "VGG16",
+        "MobileNetV2",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("EfficientNetB0", "ConvNeXtTiny")
+        ),
+    ],
+)
 def test_a_keras_application_runs_end_to_end_from_a_weights_file(filled, keras, name):
     digest = random_weights(filled, name)
     filled.set("fine_tune", layers=4)

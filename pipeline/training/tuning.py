@@ -51,5 +51,7 @@ def joined(backbone: Backbone, head: keras.Model) -> keras.Model:
     """The whole classifier: pixels (n, size, size, 3) in [0, 255] to probabilities (n, class)."""
     import keras  # noqa: PLC0415
 
+    # Keras numbers the names of what a process builds; the file must not tell how much that was
+    keras.backend.clear_session()
     features = backbone.from_pixels([backbone.pooled()])
     return keras.Model(features.inputs[0], head(features.outputs[0]), name="classifier")
