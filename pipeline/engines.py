@@ -7,7 +7,6 @@ for GPUs; its rows agree with OpenVINO's to about 1e-4 of the largest value.
 
 from __future__ import annotations
 
-import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 Engine = Literal["openvino", "tensorflow"]
 Outputs = list[NDArray[np.float32]]
-Run = Callable[[Iterable[Pixels]], Iterator[tuple[int, Outputs]]]
+Run = Callable[[Iterable[Pixels]], Iterator[Outputs]]
 
 
 class ExtractParams(Section):
@@ -47,14 +46,18 @@ def compile_frozen(model: keras.Model, engine: Engine, *, threads: int | None = 
 
     Returns:
         A function of pictures, (size, size, 3) uint8 each, that yields each
-        picture's number and its row of every output.
+        picture's row of every output, in order.
     """
     return _openvino(model, threads) if engine == "openvino" else _tensorflow(model)
 
 
 def engine_version(engine: Engine) -> str:
     """The engine's release: another one may round otherwise."""
-    return version(engine if engine == "openvino" else "keras")
+    if engine == "openvino":
+        return version("openvino")
+    import tensorflow as tf  # noqa: PLC0415  # its package has several names
+
+    return str(tf.__version__)
 
 
 def _as_function(model: keras.Model, batch: int) -> Any:
@@ -78,18 +81,17 @@ def _openvino(model: keras.Model, threads: int | None) -> Run:
     compiled = openvino.Core().compile_model(graph, "CPU", hints)
     count = REQUESTS_A_STREAM * compiled.get_property("NUM_STREAMS")
 
-    def run(pictures: Iterable[Pixels]) -> Iterator[tuple[int, Outputs]]:
+    def run(pictures: Iterable[Pixels]) -> Iterator[Outputs]:
         # an AsyncInferQueue hangs at its end now and then: its callbacks race for Python's lock
         idle = [compiled.create_infer_request() for _ in range(count)]
         busy: deque[Any] = deque()
-        done = itertools.count()
 
-        def oldest() -> tuple[int, Outputs]:
+        def oldest() -> Outputs:
             request = busy.popleft()
             request.wait()
             outputs = [tensor.data[0].copy() for tensor in request.output_tensors]
             idle.append(request)
-            return next(done), outputs
+            return outputs
 
         try:
             for picture in pictures:
@@ -112,22 +114,22 @@ def _tensorflow(model: keras.Model) -> Run:
 
     function = _as_function(model, TENSORFLOW_BATCH)
 
-    def run(pictures: Iterable[Pixels]) -> Iterator[tuple[int, Outputs]]:
+    def run(pictures: Iterable[Pixels]) -> Iterator[Outputs]:
         batch = np.zeros((TENSORFLOW_BATCH, *model.input_shape[1:]), np.uint8)
 
-        def rows(first: int, filled: int) -> Iterator[tuple[int, Outputs]]:
+        def rows(filled: int) -> Iterator[Outputs]:
             outputs = [output.numpy() for output in function(tf.constant(batch))]
             for place in range(filled):
-                yield first + place, [output[place] for output in outputs]
+                yield [output[place] for output in outputs]
 
-        filled = first = 0
-        for number, picture in enumerate(pictures):
+        filled = 0
+        for picture in pictures:
             batch[filled] = picture
             filled += 1
             if filled == TENSORFLOW_BATCH:
-                yield from rows(first, filled)
-                first, filled = number + 1, 0
+                yield from rows(filled)
+                filled = 0
         if filled:
-            yield from rows(first, filled)
+            yield from rows(filled)
 
     return run

@@ -11,8 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
+from distributed import Client
 
-from tests.conftest import ROOT
+from pipeline.frozen import cluster as frozen_cluster
+from tests.conftest import ROOT, picture
 
 FEATURES = Path("data/features/features.npy")
 
@@ -68,27 +70,43 @@ def afresh(trained, monkeypatch):
     return trained
 
 
-def test_two_workers_give_the_same_bytes(afresh, cluster, capsys):
+def test_two_workers_give_the_same_bytes(afresh, cluster, capsys, monkeypatch):
     before = FEATURES.read_bytes()
+    monkeypatch.setattr("pipeline.frozen.cluster.SHARD_VIEWS", 4)
     cluster(2)
+    with Client(os.environ["DASK_SCHEDULER_ADDRESS"]) as client:
+        client.wait_for_workers(2, timeout=60)
 
-    assert afresh.run("extract") == 0
+        assert afresh.run("extract") == 0
 
+        assert list(client.run(lambda: "openvino" in __import__("sys").modules).values()) == [
+            True,
+            True,
+        ]
     assert "0 views from the store" in capsys.readouterr().err
     assert FEATURES.read_bytes() == before
     assert afresh.run("extract") == 0  # and the parent kept all of it
     assert " 0 computed" in capsys.readouterr().err
 
 
-def test_a_worker_that_dies_is_replaced_by_another(afresh, cluster, capsys):
+def test_a_worker_that_dies_is_replaced_by_another(afresh, cluster, monkeypatch):
+    """Killed when the first shard has come back, with others under way."""
     before = FEATURES.read_bytes()
+    monkeypatch.setattr("pipeline.frozen.cluster.SHARD_VIEWS", 4)
     first, _ = cluster(2)
-    command = [sys.executable, "-m", "pipeline", "extract"]
-    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}) as run:
-        time.sleep(6)
-        first.send_signal(signal.SIGKILL)
-        assert run.wait(timeout=120) == 0
+    finished, killed = frozen_cluster._finished, []
 
+    def kill_then_wait(*arguments):
+        yield from finished(*arguments)
+        if not killed:
+            first.send_signal(signal.SIGKILL)
+            killed.append(first.wait(timeout=10))
+
+    monkeypatch.setattr(frozen_cluster, "_finished", kill_then_wait)
+
+    assert afresh.run("extract") == 0
+
+    assert killed == [-signal.SIGKILL]
     assert FEATURES.read_bytes() == before
 
 
@@ -151,8 +169,6 @@ def test_a_worker_with_other_weights_is_refused(afresh, cluster, refused, keras)
 
 
 def test_an_image_that_changed_is_named_by_the_worker(afresh, cluster, refused):
-    from tests.conftest import picture
-
     cluster(1)
     picture(999, brightness=60).save(afresh.raw / "dark/003.png")
 

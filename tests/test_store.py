@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from pipeline.__main__ import main
 from pipeline.errors import InputError
-from pipeline.store import NAME, Store, open_store, store_folder, used_bytes
+from pipeline.store.access import Store, open_store, store_folder
+from pipeline.store.database import NAME, used_bytes
 
 GB = 10**9
 
@@ -202,7 +203,7 @@ def test_a_run_does_not_drive_out_its_own(tmp_path, capsys):
 WRITER = """
 import sys, os, hashlib
 from pathlib import Path
-from pipeline.store import Store
+from pipeline.store.access import Store
 store = Store(Path(sys.argv[1]), 10**9, "writer")
 for n in range(int(sys.argv[3])):
     k = hashlib.sha256(f"{sys.argv[2]} {n}".encode()).digest()
@@ -298,6 +299,15 @@ def test_cache_shows_size_kinds_and_hits(tmp_path, shown):
     assert [word in said for word in ("noise", "300", "1.5 MB", "test", "400", "75.0%")] == [
         True
     ] * 6
+
+
+def test_cache_shows_what_a_run_under_way_has_kept(tmp_path, shown):
+    """It lies in SQLite's log until that is folded in."""
+    store = opened(tmp_path)
+    store.write("under way", [(key(1), b"value")])
+
+    assert "under way" in shown()[1]
+    store.close()
 
 
 def test_cache_trims_clears_and_gives_the_space_back(tmp_path, shown):

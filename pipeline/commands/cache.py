@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sqlite3
 from pathlib import Path
 
 from pipeline.errors import InputError
-from pipeline.store import (
-    FOLDER,
-    LIMIT,
+from pipeline.store.access import FOLDER, LIMIT, store_folder, store_limit
+from pipeline.store.database import (
     NAME,
     connect,
     damaged_keys,
@@ -17,8 +17,6 @@ from pipeline.store import (
     kinds,
     last_runs,
     shrink,
-    store_folder,
-    store_limit,
     trim,
     used_bytes,
 )
@@ -54,7 +52,7 @@ def main(words: list[str]) -> int:
     if limit < 0:
         raise InputError("cache trim", f"{chosen.gigabytes:g} GB is no size", "give 0 or more")
     try:
-        database = connect(file, writable=chosen.action in {"trim", "clear", "verify"})
+        database = connect(file, writable=os.access(folder, os.W_OK))
         try:
             whole = chosen.action != "verify" or _verify(database)
             if chosen.action in {"trim", "clear"}:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pipeline.engines import Outputs, Run
 from pipeline.errors import InputError
 from pipeline.frozen.network import FrozenNetwork, FrozenSpec
-from pipeline.images.pictures import Job, pictures, read_file
+from pipeline.images.pictures import Job, read_file
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -82,8 +82,7 @@ def compute_shard(spec: FrozenSpec, weights_digest: str, wanted: Sequence[Job]) 
     if found != weights_digest:
         fix = "give every worker the same weights file and the same release of this project"
         raise InputError("backbone.weights", "differ between this machine and a worker", fix)
-    shown = pictures(wanted, spec.backbone.size, spec.backbone.resize)
-    return [outputs for _, outputs in sorted(run(shown), key=lambda row: row[0])]
+    return list(run(spec.pictures(wanted)))
 
 
 def _opener() -> Callable[[bytes], Any]:
@@ -122,8 +121,13 @@ def _connect(address: str) -> Client:
         client.wait_for_workers(1, timeout=WORKERS_S)
     except TimeoutError as error:
         client.close()
-        raise InputError(ADDRESS, f"{address} has had no worker for {WORKERS_S} s", fix) from error
+        raise _no_worker(address) from error
     return client
+
+
+def _no_worker(address: str) -> InputError:
+    fix = "start workers and rerun: what is computed is kept in the store"
+    return InputError(ADDRESS, f"{address} has had no worker for {WORKERS_S} s", fix)
 
 
 def _shards(wanted: Iterable[Job]) -> Iterator[Shard]:
@@ -155,9 +159,7 @@ def _finished(
             if client.nthreads():
                 deadline = time.monotonic() + WORKERS_S
             elif time.monotonic() > deadline:
-                reason = f"{address} has had no worker for {WORKERS_S} s"
-                fix = "start workers and rerun: what is computed is kept in the store"
-                raise InputError(ADDRESS, reason, fix) from None
+                raise _no_worker(address) from None
     for future in done:
         shard = waiting.pop(future)
         yield from enumerate(_result(future, address), shard.first)
@@ -168,8 +170,6 @@ def _result(future: Future, address: str) -> list[Outputs]:
 
     try:
         result: list[Outputs] = future.result()
-    except InputError:
-        raise
     except ImportError as error:
         fix = "start them in this project's folder, with PYTHONPATH=. and its environment"
         raise InputError(ADDRESS, f"workers of {address} lack a module: {error}", fix) from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -22,6 +23,8 @@ from pipeline.backbones.cut import best_cut, crossing, first_unfrozen, values_pe
 from pipeline.backbones.load import Backbone, load_backbone
 from pipeline.engines import ExtractParams, Outputs, Run, compile_frozen, engine_version
 from pipeline.errors import InputError
+from pipeline.images.decode import Pixels
+from pipeline.images.pictures import Job, pictures
 from pipeline.params import Section
 
 Part = Literal["features", "activations"]
@@ -47,6 +50,10 @@ class FrozenSpec:
     extract: ExtractParams
     layers: int | str  # fine_tune.layers
 
+    def pictures(self, wanted: Iterable[Job]) -> Iterator[Pixels]:
+        """Every view of every job, as the network takes it: (size, size, 3) uint8."""
+        return pictures(wanted, self.backbone.size, self.backbone.resize)
+
 
 class FrozenNetwork:
     """A backbone with its cut.
@@ -71,11 +78,6 @@ class FrozenNetwork:
         self.pooled = self.backbone.pooled()
 
     @property
-    def channels(self) -> int:
-        """Length of a picture's pooled features."""
-        return int(self.pooled.shape[-1])
-
-    @property
     def activation_shapes(self) -> list[tuple[int, ...]]:
         """For each tensor of the cut the shape of one picture's."""
         return [tuple(tensor.shape[1:]) for tensor in self.cut]
@@ -87,7 +89,7 @@ class FrozenNetwork:
 
     def values(self, part: Part) -> int:
         """How many numbers a row of a part holds."""
-        return self.channels if part == "features" else values_per_image(self.cut)
+        return values_per_image([self.pooled] if part == "features" else self.cut)
 
     @cached_property
     def weights_digest(self) -> str:

@@ -17,8 +17,8 @@ from pipeline.console import progress, say
 from pipeline.engines import Outputs
 from pipeline.frozen.cluster import cluster_address, run_on_cluster
 from pipeline.frozen.network import FrozenNetwork, Part
-from pipeline.images.pictures import VIEW_TYPES, Job, jobs, pictures
-from pipeline.store import Store, open_store
+from pipeline.images.pictures import VIEW_TYPES, Job, jobs
+from pipeline.store.access import Store, open_store
 
 KEEP_EVERY_S = 1.0  # a killed run loses so much work, and what it takes to write it
 VIEW_FORMAT = "<" + "".join({int: "q", float: "d"}[type_] for type_ in VIEW_TYPES.values())
@@ -44,7 +44,7 @@ def frozen_rows(
         files: The image file of each digest.
         what: Named beside the progress bar.
         sink: Called in no particular order.
-        also_keep: Parts to put into the store where a row is computed anyway.
+        also_keep: Other parts to put into the store where a row is computed anyway.
 
     Raises:
         InputError: An image has gone or changed since `ingest`; the cluster that
@@ -59,7 +59,7 @@ def frozen_rows(
         bar(int((~missing).sum()), note=f"({store.hits} from the store)")
         started, left = time.monotonic(), plan[missing]
         if len(left):
-            parts = [part, *(other for other in also_keep if other != part)]
+            parts = [part, *also_keep]
             keys = {name: row_keys(network, left, name) for name in parts}
             place = np.flatnonzero(missing)
             with closing(_Keeping(network, store, keys)) as keeping:
@@ -94,8 +94,7 @@ def _computed(network: FrozenNetwork, wanted: Iterable[Job]) -> Iterator[tuple[i
     if address:
         yield from run_on_cluster(address, network, wanted)
     else:
-        params = network.spec.backbone
-        yield from network.compile()(pictures(wanted, params.size, params.resize))
+        yield from enumerate(network.compile()(network.spec.pictures(wanted)))
 
 
 class _Keeping:

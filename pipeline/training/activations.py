@@ -17,7 +17,7 @@ from pipeline.console import say
 from pipeline.files import scratch
 from pipeline.frozen.network import FrozenNetwork
 from pipeline.frozen.rows import frozen_rows
-from pipeline.images.pictures import jobs, pictures
+from pipeline.images.pictures import jobs
 from pipeline.training.epochs import Gather
 
 
@@ -74,12 +74,12 @@ def _stored(network: FrozenNetwork, array: Rows) -> Gather:
 
 
 def _online(network: FrozenNetwork, plan: pd.DataFrame, files: Mapping[str, Path]) -> Gather:
-    params, run = network.spec.backbone, network.compile()
+    run = network.compile()
 
     def gather(rows: NDArray[np.int64]) -> list[NDArray[np.float32]]:
         flat = np.empty((len(rows), network.values("activations")), np.float32)
-        shown = pictures(jobs(files, plan.iloc[rows]), params.size, params.resize)
-        for number, outputs in run(shown):
+        shown = network.spec.pictures(jobs(files, plan.iloc[rows]))
+        for number, outputs in enumerate(run(shown)):
             flat[number] = network.take("activations", outputs)
         return _split(network, flat)
 

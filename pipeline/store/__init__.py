@@ -1,0 +1,7 @@
+"""A machine's own store of what frozen networks said: bytes by key, in one SQLite database.
+
+It holds only what can be computed again, so whatever is wrong with it costs time
+and never a result: a damaged entry is dropped, a damaged database is set aside,
+and where nothing can be written the run goes on without it.  Why SQLite:
+docs/decisions/0011-sqlite-store.md.
+"""
