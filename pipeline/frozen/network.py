@@ -29,7 +29,7 @@ from pipeline.params import Section
 
 Part = Literal["features", "activations"]
 
-MEANING = 1  # of a stored row; raise it when other code makes other rows from the same key
+MEANING = 2  # of a stored row; raise it when other code makes other rows from the same key
 
 
 class CutParams(Section):

@@ -6,6 +6,7 @@ import hashlib
 import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from pipeline.frozen.network import FrozenNetwork, Part
 from pipeline.images.pictures import VIEW_TYPES, Job, jobs
 from pipeline.store.access import Store, open_store
 
-KEEP_EVERY_S = 1.0  # a killed run loses so much work, and what it takes to write it
+KEEP_EVERY_S = 1.0  # a killed run loses at most twice that: what waits and what is being written
 VIEW_FORMAT = "<" + "".join({int: "q", float: "d"}[type_] for type_ in VIEW_TYPES.values())
 
 Sink = Callable[[int, NDArray[np.generic]], None]
@@ -57,21 +58,22 @@ def frozen_rows(
                 sink(row, np.frombuffer(value, network.dtype))
                 missing[row] = False
         bar(int((~missing).sum()), note=f"({store.hits} from the store)")
-        started, left = time.monotonic(), plan[missing]
+        left = plan[missing]
         if len(left):
+            run = _ready(network)
+            started = time.monotonic()
             parts = [part, *also_keep]
             keys = {name: row_keys(network, left, name) for name in parts}
             place = np.flatnonzero(missing)
             with closing(_Keeping(network, store, keys)) as keeping:
-                for number, outputs in _computed(network, jobs(files, left)):
+                for number, outputs in run(jobs(files, left)):
                     for name in parts:
                         values = network.take(name, outputs)
                         keeping.add(name, number, values)
                         if name == part:
                             sink(int(place[number]), values)
                     bar()
-    seconds = time.monotonic() - started
-    speed = f" at {len(left) / seconds:.1f} views/s" if len(left) else ""
+    speed = f" at {len(left) / (time.monotonic() - started):.1f} views/s" if len(left) else ""
     say(f"{what}: {len(plan) - len(left)} views from the store, {len(left)} computed{speed}")
 
 
@@ -89,16 +91,19 @@ def row_keys(network: FrozenNetwork, plan: pd.DataFrame, part: Part) -> list[byt
     ]
 
 
-def _computed(network: FrozenNetwork, wanted: Iterable[Job]) -> Iterator[tuple[int, Outputs]]:
-    address = cluster_address()
-    if address:
-        yield from run_on_cluster(address, network, wanted)
-    else:
-        yield from enumerate(network.compile()(network.spec.pictures(wanted)))
+def _ready(network: FrozenNetwork) -> Callable[[Iterable[Job]], Iterator[tuple[int, Outputs]]]:
+    """What numbers and computes every view of the jobs it is given, here or on a cluster."""
+    if address := cluster_address():
+        return lambda wanted: run_on_cluster(address, network, wanted)
+    run = network.compile()
+    return lambda wanted: enumerate(run(network.spec.pictures(wanted)))
 
 
 class _Keeping:
-    """Puts rows into the store, in transactions of about a second's work."""
+    """Puts rows into the store, in transactions of about a second's work.
+
+    A thread of its own writes, so that the network need not wait for the disk.
+    """
 
     def __init__(
         self, network: FrozenNetwork, store: Store, keys: dict[Part, list[bytes]]
@@ -107,15 +112,26 @@ class _Keeping:
         self._kinds = {part: network.kind(part) for part in keys}
         self._waiting: dict[Part, list[tuple[bytes, bytes]]] = {part: [] for part in keys}
         self._last = time.monotonic()
+        self._writer = ThreadPoolExecutor(1)
+        self._writing: Future[None] = self._writer.submit(lambda: None)
 
     def add(self, part: Part, number: int, values: NDArray[np.generic]) -> None:
         self._waiting[part].append((self._keys[part][number], values.tobytes()))
         if time.monotonic() - self._last > KEEP_EVERY_S:
-            self.close()
+            self._hand_over()
 
     def close(self) -> None:
-        """Put what waits into the store now."""
-        for part, entries in self._waiting.items():
-            self._store.write(self._kinds[part], entries)
-            entries.clear()
+        """Put what waits into the store, and wait for it."""
+        with self._writer:
+            self._hand_over()
+            self._writing.result()
+
+    def _hand_over(self) -> None:
+        self._writing.result()
+        full, self._waiting = self._waiting, {part: [] for part in self._waiting}
+        self._writing = self._writer.submit(self._write, full)
         self._last = time.monotonic()
+
+    def _write(self, full: Mapping[Part, Sequence[tuple[bytes, bytes]]]) -> None:
+        for part, entries in full.items():
+            self._store.write(self._kinds[part], entries)

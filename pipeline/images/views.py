@@ -83,13 +83,12 @@ def render_image(image: Image.Image, view: View, size: int, resize: ResizeFilter
         (size, size), Image.Resampling[resize.upper()], box=_crop_box(image, view)
     )
     if view.rotation:
-        image = _rotate(image, view.rotation)
+        image = rotate(image, view.rotation)
     if view.brightness != 1:
         image = ImageEnhance.Brightness(image).enhance(view.brightness)
     if view.contrast != 1:
         image = ImageEnhance.Contrast(image).enhance(view.contrast)
-    rendered = np.asarray(image)
-    return rendered if rendered.ndim == 3 else np.dstack([rendered] * 3)
+    return np.asarray(image if image.mode == "RGB" else Image.merge("RGB", [image] * 3))
 
 
 def _crop_box(image: Image.Image, view: View) -> tuple[float, float, float, float]:
@@ -98,12 +97,16 @@ def _crop_box(image: Image.Image, view: View) -> tuple[float, float, float, floa
     return left, top, min(left + width, image.width), min(top + height, image.height)
 
 
-def _rotate(image: Image.Image, degrees: float) -> Image.Image:
+def rotate(image: Image.Image, degrees: float) -> Image.Image:
     """Turn a square picture about its centre, its border mirrored outwards."""
-    size = image.width
-    margin = math.ceil(math.sin(math.radians(min(abs(degrees), 90))) * size / 2) + 2
+    size, angle = image.width, math.radians(degrees)
+    margin = math.ceil(math.sin(min(abs(angle), math.pi / 2)) * size / 2) + 2
     pixels = np.asarray(image)
     border = [(margin, margin), (margin, margin), (0, 0)][: pixels.ndim]
-    padded = np.pad(pixels, border, mode="symmetric")
-    turned = Image.fromarray(padded).rotate(degrees, Image.Resampling.BICUBIC)
-    return turned.crop((margin, margin, margin + size, margin + size))
+    padded = Image.fromarray(np.pad(pixels, border, mode="symmetric"))
+    cos, sin = math.cos(angle), math.sin(angle)
+    # from a pixel of the result to where it was; both centres lie at size / 2
+    to_x = (cos, -sin, size / 2 * (1 - cos + sin) + margin)
+    to_y = (sin, cos, size / 2 * (1 - cos - sin) + margin)
+    turn = Image.Transform.AFFINE
+    return padded.transform((size, size), turn, (*to_x, *to_y), Image.Resampling.BICUBIC)

@@ -57,7 +57,7 @@ class Store:
     """One run's access to the store.  Reads and writes never raise for the store's own troubles.
 
     Several processes may use it at once; SQLite lets one write at a time.  Use it
-    from the thread that made it.
+    from one thread at a time.
 
     Attributes:
         asked, hits: Entries asked for and found in this run.

@@ -44,7 +44,8 @@ class Run(NamedTuple):
 def connect(file: Path, *, writable: bool) -> sqlite3.Connection:
     """Open the database; make it where it is not there yet."""
     how = "mode=rwc" if writable else "mode=ro&immutable=1"
-    database = sqlite3.connect(f"{file.absolute().as_uri()}?{how}", uri=True, timeout=WAIT_S)
+    address = f"{file.absolute().as_uri()}?{how}"
+    database = sqlite3.connect(address, uri=True, timeout=WAIT_S, check_same_thread=False)
     if writable:
         database.execute(f"PRAGMA page_size={PAGE}")
         database.execute("PRAGMA auto_vacuum=INCREMENTAL")
