@@ -32,6 +32,8 @@ class RowsWriter:
     def write(self, row: int, values: NDArray[np.generic]) -> None:
         """Set a row; `values` are cast to the array's dtype."""
         content = memoryview(np.ascontiguousarray(values, self._dtype).tobytes())
+        if len(content) != self._stride:
+            raise ValueError(f"{len(content)} bytes for a row of {self._stride}")
         place = self._first + row * self._stride
         while content:
             written = os.pwrite(self._file, content, place)

@@ -1,44 +1,51 @@
-"""Run a shipped model over pictures, a batch at a time."""
+"""Run a shipped model file over pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.console import progress
+from pipeline.engines import Engine, Run, compile_frozen
+from pipeline.errors import InputError
 from pipeline.images.decode import Pixels
+from pipeline.model_file import FIX, Card, load_model
 
-if TYPE_CHECKING:
-    import keras
 
-BATCH = 32  # pictures
+def load_classifier(file: Path, engine: Engine) -> tuple[Run, Card]:
+    """Ready the model that ships to be run by `engine`.
+
+    With `openvino` an answer does not depend on the pictures beside it.
+
+    Raises:
+        InputError: See `load_model`; or the engine cannot run it.
+    """
+    model, card = load_model(file)
+    try:
+        return compile_frozen(model, engine), card
+    except Exception as error:  # each engine has errors of its own
+        reason = f"cannot be run by {engine}: {' '.join(str(error).split())[:300]}"
+        raise InputError(file, reason, FIX) from error
 
 
 def classify(
-    model: keras.Model, pictures: Iterable[Pixels], count: int, what: str
+    run: Run, pictures: Iterable[Pixels], count: int, classes: int, what: str
 ) -> NDArray[np.float64]:
     """Predict every picture.
 
     Args:
-        pictures: (size, size, 3) uint8 RGB each, `count` of them.
+        pictures: (size, size, 3) uint8 RGB each, `count` of them at most.
         what: Named beside the progress bar.
 
     Returns:
         (picture, class) float64 probabilities.
     """
-    rows = [np.empty((0, model.output_shape[-1]))]
+    rows: list[NDArray[np.float32]] = []
     with progress(what, count, "image") as bar:
-        for batch in _batches(pictures):
-            rows.append(np.asarray(model.predict_on_batch(batch), np.float64))
-            bar(len(batch))
-    return np.concatenate(rows)
-
-
-def _batches(pictures: Iterable[Pixels]) -> Iterator[Pixels]:
-    remaining = iter(pictures)
-    while batch := list(islice(remaining, BATCH)):
-        yield np.stack(batch)
+        for (probabilities,) in run(pictures):
+            rows.append(probabilities)
+            bar()
+    return np.array(rows, np.float64).reshape(-1, classes)

@@ -14,7 +14,7 @@ from pipeline.backbones.catalog import CATALOG, BackboneParams
 from pipeline.backbones.cut import best_cut, crossing, first_unfrozen, values_per_image
 from pipeline.backbones.load import load_backbone
 from pipeline.errors import InputError
-from pipeline.training.learning import bare
+from pipeline.training.epochs import bare
 
 CORE = ("ResNet50", "VGG16", "MobileNetV2", "EfficientNetB0", "ConvNeXtTiny")
 

@@ -17,9 +17,9 @@ from pipeline.errors import InputError
 from pipeline.images.decode import Pixels, RejectedImage, decode
 from pipeline.images.pictures import map_ahead
 from pipeline.images.views import IDENTITY, render
-from pipeline.inference import classify
+from pipeline.inference import classify, load_classifier
 from pipeline.listing import TABLE_SUFFIXES, visible_files
-from pipeline.model_file import FIX, load_model
+from pipeline.model_file import FIX
 
 
 class Prediction(NamedTuple):
@@ -78,7 +78,7 @@ def predict(
     Raises:
         InputError: The model cannot be used.
     """
-    model, card = load_model(model_file)
+    classifier, card = load_classifier(model_file, "openvino")
     used: list[Path] = []
     rejected: list[tuple[Path, RejectedImage]] = []
 
@@ -96,7 +96,7 @@ def predict(
                 used.append(file)
                 yield result
 
-    rows = classify(model, usable(), len(files), "predict")
+    rows = classify(classifier, usable(), len(files), len(card.classes), "predict")
     if not (np.isfinite(rows).all() and np.allclose(rows.sum(axis=1), 1, atol=1e-3)):
         raise InputError(model_file, "answers with what are no probabilities", FIX)
     predictions = [

@@ -15,13 +15,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field
 
+from pipeline.engines import ExtractParams
 from pipeline.errors import InputError
 from pipeline.features import read_features
 from pipeline.files import Reads, Writes, replacing, write_json
 from pipeline.images.pictures import Job, pictures
 from pipeline.images.views import IDENTITY
-from pipeline.inference import classify
-from pipeline.model_file import Card, load_model
+from pipeline.inference import classify, load_classifier
+from pipeline.model_file import Card
 from pipeline.params import Section
 from pipeline.scoring.curves import calibration, precision_recall, roc
 from pipeline.scoring.report import figures
@@ -51,6 +52,7 @@ class EvaluateParams(Section):
 def run(
     params: EvaluateParams,
     train_head: HeadParams,
+    extract: ExtractParams,
     *,
     raw: Reads = Path("data/raw"),
     splits: Reads = Path("data/splits.csv"),
@@ -70,12 +72,12 @@ def run(
     """
     images = distinct(read_manifest(splits))
     test = images[images["split"] == "test"].reset_index(drop=True)
-    loaded, card = load_model(model)
+    classifier, card = load_classifier(model, extract.engine)
     check_classes(card, images, model)
     named = zip(test["path"], test["digest"], strict=True)
     wanted = [Job(raw / path, digest, [IDENTITY]) for path, digest in named]
     shown = pictures(wanted, card.image_size, card.resize)
-    fine_tuned = classify(loaded, shown, len(test), "evaluate")
+    fine_tuned = classify(classifier, shown, len(test), len(card.classes), "evaluate")
     check_agreement(
         fine_tuned,
         test,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -117,3 +117,8 @@ def image_weights(
     if from_table:
         weights *= images["weight"].to_numpy()
     return weights.astype(np.float32)
+
+
+def bare(inputs: Sequence[Any]) -> Any:
+    """What Keras takes for a model's inputs: one bare, several in a tuple."""
+    return inputs[0] if len(inputs) == 1 else tuple(inputs)

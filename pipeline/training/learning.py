@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,7 +15,8 @@ from pipeline.console import progress
 from pipeline.errors import InputError
 from pipeline.params import Section
 from pipeline.tensorflow_start import start_tensorflow
-from pipeline.training.epochs import Epochs, Gather, Held
+from pipeline.training.epochs import Epochs, Gather, Held, bare
+from pipeline.training.step import compile_step, train_one_epoch
 
 if TYPE_CHECKING:
     import keras
@@ -95,15 +96,16 @@ def learn(
     Returns:
         The log: epoch, `LOG_COLUMNS` and `best` (1 for the epoch that is kept).
     """
-    model.compile(optimizer(params, train.steps), loss, metrics=["accuracy"])
+    updates = optimizer(params, train.steps)
+    step = compile_step(model, updates, loss)
 
     log = [{"epoch": 0, **validate(model, loss, val)}]
     lowest = log[0]["val_loss"] if keep_start else float("inf")
     best, kept = 0, model.get_weights()
     with progress(what, params.epochs, "epoch") as bar:
         for epoch in range(1, params.epochs + 1):
-            scores = train_one_epoch(model, train, epoch)
-            with averaged(model):
+            scores = train_one_epoch(step, train, epoch)
+            with averaged(model, updates):
                 log.append({"epoch": epoch, **scores, **validate(model, loss, val)})
                 no_worse = log[-1]["val_accuracy"] >= log[0]["val_accuracy"]
                 if (no_worse or not keep_start) and log[-1]["val_loss"] < lowest:
@@ -120,25 +122,15 @@ def learn(
 
 
 @contextmanager
-def averaged(model: keras.Model) -> Iterator[None]:
+def averaged(model: keras.Model, updates: keras.optimizers.Optimizer) -> Iterator[None]:
     """Give the model its averaged weights for the duration, where its optimizer averages."""
     latest = model.get_weights()
-    if model.optimizer.use_ema:
-        model.optimizer.finalize_variable_values(model.trainable_variables)
+    if updates.use_ema:
+        updates.finalize_variable_values(model.trainable_variables)
     try:
         yield
     finally:
         model.set_weights(latest)
-
-
-def train_one_epoch(model: keras.Model, train: Epochs, epoch: int) -> dict[str, float]:
-    """Train on every image once; return the mean loss and accuracy while learning."""
-    total = {"loss": 0.0, "accuracy": 0.0}
-    for inputs, labels, weights in train.batches(epoch):
-        scores = model.train_on_batch(bare(inputs), labels, weights, return_dict=True)
-        for name in total:
-            total[name] += float(scores[name]) * len(labels)
-    return {name: value / len(train.labels) for name, value in total.items()}
 
 
 def validate(model: keras.Model, loss: str, val: Held) -> dict[str, float]:
@@ -164,8 +156,3 @@ def predict_rows(
     """
     batches = [rows[start : start + PREDICT_BATCH] for start in range(0, len(rows), PREDICT_BATCH)]
     return np.concatenate([model.predict_on_batch(bare(inputs(batch))) for batch in batches])
-
-
-def bare(inputs: Sequence[Any]) -> Any:
-    """What Keras takes for a model's inputs: one bare, several in a list."""
-    return inputs[0] if len(inputs) == 1 else list(inputs)

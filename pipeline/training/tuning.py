@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.training.learning import bare
+from pipeline.training.epochs import bare
+from pipeline.training.fused import fused
 
 if TYPE_CHECKING:
     import keras
@@ -30,7 +31,8 @@ def trainable_part(network: FrozenNetwork, head: keras.Model) -> keras.Model:
     for index, operation in enumerate(network.backbone.network.operations):
         if isinstance(operation, keras.Layer):
             operation.trainable = index >= network.first
-    suffix = keras.Model(bare(network.cut), network.pooled, name="suffix")
+    plain = keras.Model(bare(network.cut), network.pooled, name="suffix")
+    suffix = fused(plain, network.backbone.network)
 
     class Tuned(keras.Model):  # type: ignore[misc]
         """Says `training=False` at every call: a functional model would forget it in `fit`."""

@@ -1,0 +1,103 @@
+"""The layers to train compute and learn the same, however they are arranged."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.backbones.catalog import CATALOG, BackboneParams
+from pipeline.backbones.cut import best_cut, crossing, first_unfrozen
+from pipeline.backbones.load import load_backbone
+from pipeline.training.epochs import bare
+from pipeline.training.fused import fused
+
+CLOSE = 1e-4  # of the largest value; float32 adds up in another order
+FAST = {
+    "EfficientNetLite0": [10, 29],
+    "MobileNetV2": [10, 30],
+    "ResNet50": [4, 20],  # convolutions with a bias
+    "ResNet50V2": [10, 25],  # BatchNorm before the convolution
+    "DenseNet121": [12],  # and after several joined tensors
+    "MobileNetV3Small": [20],
+}
+
+
+def scattered(network):
+    """Weights as if learnt: fresh BatchNorm would hide what is done with its statistics."""
+    random = np.random.default_rng(0)
+    for layer in network.layers:
+        if hasattr(layer, "moving_variance"):
+            for weight in layer.weights:
+                weight.assign(random.uniform(0.5, 1.5, weight.shape))
+
+
+def outputs_and_gradients(model, variables, inputs):
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        outputs = model(inputs, training=False)
+        aim = tf.reduce_sum(tf.square(outputs))
+    return [outputs, *tape.gradient(aim, variables)]
+
+
+def check_fused(keras, name: str, layers: int):
+    """Return the fused layers, held to the plain ones."""
+    params = BackboneParams(name=name, weights="none", image_size=96, resize="bicubic")
+    network = load_backbone(params).network
+    scattered(network)
+    first = first_unfrozen(network, layers)
+    for index, operation in enumerate(network.operations):
+        if isinstance(operation, keras.Layer):
+            operation.trainable = index >= first
+    cut = crossing(network, best_cut(network, first))
+    random = np.random.default_rng(1)
+    inputs = bare([random.normal(size=(2, *t.shape[1:])).astype(np.float32) for t in cut])
+    plain = keras.Model(bare(cut), network.output)
+
+    quick = fused(plain, network)
+
+    variables = plain.trainable_variables
+    assert {id(v) for v in quick.trainable_variables} == {id(v) for v in variables}
+    expected = outputs_and_gradients(plain, variables, inputs)
+    found = outputs_and_gradients(quick, variables, inputs)
+    for one, other in zip(expected, found, strict=True):
+        largest = np.abs(one).max()
+        np.testing.assert_allclose(other, one, rtol=0, atol=CLOSE * largest + 1e-12)
+    return quick
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"), [(name, layers) for name, counts in FAST.items() for layers in counts]
+)
+def test_fused_layers_compute_and_learn_the_same(keras, name, layers):
+    check_fused(keras, name, layers)
+
+
+def test_batch_norm_is_folded_where_a_convolution_alone_feeds_it(keras):
+    """EfficientNetLite0's last ten layers hold three of each, the last three in the suffix."""
+    quick = check_fused(keras, "EfficientNetLite0", 10)
+
+    kinds = [type(operation).__name__ for operation in quick.operations]
+    assert "BatchNormalization" not in kinds
+    assert kinds.count("Fused") >= 3
+
+
+def test_a_convolution_that_others_read_keeps_its_batch_norm_apart(keras):
+    from keras import layers
+
+    x = inputs = keras.Input((8, 8, 3))
+    y = layers.Conv2D(4, 3)(x)
+    x = layers.BatchNormalization()(y)
+    network = keras.Model(inputs, layers.Concatenate()([x, y]))
+    scattered(network)
+    pictures = np.random.default_rng(0).normal(size=(2, 8, 8, 3))
+
+    quick = fused(network, network)
+
+    np.testing.assert_allclose(quick(pictures), network(pictures), rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(set(CATALOG) - set(FAST)))
+def test_every_backbone_can_be_fused(keras, name):
+    check_fused(keras, name, 15)
