@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -18,6 +19,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+LOG_EVERY_S = 20.0  # where nobody is looking: a line so often
+
 
 class _Speed(ProgressColumn):
     def render(self, task: Task) -> Text:
@@ -31,11 +34,11 @@ def say(text: str) -> None:
 
 @contextmanager
 def progress(what: str, total: int, unit: str) -> Iterator[Callable[..., None]]:
-    """Show how far a loop has come.
+    """Show how far a loop has come: as a bar on a terminal, as lines now and then in a log.
 
     Yields:
         A function to call with the number of units done, by default one; its
-        keyword `note` replaces the text before the bar.
+        keyword `note` stands before the bar from then on.
     """
     terminal = Console(stderr=True)
     watched = terminal.is_terminal and sys.stdout.isatty()
@@ -48,8 +51,21 @@ def progress(what: str, total: int, unit: str) -> Iterator[Callable[..., None]]:
     )
     with Progress(*columns, console=terminal, disable=not watched) as bar:
         task = bar.add_task(what, total=total, unit=unit)
+        said = time.monotonic()
 
         def advance(units: int = 1, *, note: str = "") -> None:
-            bar.update(task, advance=units, description=f"{what} {note}".rstrip())
+            nonlocal said
+            bar.update(task, advance=units)
+            if note:
+                bar.update(task, description=f"{what} {note}")
+            if not watched and time.monotonic() - said > LOG_EVERY_S:
+                said = time.monotonic()
+                say(_in_words(bar.tasks[task]))
 
         yield advance
+
+
+def _in_words(task: Task) -> str:
+    left = "" if task.time_remaining is None else f", {task.time_remaining:.0f} s left"
+    done = f"{task.completed:.0f} of {task.total:.0f} {task.fields['unit']}s"
+    return f"{task.description}: {done}, {task.speed or 0:.1f} a second{left}"

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from pipeline.__main__ import COMMANDS, STAGES, main
+from pipeline.console import progress
 from pipeline.model_file import Card, save_model
 from tests.conftest import ROOT, picture
 from tests.test_dvc_yaml import signature
@@ -86,6 +87,17 @@ def test_an_error_is_a_message_and_a_status_not_a_traceback(tmp_path):
     assert done.returncode == 1
     assert done.stderr.startswith("error: params.yaml: does not exist")
     assert "Traceback" not in done.stderr
+
+
+def test_a_log_gets_a_line_of_progress_now_and_then(monkeypatch, capsys):
+    monkeypatch.setattr("pipeline.console.LOG_EVERY_S", 0.0)
+
+    with progress("extract", 4, "view") as bar:
+        bar(1, note="(1 from the store)")
+        bar(2)
+
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1].startswith("extract (1 from the store): 3 of 4 views, ")
 
 
 def test_a_disk_that_refuses_is_a_message(filled, capsys):
