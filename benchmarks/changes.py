@@ -74,9 +74,9 @@ def main(words: Sequence[str] | None = None) -> int:
         cold = tried.extract("cold", *data)
         warm = tried.extract("nothing changed")
         tried.use(tried.labels)
-        added = tried.extract(f"{held.sum()} images added", *data)
+        added = tried.extract(f"images added: {held.sum()}", *data)
         tried.use(tried.labels[~taken_away])
-        removed = tried.extract(f"{taken_away.sum()} images removed", *data)
+        removed = tried.extract(f"images removed: {taken_away.sum()}", *data)
         project.set("augment", brightness=BRIGHTER)
         brighter = tried.extract("another range of brightness", "augment")
 
