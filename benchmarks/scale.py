@@ -45,8 +45,8 @@ def main(words: Sequence[str] | None = None) -> int:
     growth = ", ".join(f"{name} {peaks[many][name] / peaks[few][name]:.2f}" for name in STAGES)
     report.write(
         chosen,
-        f"EfficientNetLite0 at {chosen.side} px with random weights, 2 epochs of the head and 1 of "
-        "fine-tuning with the default layers and activation_budget_gb. Memory is the "
+        f"EfficientNetLite0 at {chosen.side} px with random weights, 2 epochs of the head and 1 "
+        "of fine-tuning with the default layers and activation_budget_gb. Memory is the "
         "stage's largest resident set, file pages that it maps included. Activations "
         "take their size twice while fine_tune runs: in the store and in its scratch file.",
         f"**Memory with {many:,} rows against {few:,}: {growth} times, for "
