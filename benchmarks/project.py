@@ -26,6 +26,8 @@ from pipeline.console import say
 ROOT = Path(__file__).parents[1]
 LEFT_OUT = ("tests/", "dvc.lock", "reports/metrics.json")  # what a first run would not have
 IDENTITY = ("-c", "user.name=benchmark", "-c", "user.email=benchmark@example.org")
+DVC_FOLDERS = ("GLOBAL_CONFIG_DIR", "SYSTEM_CONFIG_DIR", "SITE_CACHE_DIR")
+SETTINGS = ("DASK_", "DVC_", "GIT_", "PIPELINE_")  # of the user's, which would change the run
 RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes, of getrusage(2)
 Result = TypeVar("Result")
 
@@ -108,7 +110,8 @@ class Project:
         self.raw = self.folder / "data/raw"
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         self.environment = {
-            **{k: v for k, v in os.environ.items() if not k.startswith(("DASK_", "PIPELINE_"))},
+            **{name: v for name, v in os.environ.items() if not name.startswith(SETTINGS)},
+            **{f"DVC_{name}": str(room / "dvc") for name in DVC_FOLDERS},
             "PATH": path,
             "PIPELINE_STORE": str(self.store),
             "PYTHONUNBUFFERED": "1",  # a line is timed when it is written

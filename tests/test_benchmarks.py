@@ -120,6 +120,18 @@ def test_a_stage_runs_with_and_without_dvc(project):
     assert not (project.folder / "tests").exists()
 
 
+def test_the_users_own_settings_change_no_run(tmp_path, monkeypatch):
+    """A cache of theirs would make a cold run warm."""
+    monkeypatch.setenv("DVC_GLOBAL_CONFIG_DIR", str(tmp_path))
+    monkeypatch.setenv("PIPELINE_STORE_GB", "1")
+    (tmp_path / "config").write_text("[cache]\n    dir = /elsewhere\n")
+
+    project = Project(tmp_path / "room")
+
+    assert "PIPELINE_STORE_GB" not in project.environment
+    assert project.run("dvc", "config", "cache.dir").said == ""
+
+
 def test_params_change_and_their_comments_stay(project):
     before = (project.folder / "params.yaml").read_text()
 
