@@ -34,12 +34,12 @@ BATCH = 32
 class Rates(NamedTuple):
     """Images a second; `start_s` are the seconds of extract before and after its views."""
 
+    views: int
     extract: float
     wall: float
     start_s: float
     benchmark_app: float
     predict: float
-    views: int
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -79,7 +79,10 @@ def main(words: Sequence[str] | None = None) -> int:
                 "**extract / benchmark_app**",
                 "**extract / predict**",
             ),
-            [line(name, found) for name, found in measured.items()],
+            [
+                (name, *found, *(f"{found.extract / other:.2f}" for other in found[-2:]))
+                for name, found in measured.items()
+            ],
         ),
     )
     return 0
@@ -102,7 +105,7 @@ def rates(project: Project, wanted: FrozenSpec, seconds: int, predicted: int) ->
     start = done.seconds - found.computed / found.speed
     keras = apart(predict, project.folder, wanted, predicted)
     wall = found.computed / done.seconds
-    return Rates(found.speed, wall, start, mean(given), keras, found.computed)
+    return Rates(found.computed, found.speed, wall, start, mean(given), keras)
 
 
 def benchmark_app(project: Project, graph: Path, seconds: int) -> float:
@@ -144,13 +147,6 @@ def predict(project: Path, wanted: FrozenSpec, views: int) -> float:
     started = time.monotonic()
     model.predict(shown, batch_size=BATCH, verbose=0)
     return len(shown) / (time.monotonic() - started)
-
-
-def line(name: str, found: Rates) -> list[object]:
-    """A row of the table."""
-    ratios = (found.extract / other for other in (found.benchmark_app, found.predict))
-    plain = (found.extract, found.wall, found.start_s, found.benchmark_app, found.predict)
-    return [name, found.views, *plain, *(f"{ratio:.2f}" for ratio in ratios)]
 
 
 if __name__ == "__main__":

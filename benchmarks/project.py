@@ -113,6 +113,7 @@ class Project:
             **{name: v for name, v in os.environ.items() if not name.startswith(SETTINGS)},
             **{f"DVC_{name}": str(room / "dvc") for name in DVC_FOLDERS},
             "PATH": path,
+            "TMPDIR": str(room),
             "PIPELINE_STORE": str(self.store),
             "PYTHONUNBUFFERED": "1",  # a line is timed when it is written
         }
@@ -159,8 +160,12 @@ def throwaway(parent: Path | None) -> Iterator[Project]:
 
 
 def apart(function: Callable[..., Result], *arguments: Any) -> Result:
-    """Call a function in a process of its own: TensorFlow's threads and memory end with it."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    """Call a function in a process of its own, with which TensorFlow's threads and memory end."""
+    spawn = get_context("spawn")
+    with (
+        tempfile.TemporaryDirectory() as room,
+        ProcessPoolExecutor(1, spawn, initializer=_litter, initargs=(room,)) as pool,
+    ):
         return pool.submit(function, *arguments).result()
 
 
@@ -172,6 +177,11 @@ def require(law: bool, words: str, said: str = "") -> None:
     """
     if not law:
         raise SystemExit(f"{words} does not hold\n{said}".rstrip())
+
+
+def _litter(room: str) -> None:
+    """Put temporary files there: a pool's process ends without removing its own."""
+    tempfile.tempdir = room
 
 
 def _files() -> list[str]:

@@ -25,6 +25,7 @@ from pipeline.store.database import PAGE
 
 Item = tuple[bytes, bytes]  # key, value
 MEASURES = ("write, MB/s", "read, MB/s", "read with SHA-256, MB/s", "disk / payload")
+BATCH, CHUNK = 64, 128  # values in a transaction, and asked for at once
 MAP_SIZE = 1 << 36  # LMDB wants its largest size named beforehand
 
 
@@ -91,8 +92,6 @@ def main(words: Sequence[str] | None = None) -> int:
     options = report.parser("store_database", __doc__)
     sets = ["20000x5000", "2000x250000"]
     options.add_argument("--sets", nargs="+", default=sets, metavar="COUNTxBYTES")
-    options.add_argument("--batch", type=int, default=64, help="values in a transaction")
-    options.add_argument("--chunk", type=int, default=128, help="values asked for at once")
     options.add_argument("--rounds", type=int, default=3, help="medians are shown")
     chosen = report.parse(options, words)
     try:
@@ -107,7 +106,7 @@ def main(words: Sequence[str] | None = None) -> int:
         for _ in range(chosen.rounds):
             for store, found in rounds.items():
                 with tempfile.TemporaryDirectory(dir=chosen.folder) as folder:
-                    found.append(measure(store, items, Path(folder), chosen.batch, chosen.chunk))
+                    found.append(measure(store, items, Path(folder)))
         medians = {
             s: [statistics.median(m) for m in zip(*r, strict=True)] for s, r in rounds.items()
         }
@@ -121,13 +120,13 @@ def main(words: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measure(name: str, items: list[Item], folder: Path, batch: int, chunk: int) -> list[float]:
+def measure(name: str, items: list[Item], folder: Path) -> list[float]:
     """The figures of MEASURES for one store."""
     megabytes = sum(len(value) for _, value in items) / 1e6
     started = time.perf_counter()
     store = STORES[name](folder)
-    for at in range(0, len(items), batch):
-        store.put(items[at : at + batch])
+    for at in range(0, len(items), BATCH):
+        store.put(items[at : at + BATCH])
     store.close()
     written = time.perf_counter() - started
     disk = sum(file.stat().st_blocks * 512 for file in folder.iterdir()) / 1e6
@@ -138,8 +137,8 @@ def measure(name: str, items: list[Item], folder: Path, batch: int, chunk: int) 
 
     def read(whole: Callable[[bytes, bytes], bool]) -> float:
         started, seen = time.perf_counter(), 0
-        for at in range(0, len(keys), chunk):
-            seen += sum(whole(key, value) for key, value in store.get(keys[at : at + chunk]))
+        for at in range(0, len(keys), CHUNK):
+            seen += sum(whole(key, value) for key, value in store.get(keys[at : at + CHUNK]))
         require(seen == len(keys), f"{name}: every value is read whole")
         return time.perf_counter() - started
 
