@@ -25,6 +25,8 @@ def main(words: Sequence[str] | None = None) -> int:
     options.add_argument("--images", type=int, default=150, help="of the demonstration's")
     options.add_argument("--most", type=float, default=5.0, help="seconds of work a kill may lose")
     chosen = report.parse(options, words)
+    if chosen.kills < 1:
+        options.error("--kills: 1 or more")
     moments = random.Random(chosen.seed)  # noqa: S311
     kills: dict[str, list[Kill]] = {}
     victims: dict[str, Victim] = {}
@@ -35,6 +37,8 @@ def main(words: Sequence[str] | None = None) -> int:
             project.stage(stage)
         shares = {"extract": (chosen.kills + 1) // 2, "fine_tune": chosen.kills // 2}
         for stage, share in shares.items():
+            if not share:
+                continue
             victim, kills[stage] = Victim(project, stage), []
             victims[stage] = victim
             while len(kills[stage]) < share:
@@ -59,7 +63,7 @@ def main(words: Sequence[str] | None = None) -> int:
                 "mean loss, s",
                 "worst loss, s",
             ),
-            [line(victims[stage], found) for stage, found in kills.items() if found],
+            [line(victims[stage], found) for stage, found in kills.items()],
         ),
     )
     return int(worst > chosen.most)
