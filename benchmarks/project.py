@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import shlex
 import shutil
 import signal
@@ -43,8 +44,9 @@ class Views(NamedTuple):
 class Done(NamedTuple):
     """A command that ended well.
 
-    `peak_mb` is the resident memory of its largest process, in 10^6 bytes;
-    `stages` holds the seconds of each stage that DVC ran, DVC's own work included.
+    `peak_mb` is the resident memory of its largest process, in 10^6 bytes, but
+    never less than `own_peak_mb()`, which Linux hands down to a child; `stages`
+    holds the seconds of each stage that DVC ran, DVC's own work included.
     """
 
     seconds: float
@@ -59,6 +61,11 @@ class Done(NamedTuple):
         if not found:
             raise SystemExit(f"{stage} did not say what it computed:\n{self.said}")
         return Views(int(found[1]), int(found[2]), float(found[3] or 0))
+
+
+def own_peak_mb() -> float:
+    """The largest resident memory that this process had, in 10^6 bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT / 1e6
 
 
 def run(words: list[str], folder: Path, environment: dict[str, str]) -> Done:

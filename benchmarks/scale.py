@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import report
-from benchmarks.project import Done, Project, require, throwaway
+from benchmarks.project import Done, Project, own_peak_mb, require, throwaway
 from pipeline.store.database import NAME, connect, kinds
 
 HELD_OUT = 50  # images of val, and of test
@@ -99,6 +99,8 @@ def line(project: Project, done: dict[str, Done], rows: int) -> list[object]:
     require(found.computed == planned, f"extract computes {planned} views", done["extract"].said)
     reused = done["fine_tune"].views("fine_tune")
     require(reused.computed == 0, "fine_tune computes none", done["fine_tune"].said)
+    smallest = min(stage.peak_mb for stage in done.values())
+    require(smallest > own_peak_mb(), "this process is smaller than what it measures")
     database = connect(project.store / NAME, writable=True)
     sizes = {kind.name.split()[3]: kind.size for kind in kinds(database)}
     database.close()
