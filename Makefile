@@ -2,11 +2,12 @@
 PYTHON ?= python3
 LOCK ?= requirements.lock
 BIN := .venv/bin
+BENCHMARKS = cold stock_keras retune changes engine scale dask_workers kills
 COMPILE = uv pip compile --universal --python-version 3.11 --no-header --no-annotate --generate-hashes --extra cluster --extra dev
 # `dvc` and the stages that it starts must be those of .venv
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup repro test test-slow check format lock clean
+.PHONY: help setup repro test test-slow check bench format lock clean
 
 help:  ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,6 +35,9 @@ check: setup  ## lint, format, types, import rules
 	ruff format --check .
 	mypy
 	lint-imports
+
+bench: setup  ## measure everything and write docs/benchmarks.md (takes hours)
+	for name in $(BENCHMARKS); do python -m benchmarks.$$name || exit 1; done
 
 format: setup  ## put the code into its format
 	ruff format .

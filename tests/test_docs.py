@@ -11,6 +11,7 @@ import sys
 import pytest
 from ruamel.yaml import YAML
 
+from benchmarks.report import SECTIONS
 from pipeline.__main__ import COMMANDS, STAGES
 from pipeline.commands.summary import FILES, HEADLINE
 from tests.conftest import ROOT
@@ -52,6 +53,8 @@ def test_every_command_exists(line):
         )
     elif words[:3] == ["python", "-m", "pipeline"]:
         assert words[3] in {*STAGES, *COMMANDS, "--help"}
+    elif words[:2] == ["python", "-m"]:
+        assert words[2].removeprefix("benchmarks.") in SECTIONS
     else:
         from dvc.cli import parse_args
 
@@ -103,6 +106,7 @@ def test_figures_are_those_of_the_committed_run():
 def test_every_file_that_is_named_can_be_there():
     outs = {out for stage in DVC["stages"].values() for out in stage["outs"]}
     outs |= {"reports/metrics.json", "models/provenance.json", "data/raw/labels.csv"}
+    outs |= {"docs/benchmarks.md"}  # written by `make bench`
     for document in DOCUMENTS:
         named = re.findall(
             r"\b(?:docs|examples|tests|pipeline|reports|models)/[\w./-]+\w", document.read_text()

@@ -1,0 +1,153 @@
+"""Images a second of `extract`, from files to features, beside OpenVINO's own and Keras' rate.
+
+benchmark_app runs the very graph on random input, so it is what the engine
+can give; it runs before and after `extract`, and the mean counts.  Keras'
+`predict` gets pictures that are decoded and rendered already.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from statistics import mean
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmarks import report
+from benchmarks.project import Project, apart, throwaway
+from pipeline.backbones.catalog import CATALOG, BackboneParams
+from pipeline.engines import ExtractParams
+from pipeline.frozen.network import FrozenNetwork, FrozenSpec
+from pipeline.images.pictures import files_by_digest, jobs, read_plan
+from pipeline.tables import distinct, read_manifest
+
+INSTALLED = "EfficientNetLite0"  # whose weights are
+LAYERS = 10  # to fine-tune: what crosses the cut there is an output too, on both sides
+VIEWS_AN_IMAGE = 2.95  # of the default params: 4 of those to train on, 1 of the others
+BATCH = 32
+
+
+class Rates(NamedTuple):
+    """Images a second; `start_s` are the seconds of extract before and after its views."""
+
+    views: int
+    extract: float
+    wall: float
+    start_s: float
+    benchmark_app: float
+    predict: float
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Measure each backbone's three rates."""
+    options = report.parser("engine", __doc__)
+    names = [INSTALLED, "MobileNetV2", "ResNet50"]
+    options.add_argument("--backbones", nargs="+", default=names, choices=CATALOG, metavar="NAME")
+    options.add_argument("--views", type=int, default=3000, help="about so many (default 3000)")
+    options.add_argument("--seconds", type=int, default=10, help="of each run of benchmark_app")
+    options.add_argument("--predicted", type=int, default=512, help="views given to predict")
+    chosen = report.parse(options, words)
+    measured: dict[str, Rates] = {}
+    with throwaway(chosen.folder) as project:
+        project.set("sample", limit=max(20, round(chosen.views / VIEWS_AN_IMAGE)))
+        project.set("fine_tune", layers=LAYERS)
+        for stage in ("sample", "ingest", "split", "augment"):
+            project.stage(stage)
+        for name in chosen.backbones:
+            weights = "imagenet" if name == INSTALLED else "none"
+            project.set("backbone", name=name, weights=weights)
+            measured[name] = rates(project, spec(name, weights), chosen.seconds, chosen.predicted)
+    report.write(
+        chosen,
+        "Images a second at each backbone's own size, float32. `extract` reads, decodes, "
+        "checks and renders real PNG files, and keeps features and activations in the store; "
+        "its own rate includes compiling the graph, but not starting TensorFlow. Backbones "
+        f"but {INSTALLED} have random weights, which are as fast.",
+        report.table(
+            (
+                "backbone",
+                "views",
+                "extract",
+                "with start-up",
+                "start-up, s",
+                "benchmark_app",
+                "Keras predict",
+                "**extract / benchmark_app**",
+                "**extract / predict**",
+            ),
+            [
+                (name, *found, *(f"{found.extract / other:.2f}" for other in found[-2:]))
+                for name, found in measured.items()
+            ],
+        ),
+    )
+    return 0
+
+
+def spec(name: str, weights: str) -> FrozenSpec:
+    """What extract computes."""
+    backbone = BackboneParams(name=name, weights=weights, image_size=None, resize="bicubic")
+    return FrozenSpec(backbone, ExtractParams(engine="openvino", storage="float32"), LAYERS)
+
+
+def rates(project: Project, wanted: FrozenSpec, seconds: int, predicted: int) -> Rates:
+    """Run one backbone in the three ways, one after another."""
+    graph = project.folder.with_name("graph.xml")
+    apart(save_graph, wanted, graph)
+    given = [benchmark_app(project, graph, seconds)]
+    done = project.stage("extract")
+    given.append(benchmark_app(project, graph, seconds))
+    found = done.views("extract")
+    start = done.seconds - found.computed / found.speed
+    keras = apart(predict, project.folder, wanted, predicted)
+    wall = found.computed / done.seconds
+    return Rates(found.computed, found.speed, wall, start, mean(given), keras)
+
+
+def benchmark_app(project: Project, graph: Path, seconds: int) -> float:
+    """Images a second that OpenVINO's own tool reaches.
+
+    Raises:
+        SystemExit: It does not say.
+    """
+    options = ("-d", "CPU", "-hint", "throughput", "-infer_precision", "f32", "-t", str(seconds))
+    done = project.run("benchmark_app", "-m", str(graph), *options)
+    found = re.search(r"Throughput:\s+([\d.]+) FPS", done.said)
+    if not found:
+        raise SystemExit(f"benchmark_app named no throughput:\n{done.said}")
+    return float(found[1])
+
+
+def save_graph(wanted: FrozenSpec, file: Path) -> None:
+    """Write the graph that extract compiles."""
+    import openvino  # noqa: PLC0415
+
+    from pipeline.engines import _as_function  # noqa: PLC0415
+
+    network = FrozenNetwork(wanted)
+    model = network.backbone.from_pixels([network.pooled, *network.cut])
+    graph = openvino.convert_model(_as_function(model, 1))
+    openvino.save_model(graph, file, compress_to_fp16=False)
+
+
+def predict(project: Path, wanted: FrozenSpec, views: int) -> float:
+    """Images a second of Keras over pictures in memory; the first batch is not timed."""
+    plan = read_plan(project / "data/views.csv")
+    images = distinct(read_manifest(project / "data/splits.csv"))
+    files = files_by_digest(project / "data/raw", images, plan)
+    whole = min(views, len(plan)) // BATCH * BATCH  # another last batch would be traced anew
+    shown = np.stack(list(islice(wanted.pictures(jobs(files, plan)), whole)))
+    network = FrozenNetwork(wanted)
+    model = network.backbone.from_pixels([network.pooled])
+    model.predict(shown[:BATCH], batch_size=BATCH, verbose=0)
+    started = time.monotonic()
+    model.predict(shown, batch_size=BATCH, verbose=0)
+    return len(shown) / (time.monotonic() - started)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
