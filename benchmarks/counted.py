@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from pipeline.__main__ import main as pipeline
 from pipeline.engines import Outputs
@@ -17,18 +17,25 @@ from pipeline.frozen import rows
 from pipeline.frozen.network import FrozenNetwork
 from pipeline.images.pictures import Job
 
+Row = tuple[int, Outputs]
+
 
 def main(words: list[str]) -> int:
     """Count what `frozen_rows` computes; written at once, a byte outlives the process."""
     counter = os.open(words[0], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    computed = rows._computed
+    ready = rows._ready
 
-    def counted(network: FrozenNetwork, wanted: Iterable[Job]) -> Iterator[tuple[int, Outputs]]:
-        for row in computed(network, wanted):
-            os.write(counter, b".")
-            yield row
+    def counting(network: FrozenNetwork) -> Callable[[Iterable[Job]], Iterator[Row]]:
+        run = ready(network)
 
-    rows._computed = counted
+        def counted(wanted: Iterable[Job]) -> Iterator[Row]:
+            for row in run(wanted):
+                os.write(counter, b".")
+                yield row
+
+        return counted
+
+    rows._ready = counting
     return pipeline(words[1:])
 
 

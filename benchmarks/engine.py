@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks import report
 from benchmarks.project import Project, apart, throwaway
 from pipeline.backbones.catalog import CATALOG, BackboneParams
-from pipeline.engines import ExtractParams
+from pipeline.engines import ExtractParams, openvino_graph
 from pipeline.frozen.network import FrozenNetwork, FrozenSpec
 from pipeline.images.pictures import files_by_digest, jobs, read_plan
 from pipeline.tables import distinct, read_manifest
@@ -65,7 +65,7 @@ def main(words: Sequence[str] | None = None) -> int:
         chosen,
         "Images a second at each backbone's own size, float32. `extract` reads, decodes, "
         "checks and renders real PNG files, and keeps features and activations in the store; "
-        "its own rate includes compiling the graph, but not starting TensorFlow. Backbones "
+        "its own rate begins when TensorFlow has started and the graph is compiled. Backbones "
         f"but {INSTALLED} have random weights, which are as fast.",
         report.table(
             (
@@ -126,12 +126,9 @@ def save_graph(wanted: FrozenSpec, file: Path) -> None:
     """Write the graph that extract compiles."""
     import openvino  # noqa: PLC0415
 
-    from pipeline.engines import _as_function  # noqa: PLC0415
-
     network = FrozenNetwork(wanted)
     model = network.backbone.from_pixels([network.pooled, *network.cut])
-    graph = openvino.convert_model(_as_function(model, 1))
-    openvino.save_model(graph, file, compress_to_fp16=False)
+    openvino.save_model(openvino_graph(model), file, compress_to_fp16=False)
 
 
 def predict(project: Path, wanted: FrozenSpec, views: int) -> float:

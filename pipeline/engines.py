@@ -71,18 +71,24 @@ def _as_function(model: keras.Model, batch: int) -> Any:
     return tf.function(outputs, input_signature=[spec]).get_concrete_function()
 
 
-def _openvino(model: keras.Model, threads: int | None) -> Run:
+def openvino_graph(model: keras.Model) -> Any:
+    """`model` as OpenVINO takes it: one picture, (1, size, size, 3) uint8, to its outputs."""
     import openvino  # noqa: PLC0415
 
     function = _as_function(model, 1)
     graph = openvino.convert_model(function)
     # it takes what only a gradient needs for more outputs: of every swish, say
     results = [graph.output(tensor.name).node for tensor in function.outputs]
-    graph = openvino.Model(results, graph.get_parameters())
+    return openvino.Model(results, graph.get_parameters())
+
+
+def _openvino(model: keras.Model, threads: int | None) -> Run:
+    import openvino  # noqa: PLC0415
+
     hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "f32"}
     if threads:
         hints["INFERENCE_NUM_THREADS"] = str(threads)
-    compiled = openvino.Core().compile_model(graph, "CPU", hints)
+    compiled = openvino.Core().compile_model(openvino_graph(model), "CPU", hints)
     count = REQUESTS_A_STREAM * compiled.get_property("NUM_STREAMS")
 
     def run(pictures: Iterable[Pixels]) -> Iterator[Outputs]:
