@@ -161,9 +161,13 @@ class Project:
 
 @contextmanager
 def throwaway(parent: Path | None) -> Iterator[Project]:
-    """A project for the duration, in `parent` or where temporary files go."""
+    """A project for the duration, in `parent` or where temporary files go.
+
+    Being terminated ends what runs in it, as Ctrl-C does.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="benchmark-", dir=parent) as room:
-        yield Project(Path(room))
+        yield Project(Path(room).resolve())
 
 
 def apart(function: Callable[..., Result], *arguments: Any) -> Result:

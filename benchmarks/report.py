@@ -24,6 +24,7 @@ SECTIONS = {  # module and title, in the document's order
     "retune": "Other heads, rates and layers",
     "changes": "Images added and removed, augmentation changed",
     "engine": "Images a second",
+    "train_step": "A training step",
     "scale": "Memory and time by the number of rows",
     "dask_workers": "One Dask worker and two",
     "kills": "Killed at any moment",

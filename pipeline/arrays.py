@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -15,40 +15,46 @@ MAPPED = 256 * 2**20  # bytes of a file that may count as this process's memory
 AROUND = 64 * 2**10  # bytes that the system maps around each row it reads
 
 
-class RowsWriter:
-    """A new .npy file of zeros whose rows are set in any order.
+@contextmanager
+def writing_rows(
+    file: Path, shape: tuple[int, ...], dtype: DTypeLike
+) -> Iterator[Callable[[int, NDArray[np.generic]], None]]:
+    """Make a .npy file of zeros and give what sets its rows, in any order.
 
-    Written through the file and not a memory map: a full disk is then an error
-    that can be named, and written pages are not this process's memory.
+    Its room on the disk is taken at once.  Rows are written through the file and
+    not a memory map: written pages are then not this process's memory.
+
+    Yields:
+        A function of a row's number and its values, which are cast to `dtype`.
+
+    Raises:
+        OSError: The disk is full; it names the file.
     """
+    whole = np.lib.format.open_memmap(file, "w+", dtype, shape)
+    first, kind = whole.offset, whole.dtype
+    stride = kind.itemsize * int(np.prod(shape[1:]))
+    del whole
+    descriptor = os.open(file, os.O_WRONLY)
 
-    def __init__(self, file: Path, shape: tuple[int, ...], dtype: DTypeLike) -> None:
-        whole = np.lib.format.open_memmap(file, "w+", dtype, shape)
-        self._first, self._dtype = whole.offset, whole.dtype
-        self._stride = whole.dtype.itemsize * int(np.prod(shape[1:]))
-        del whole
-        self._file = os.open(file, os.O_WRONLY)
-
-    def write(self, row: int, values: NDArray[np.generic]) -> None:
-        """Set a row; `values` are cast to the array's dtype."""
-        content = memoryview(np.ascontiguousarray(values, self._dtype).tobytes())
-        if len(content) != self._stride:
-            raise ValueError(f"{len(content)} bytes for a row of {self._stride}")
-        place = self._first + row * self._stride
+    def write(row: int, values: NDArray[np.generic]) -> None:
+        content = memoryview(np.ascontiguousarray(values, kind).tobytes())
+        if len(content) != stride:
+            raise ValueError(f"{len(content)} bytes for a row of {stride}")
+        place = first + row * stride
         while content:
-            written = os.pwrite(self._file, content, place)
+            written = os.pwrite(descriptor, content, place)
             content, place = content[written:], place + written
 
-    def __enter__(self) -> RowsWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        os.close(self._file)
+    try:
+        if hasattr(os, "posix_fallocate") and shape[0]:
+            os.posix_fallocate(descriptor, first, stride * shape[0])
+        yield write
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(file)
+        raise
+    finally:
+        os.close(descriptor)
 
 
 class Rows:

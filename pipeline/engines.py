@@ -52,12 +52,12 @@ def compile_frozen(model: keras.Model, engine: Engine, *, threads: int | None = 
 
 
 def engine_version(engine: Engine) -> str:
-    """The engine's release: another one may round otherwise."""
+    """The engine's release, and device where it has a choice: another one may round otherwise."""
     if engine == "openvino":
         return version("openvino")
     import tensorflow as tf  # noqa: PLC0415  # its package has several names
 
-    return str(tf.__version__)
+    return f"{tf.__version__} on {'GPU' if tf.config.list_physical_devices('GPU') else 'CPU'}"
 
 
 def _as_function(model: keras.Model, batch: int) -> Any:

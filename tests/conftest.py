@@ -23,9 +23,11 @@ os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
 @pytest.fixture(autouse=True, scope="session")
 def _no_store_of_the_users():
-    """Whatever runs outside a test's own store goes without."""
+    """Whatever runs outside a test's own store goes without; no cluster, no limit."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PIPELINE_STORE", "off")
+        for name in ("PIPELINE_STORE_GB", "DASK_SCHEDULER_ADDRESS"):
+            patch.delenv(name, raising=False)
         yield
 
 

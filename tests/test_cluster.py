@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -47,6 +48,7 @@ def cluster(tmp_path_factory, monkeypatch):
         processes.extend(started)
         return started
 
+    workers.scheduler = processes[0]
     try:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
@@ -165,7 +167,29 @@ def test_a_worker_with_other_weights_is_refused(afresh, cluster, refused, keras)
     )
     network.save_weights(there / "own.weights.h5")
 
-    assert "backbone.weights: differ between this machine and a worker" in refused("extract")
+    assert "a worker has other weights or software" in refused("extract")
+    shutil.copy(afresh.folder / "own.weights.h5", there / "own.weights.h5")
+    assert afresh.run("extract") == 0  # the worker looks again
+
+
+def test_a_scheduler_that_dies_on_the_way_is_an_error(afresh, cluster, refused, monkeypatch):
+    """What had come back by then is kept."""
+    monkeypatch.setattr("pipeline.frozen.cluster.SHARD_VIEWS", 4)
+    cluster(1)
+    finished = frozen_cluster._finished
+
+    def kill_then_wait(*arguments):
+        yield from finished(*arguments)
+        cluster.scheduler.kill()
+
+    monkeypatch.setattr(frozen_cluster, "_finished", kill_then_wait)
+
+    said = refused("extract")
+
+    assert "lost work" in said
+    assert "what is computed is kept in the store" in said
+    monkeypatch.delenv("DASK_SCHEDULER_ADDRESS")
+    assert afresh.run("extract") == 0
 
 
 def test_an_image_that_changed_is_named_by_the_worker(afresh, cluster, refused):

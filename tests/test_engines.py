@@ -1,4 +1,4 @@
-"""A row of features is its picture's alone, whatever the engine, batch or order."""
+"""A row of features is its picture's alone: with OpenVINO to the bit, with TensorFlow closely."""
 
 from __future__ import annotations
 

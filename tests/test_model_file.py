@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import InputError
+from pipeline.inference import load_classifier
 from pipeline.model_file import CARD, Card, load_model, read_card, save_model
 
 ANSWERS = Card(
@@ -124,6 +125,13 @@ def test_a_model_that_brings_code_is_refused(keras, tmp_path):
 
     with pytest.raises(InputError, match=r"cannot be loaded safely: .*unsafe|lambda"):
         load_model(tmp_path / "model.keras")
+
+
+def test_a_model_that_the_engine_cannot_run_is_an_error(keras, tmp_path):
+    save_model(classifier(keras, layer=keras.ops.erfinv), ANSWERS, tmp_path / "model.keras")
+
+    with pytest.raises(InputError, match="cannot be run by openvino"):
+        load_classifier(tmp_path / "model.keras", "openvino")
 
 
 @pytest.mark.parametrize("shape", [{"size": 9}, {"classes": 3}])

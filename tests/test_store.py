@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Timer
 
 import pytest
 from hypothesis import given, settings
@@ -195,7 +196,7 @@ def test_a_run_does_not_drive_out_its_own(tmp_path, capsys):
     store.close()
 
     said = capsys.readouterr().err
-    assert said.count("this run alone needs more than 0.0003 GB") == 1
+    assert said.count("this run and later ones use more than 0.0003 GB") == 1
     database = sqlite3.connect(tmp_path / NAME)
     assert 250_000 < used_bytes(database) < 600_000
 
@@ -205,6 +206,7 @@ import sys, os, hashlib
 from pathlib import Path
 from pipeline.store.access import Store
 store = Store(Path(sys.argv[1]), 10**9, "writer")
+print("ready", flush=True)
 for n in range(int(sys.argv[3])):
     k = hashlib.sha256(f"{sys.argv[2]} {n}".encode()).digest()
     store.write("noise", [(k, k * 1000), (hashlib.sha256(k).digest(), k)])
@@ -215,13 +217,17 @@ store.close()
 
 def writer(folder: Path, name: str, count: int) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", WRITER, str(folder), name, str(count)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
 
 
 def test_two_processes_write_at_once_and_nothing_is_lost(tmp_path):
     both = [writer(tmp_path, name, 150) for name in "ab"]
     for process in both:
         process.communicate(timeout=120)
+        assert process.returncode == 0
 
     keys = [key(f"{name} {n}") for name in "ab" for n in range(150)]
     assert found(tmp_path, dict.fromkeys(keys, b"")) == {k: k * 1000 for k in keys}
@@ -244,14 +250,55 @@ def test_a_killed_writer_loses_nothing_that_was_put_in(tmp_path):
 
 def test_a_writer_waits_for_another(tmp_path):
     filled_store(tmp_path)
-    other = sqlite3.connect(tmp_path / NAME, isolation_level=None)
+    process = writer(tmp_path, "a", 4000)
+    other = sqlite3.connect(tmp_path / NAME, isolation_level=None, timeout=30)
     other.execute("BEGIN IMMEDIATE")
-    process = writer(tmp_path, "a", 1)
-    time.sleep(1.5)
+    count = "SELECT count(*) FROM entries"
+    written = other.execute(count).fetchone()
+    time.sleep(0.5)
+    assert process.poll() is None
+    assert other.execute(count).fetchone() == written
     other.execute("COMMIT")
     process.communicate(timeout=60)
 
-    assert found(tmp_path, {key("a 0"): b""}) == {key("a 0"): key("a 0") * 1000}
+    last = key("a 3999")
+    assert found(tmp_path, {last: b""}) == {last: last * 1000}
+
+
+def test_a_first_run_waits_for_another_that_makes_the_database(tmp_path, capsys):
+    """SQLite itself does not wait where a database becomes one with a log."""
+    other = sqlite3.connect(tmp_path / NAME, isolation_level=None, check_same_thread=False)
+    other.execute("CREATE TABLE held (id)")
+    other.execute("BEGIN IMMEDIATE")
+    timer = Timer(1.0, other.execute, ["COMMIT"])
+    timer.start()
+
+    assert found(tmp_path, filled_store(tmp_path))
+
+    assert "going on without" not in capsys.readouterr().err
+
+
+def test_what_is_found_counts_though_it_cannot_be_marked(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("pipeline.store.database.WAIT_S", 0.1)
+    entries = filled_store(tmp_path)
+    store = opened(tmp_path)
+    other = sqlite3.connect(tmp_path / NAME, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    assert len(list(store.read(list(entries)))) == len(entries)
+
+    assert "locked; going on without keeping anything" in capsys.readouterr().err
+
+
+def test_an_older_run_does_not_make_entries_look_old(tmp_path):
+    entries = filled_store(tmp_path)
+    older, newer = opened(tmp_path), opened(tmp_path)
+    for store in (newer, older):
+        list(store.read(list(entries)))
+        store.close()
+
+    database = sqlite3.connect(tmp_path / NAME)
+    assert database.execute("SELECT DISTINCT used FROM entries").fetchall() == [(newer._run,)]
 
 
 def test_the_environment_says_where_and_how_large(tmp_path, monkeypatch):
@@ -265,6 +312,9 @@ def test_the_environment_says_where_and_how_large(tmp_path, monkeypatch):
     monkeypatch.setenv("PIPELINE_STORE_GB", "lots")
     with pytest.raises(InputError, match="PIPELINE_STORE_GB: 'lots' is no size in GB"):
         open_store("test")
+    monkeypatch.setenv("PIPELINE_STORE", "~nobody-of-that-name/store")
+    with pytest.raises(InputError, match="PIPELINE_STORE: '~nobody-of-that-name/store'"):
+        store_folder()
 
 
 def test_others_may_not_look_in(tmp_path):
@@ -319,15 +369,19 @@ def test_cache_trims_clears_and_gives_the_space_back(tmp_path, shown):
     trimmed = (tmp_path / NAME).stat().st_size
     assert trimmed <= 1_000_000 < before
 
+    assert shown("trim", "nan")[0] == 1
+    set_aside = tmp_path / "store.damaged"
+    set_aside.write_text("of an earlier run")
     assert shown("clear")[0] == 0
+    assert not set_aside.exists()
     assert (tmp_path / NAME).stat().st_size < trimmed
     assert "noise" not in shown()[1]
 
 
 def test_cache_verify_counts_and_forgets_damaged_entries(tmp_path, shown):
     filled_store(tmp_path)
-    assert shown("verify") == (0, shown("verify")[1])
-    assert "every entry is whole" in shown("verify")[1]
+    status, said = shown("verify")
+    assert (status, "every entry is whole" in said) == (0, True)
     database = sqlite3.connect(tmp_path / NAME)
     database.execute("UPDATE bytes SET value = zeroblob(5000) WHERE id < 4")
     database.commit()

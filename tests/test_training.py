@@ -14,6 +14,7 @@ from pipeline.params import load_section
 from pipeline.training.epochs import Epochs, Gather, Held, image_weights, one_hot, view_rows
 from pipeline.training.head import HeadParams, build_head
 from pipeline.training.learning import learn, make_deterministic, optimizer, predict_rows, validate
+from pipeline.training.step import compile_step
 from tests.conftest import ROOT
 
 PARAMS = load_section(ROOT / "params.yaml", "train_head", HeadParams)
@@ -136,6 +137,31 @@ def test_learning_keeps_the_epoch_that_the_log_calls_best(keras, changes):
     assert log["epoch"].tolist() == list(range(7))
 
 
+@pytest.mark.parametrize("loss", ["categorical_crossentropy", "binary_crossentropy"])
+def test_a_step_is_that_of_keras(keras, loss):
+    """With weights, penalties, an average and a last batch that is smaller."""
+    random = np.random.default_rng(0)
+    params = PARAMS.model_copy(update={"l2": 0.01, "dropout": 0.0, "ema_momentum": 0.9})
+    ours, theirs = (build_head(params, 5, 3) for _ in range(2))
+    theirs.set_weights(ours.get_weights())
+    theirs.compile(optimizer(params, 4), loss, metrics=["accuracy"])
+    step = compile_step(ours, optimizer(params, 4), loss)
+
+    for count in (8, 8, 8, 3):
+        inputs = random.normal(size=(count, 5)).astype(np.float32)
+        labels = np.eye(3, dtype=np.float32)[random.integers(0, 3, count)]
+        weights = random.uniform(0.5, 2, count).astype(np.float32)
+        theirs.reset_metrics()
+        expected = theirs.train_on_batch(inputs, labels, weights, return_dict=True)
+
+        loss_sum, hits = np.asarray(step(inputs, labels, weights)) / count
+
+        np.testing.assert_allclose(loss_sum, expected["loss"], rtol=1e-5)
+        np.testing.assert_allclose(hits, expected["accuracy"], rtol=1e-5)
+    for one, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
 def test_learning_never_leaves_worse_than_it_began(keras):
     """A learning rate that ruins everything leaves the weights of epoch 0."""
     params = PARAMS.model_copy(update={"hidden": [], "epochs": 3, "patience": 2})
@@ -152,7 +178,7 @@ def test_learning_never_leaves_worse_than_it_began(keras):
     )
     before = head.get_weights()
 
-    ruin = params.model_copy(update={"learning_rate": 1e6, "optimizer": "sgd"})
+    ruin = params.model_copy(update={"learning_rate": 1e38, "optimizer": "sgd"})
     log = learn(head, ruin, params.loss, train, held, keep_start=True, what="ruin")
 
     assert log["best"].tolist() == [1, 0, 0]  # and patience ended it

@@ -47,9 +47,9 @@ def first_unfrozen(network: keras.Model, layers: int | str) -> int:
 
 def crossing(network: keras.Model, index: int) -> list[Any]:
     """The tensors made before operation `index` that it or a later one needs, in order."""
-    needed = {id(tensor) for op in network.operations[index:] for tensor in _tensors(op.input)}
+    needed = {id(tensor) for op in network.operations[index:] for tensor in tensors_of(op.input)}
     needed |= {id(tensor) for tensor in network.outputs}
-    made = (tensor for op in network.operations[:index] for tensor in _tensors(op.output))
+    made = (tensor for op in network.operations[:index] for tensor in tensors_of(op.output))
     return [tensor for tensor in made if id(tensor) in needed]
 
 
@@ -81,5 +81,6 @@ def values_per_image(tensors: Sequence[Any]) -> int:
     return sum(math.prod(tensor.shape[1:]) for tensor in tensors)
 
 
-def _tensors(structure: Any) -> list[Any]:
+def tensors_of(structure: Any) -> list[Any]:
+    """An operation's input or output as a list, be it one tensor or several."""
     return list(structure) if isinstance(structure, (list, tuple)) else [structure]

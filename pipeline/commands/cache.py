@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sqlite3
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from pipeline.errors import InputError
 from pipeline.store.access import FOLDER, LIMIT, store_folder, store_limit
 from pipeline.store.database import (
+    DAMAGED,
     NAME,
     connect,
     damaged_keys,
@@ -28,7 +30,7 @@ def main(words: list[str]) -> int:
     """Do one of the four; without a word, show."""
     parser = argparse.ArgumentParser(
         prog="python -m pipeline cache",
-        description=f"{__doc__}\n\nDeleting any of it changes times, never results.",
+        description=f"{__doc__}\n\nDeleting any of it changes times, not results.",
         epilog=f"{FOLDER} names the store's folder, or is `off`; {LIMIT} is its limit in GB.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -45,11 +47,13 @@ def main(words: list[str]) -> int:
         print(f"There is no store: {FOLDER} is off.")
         return 0
     file = folder / NAME
+    if chosen.action == "clear":
+        file.with_suffix(DAMAGED).unlink(missing_ok=True)
     if not file.is_file():
         print(f"The store {folder} is empty.")
         return 0
     limit = store_limit() if getattr(chosen, "gigabytes", None) is None else chosen.gigabytes * 1e9
-    if limit < 0:
+    if not 0 <= limit < math.inf:
         raise InputError("cache trim", f"{chosen.gigabytes:g} GB is no size", "give 0 or more")
     try:
         database = connect(file, writable=os.access(folder, os.W_OK))

@@ -11,6 +11,7 @@ import pickle
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from functools import lru_cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -27,7 +28,7 @@ ADDRESS = "DASK_SCHEDULER_ADDRESS"  # as Dask itself names it
 CONNECT_S = 10
 WORKERS_S = 60  # to wait for a worker, at the start and when all have gone
 SHARD_VIEWS, SHARD_BYTES = 64, 8_000_000
-RETRIES = 2  # of a shard whose worker failed
+RETRIES = 2  # of a shard that raised an error; Dask itself retries those of killed workers
 AHEAD = 2  # shards that wait for each thread of the cluster
 
 
@@ -53,36 +54,39 @@ def run_on_cluster(
 
     Raises:
         InputError: The cluster cannot be reached, has no workers or loses them,
-            its workers have other code or weights, or an image has gone or changed.
+            its workers have other software or weights, or an image has gone or changed.
     """
     client = _connect(address)
     waiting: dict[Future, Shard] = {}
-    with client:
-        threads = sum(client.nthreads().values())
+    with client, _losses(address):
         for shard in _shards(wanted):
-            call = pickle.dumps((compute_shard, network.spec, network.weights_digest, shard.jobs))
+            call = pickle.dumps((compute_shard, network.spec, network.digest(), shard.jobs))
             future = client.submit(_opener(), call, retries=RETRIES, pure=False)
             waiting[future] = shard
-            while len(waiting) >= AHEAD * threads:
+            while len(waiting) >= AHEAD * max(1, sum(client.nthreads().values())):
                 yield from _finished(client, address, waiting)
         while waiting:
             yield from _finished(client, address, waiting)
 
 
-def compute_shard(spec: FrozenSpec, weights_digest: str, wanted: Sequence[Job]) -> list[Outputs]:
+def compute_shard(spec: FrozenSpec, digest: bytes, wanted: Sequence[Job]) -> list[Outputs]:
     """Compute the rows of a shard's views, on a worker.
 
+    Args:
+        digest: Of the network, as the machine that asks has it.
+
     Raises:
-        InputError: This machine has other weights, or an image has changed.
+        InputError: This machine has other weights or releases, or an image has changed.
     """
     from distributed import get_worker  # noqa: PLC0415
 
     with _BUILDING:
         found, run = _built(spec, get_worker().state.nthreads)
-    if found != weights_digest:
-        fix = "give every worker the same weights file and the same release of this project"
-        raise InputError("backbone.weights", "differ between this machine and a worker", fix)
-    return list(run(spec.pictures(wanted)))
+        if found != digest:
+            _built.cache_clear()  # what is mended is to be seen
+            fix = "give every worker the same weights file and the same release of everything"
+            raise InputError(ADDRESS, "a worker has other weights or software", fix)
+    return list(run(spec.pictures(wanted, threads=1)))  # each of the worker's threads has a shard
 
 
 def _opener() -> Callable[[bytes], Any]:
@@ -101,9 +105,9 @@ _BUILDING = Lock()
 
 
 @lru_cache(maxsize=1)
-def _built(spec: FrozenSpec, threads: int) -> tuple[str, Run]:
+def _built(spec: FrozenSpec, threads: int) -> tuple[bytes, Run]:
     network = FrozenNetwork(spec)
-    return network.weights_digest, network.compile(threads=threads)
+    return network.digest(), network.compile(threads=threads)
 
 
 def _connect(address: str) -> Client:
@@ -166,14 +170,22 @@ def _finished(
 
 
 def _result(future: Future, address: str) -> list[Outputs]:
+    try:
+        result: list[Outputs] = future.result()
+    except (ImportError, AttributeError) as error:
+        fix = "start them in this project's folder, with PYTHONPATH=. and its environment"
+        reason = f"workers of {address} have not this project's code: {error}"
+        raise InputError(ADDRESS, reason, fix) from error
+    return result
+
+
+@contextmanager
+def _losses(address: str) -> Iterator[None]:
+    """Say what is to be done where the cluster fails."""
     from distributed import KilledWorker  # noqa: PLC0415
 
     try:
-        result: list[Outputs] = future.result()
-    except ImportError as error:
-        fix = "start them in this project's folder, with PYTHONPATH=. and its environment"
-        raise InputError(ADDRESS, f"workers of {address} lack a module: {error}", fix) from error
+        yield
     except (CancelledError, KilledWorker, OSError) as error:
-        fix = "look at the workers' logs and rerun: what is computed is kept in the store"
+        fix = "look at its logs and rerun: what is computed is kept in the store"
         raise InputError(ADDRESS, f"{address} lost work: {error!r}", fix) from error
-    return result

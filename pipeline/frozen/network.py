@@ -50,9 +50,9 @@ class FrozenSpec:
     extract: ExtractParams
     layers: int | str  # fine_tune.layers
 
-    def pictures(self, wanted: Iterable[Job]) -> Iterator[Pixels]:
+    def pictures(self, wanted: Iterable[Job], *, threads: int | None = None) -> Iterator[Pixels]:
         """Every view of every job, as the network takes it: (size, size, 3) uint8."""
-        return pictures(wanted, self.backbone.size, self.backbone.resize)
+        return pictures(wanted, self.backbone.size, self.backbone.resize, threads=threads)
 
 
 class FrozenNetwork:
@@ -109,14 +109,18 @@ class FrozenNetwork:
         """One part of a row, flat, in the storage's dtype.
 
         Raises:
-            InputError: The storage cannot hold a value.
+            InputError: A value is not finite, or the storage cannot hold it.
         """
         chosen = outputs[:1] if part == "features" else outputs[1:]
         flat = np.concatenate([output.ravel() for output in chosen])
         with np.errstate(over="ignore"):
             stored = flat.astype(self.dtype)
         if not np.isfinite(stored).all():
-            reason = f"extract.storage {self.dtype.name} cannot hold {part} of {flat.max():g}"
+            if not np.isfinite(flat).all():
+                reason = f"{self.spec.backbone.name} gives {part} that are not finite"
+                raise InputError("params.yaml", reason, "give backbone.weights other weights")
+            largest = np.abs(flat).max()
+            reason = f"extract.storage {self.dtype.name} cannot hold {part} of {largest:g}"
             raise InputError("params.yaml", reason, "set extract.storage to float32")
         return stored
 

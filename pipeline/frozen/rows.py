@@ -21,7 +21,7 @@ from pipeline.frozen.network import FrozenNetwork, Part
 from pipeline.images.pictures import VIEW_TYPES, Job, jobs
 from pipeline.store.access import Store, open_store
 
-KEEP_EVERY_S = 1.0  # a killed run loses at most twice that: what waits and what is being written
+KEEP_EVERY_S = 1.0  # a killed run loses what waits and what is being written, twice that
 VIEW_FORMAT = "<" + "".join({int: "q", float: "d"}[type_] for type_ in VIEW_TYPES.values())
 
 Sink = Callable[[int, NDArray[np.generic]], None]
@@ -32,7 +32,7 @@ def frozen_rows(
     network: FrozenNetwork,
     plan: pd.DataFrame,
     files: Mapping[str, Path],
-    what: str,
+    stage: str,
     *,
     part: Part,
     sink: Sink,
@@ -43,38 +43,38 @@ def frozen_rows(
     Args:
         plan: Views, with columns digest and those of `View`.
         files: The image file of each digest.
-        what: Named beside the progress bar.
+        stage: Named beside the progress bar and in the store.
         sink: Called in no particular order.
         also_keep: Other parts to put into the store where a row is computed anyway.
 
     Raises:
-        InputError: An image has gone or changed since `ingest`; the cluster that
-            the environment names cannot compute; the storage cannot hold a value.
+        InputError: An image of which a row is computed has gone or changed since
+            `ingest`; the cluster that the environment names cannot compute; a
+            row is not finite or the storage cannot hold it.
     """
-    missing = np.ones(len(plan), bool)
-    with closing(open_store(what)) as store, progress(what, len(plan), "view") as bar:
+    missing, speed = np.ones(len(plan), bool), ""
+    with closing(open_store(stage)) as store, progress(stage, len(plan), "view") as bar:
         for row, value in store.read(row_keys(network, plan, part)):
             if len(value) == network.values(part) * network.dtype.itemsize:
                 sink(row, np.frombuffer(value, network.dtype))
                 missing[row] = False
-        bar(int((~missing).sum()), note=f"({store.hits} from the store)")
-        left = plan[missing]
-        if len(left):
-            run = _ready(network)
+                bar(note=f"({store.hits} from the store)")
+        places = np.flatnonzero(missing)
+        if len(places):
+            run, left = _ready(network), plan[missing]
             started = time.monotonic()
-            parts = [part, *also_keep]
-            keys = {name: row_keys(network, left, name) for name in parts}
-            place = np.flatnonzero(missing)
+            keys = {name: row_keys(network, left, name) for name in (part, *also_keep)}
             with closing(_Keeping(network, store, keys)) as keeping:
                 for number, outputs in run(jobs(files, left)):
-                    for name in parts:
+                    for name in keys:
                         values = network.take(name, outputs)
                         keeping.add(name, number, values)
                         if name == part:
-                            sink(int(place[number]), values)
+                            sink(int(places[number]), values)
                     bar()
-    speed = f" at {len(left) / (time.monotonic() - started):.1f} views/s" if len(left) else ""
-    say(f"{what}: {len(plan) - len(left)} views from the store, {len(left)} computed{speed}")
+            speed = f" at {len(places) / (time.monotonic() - started):.1f} views/s"
+    stored = len(plan) - len(places)
+    say(f"{stage}: {stored} views from the store, {len(places)} computed{speed}")
 
 
 def row_keys(network: FrozenNetwork, plan: pd.DataFrame, part: Part) -> list[bytes]:
@@ -116,6 +116,7 @@ class _Keeping:
         self._writing: Future[None] = self._writer.submit(lambda: None)
 
     def add(self, part: Part, number: int, values: NDArray[np.generic]) -> None:
+        """Take a row; it is in the store some seconds later."""
         self._waiting[part].append((self._keys[part][number], values.tobytes()))
         if time.monotonic() - self._last > KEEP_EVERY_S:
             self._hand_over()

@@ -76,8 +76,13 @@ def jobs(files: Mapping[str, Path], plan: pd.DataFrame) -> Iterator[Job]:
         yield Job(files[digest], digest, [View(*view) for _, *view in views])
 
 
-def pictures(wanted: Iterable[Job], size: int, resize: ResizeFilter) -> Iterator[Pixels]:
+def pictures(
+    wanted: Iterable[Job], size: int, resize: ResizeFilter, *, threads: int | None = None
+) -> Iterator[Pixels]:
     """Render every view of every job, in order.
+
+    Args:
+        threads: See `map_ahead`.
 
     Yields:
         (size, size, 3) uint8 RGB.
@@ -90,7 +95,7 @@ def pictures(wanted: Iterable[Job], size: int, resize: ResizeFilter) -> Iterator
         image = as_image(_unchanged(job))
         return [render_image(image, view, size, resize) for view in job.views]
 
-    for rendered in map_ahead(render_all, wanted):
+    for rendered in map_ahead(render_all, wanted, threads=threads):
         yield from rendered
 
 
@@ -100,6 +105,8 @@ def read_file(job: Job) -> bytes:
     Raises:
         InputError: The file has gone.
     """
+    if job.file.exists() and not job.file.is_file():  # a pipe would be waited for
+        raise InputError(job.file, "is no file", PUT_BACK)
     try:
         return job.file.read_bytes()
     except OSError as error:
@@ -116,19 +123,24 @@ def _unchanged(job: Job) -> Pixels:
     return pixels
 
 
-def map_ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+def map_ahead(
+    function: Callable[[Item], Result], items: Iterable[Item], *, threads: int | None = None
+) -> Iterator[Result]:
     """Call `function` in threads and yield its results in order.
 
     Few results wait at any time, so memory does not grow with the number of
     items.  Pillow and hashlib release the interpreter lock while they work.
+
+    Args:
+        threads: None: one for each processor.
     """
-    workers = os.cpu_count() or 1
+    threads = threads or os.cpu_count() or 1
     waiting: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         try:
             for item in items:
                 waiting.append(pool.submit(function, item))
-                if len(waiting) >= 4 * workers:
+                if len(waiting) >= 4 * threads:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

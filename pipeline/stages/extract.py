@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.arrays import RowsWriter
+from pipeline.arrays import writing_rows
 from pipeline.backbones.catalog import BackboneParams
 from pipeline.engines import ExtractParams
 from pipeline.features import ARRAY, INDEX, MADE_WITH
@@ -31,8 +31,7 @@ def run(
     activations that `fine_tune` trains on; they go into the store.
 
     Raises:
-        InputError: The backbone cannot be built, or an image has gone or
-            changed since `ingest`.
+        InputError: The backbone cannot be built; or see `frozen_rows`.
     """
     plan = read_plan(views)
     files = files_by_digest(raw, distinct(read_manifest(splits)), plan)
@@ -42,15 +41,9 @@ def run(
     with replacing(features) as partial:
         partial.mkdir()
         shape = (len(plan), network.values("features"))
-        with RowsWriter(partial / ARRAY, shape, network.dtype) as array:
+        with writing_rows(partial / ARRAY, shape, network.dtype) as write:
             frozen_rows(
-                network,
-                plan,
-                files,
-                "extract",
-                part="features",
-                sink=array.write,
-                also_keep=also_keep,
+                network, plan, files, "extract", part="features", sink=write, also_keep=also_keep
             )
         write_table(partial / INDEX, plan[["digest", "view"]])
         write_json(partial / MADE_WITH, network.made_with())

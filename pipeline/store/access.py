@@ -18,22 +18,38 @@ import platformdirs
 
 from pipeline.console import say
 from pipeline.errors import InputError
-from pipeline.store.database import NAME, checksum, connect, drop, trim, used_bytes
+from pipeline.store.database import (
+    DAMAGED,
+    NAME,
+    checksum,
+    connect,
+    drop,
+    look_up,
+    trim,
+    used_bytes,
+)
 
 FOLDER, LIMIT = "PIPELINE_STORE", "PIPELINE_STORE_GB"
 DEFAULT_LIMIT_GB = 20.0
-ASKED_AT_ONCE = 128  # keys
+ASKED_AT_ONCE = 32  # keys, whose values are in memory together
 TRIM_TO = 0.9  # of the limit, so that not every write has to trim
 DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 def store_folder() -> Path | None:
-    """Where the store is, or None where there is to be none."""
+    """Where the store is, or None where there is to be none.
+
+    Raises:
+        InputError: The environment names nobody's home.
+    """
     named = os.environ.get(FOLDER, "")
     if named.strip().lower() == "off":
         return None
     default = platformdirs.user_cache_dir("image-transfer-pipeline", appauthor=False)
-    return Path(named or default).expanduser()
+    try:
+        return Path(named or default).expanduser()
+    except RuntimeError as error:
+        raise InputError(FOLDER, f"{named!r}: {error}", "name a folder") from error
 
 
 def store_limit() -> int:
@@ -87,8 +103,14 @@ class Store:
             chunk = keys[start : start + ASKED_AT_ONCE]
             self.asked += len(chunk)
             found: dict[bytes, bytes] = {}
+            damaged: list[bytes] = []
             with self._troubles():
-                found = self._read(chunk)
+                if self._database:
+                    found, damaged = look_up(self._database, chunk)
+            self.damaged += len(damaged)
+            with self._troubles():
+                if self._database and self._writes:
+                    self._mark(self._database, chunk, damaged)
             for position, key in enumerate(chunk, start):
                 if key in found:
                     self.hits += 1
@@ -116,39 +138,28 @@ class Store:
     def _open(self) -> None:
         if self._file is None:
             return
-        try:
-            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            writable = os.access(self._file.parent, os.W_OK)
-        except OSError as error:
-            raise sqlite3.OperationalError(str(error)) from error
+        self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        writable = os.access(self._file.parent, os.W_OK)
+        self._inode = self._file.stat().st_ino if self._file.exists() else None
         self._database = connect(self._file, writable=writable)
         if not writable:
             raise sqlite3.OperationalError("its folder is read-only")
-        self._inode = self._file.stat().st_ino
+        self._inode = self._inode or self._file.stat().st_ino
         with self._database:
             row = self._database.execute("INSERT INTO runs (stage) VALUES (?)", (self._stage,))
             self._run = row.lastrowid or 0
 
-    def _read(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
-        if not self._database:
-            return {}
+    def _mark(
+        self, database: sqlite3.Connection, keys: Sequence[bytes], damaged: Sequence[bytes]
+    ) -> None:
+        """Note that this run uses some entries, and forget the damaged ones."""
         marks = ",".join("?" * len(keys))
-        rows = self._database.execute(
-            "SELECT key, checksum, bytes.value FROM entries LEFT JOIN bytes "  # noqa: S608
-            f"ON bytes.id = entries.value WHERE key IN ({marks})",
-            keys,
-        ).fetchall()
-        whole = {key: value for key, sum_, value in rows if sum_ == checksum(key, value)}
-        damaged = [key for key, *_ in rows if key not in whole]
-        self.damaged += len(damaged)
-        if self._writes:
-            with self._database:
-                drop(self._database, damaged)
-                self._database.execute(
-                    f"UPDATE entries SET used=? WHERE used<>? AND key IN ({marks})",  # noqa: S608
-                    (self._run, self._run, *keys),
-                )
-        return whole
+        with database:
+            drop(database, damaged)
+            database.execute(
+                f"UPDATE entries SET used=? WHERE used<? AND key IN ({marks})",  # noqa: S608
+                (self._run, self._run, *keys),
+            )
 
     def _write(
         self, database: sqlite3.Connection, kind: str, entries: Iterable[tuple[bytes, bytes]]
@@ -171,8 +182,8 @@ class Store:
         if trim(database, int(limit * TRIM_TO), self._run) > limit:
             self._writes = False
             say(
-                f"store: this run alone needs more than {limit / 1e9:g} GB ({LIMIT}); "
-                "the rest of it is not kept"
+                f"store: this run and later ones use more than {limit / 1e9:g} GB ({LIMIT}); "
+                "the rest of this run is not kept"
             )
 
     @contextmanager
@@ -180,7 +191,7 @@ class Store:
         """Turn any trouble of the store's own into a line for the user."""
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
             # an error of SQL while opening: the tables are not ours
             if self._file and (code in DAMAGE or (code == sqlite3.SQLITE_ERROR and not self._run)):
@@ -189,17 +200,16 @@ class Store:
                 self._writes = False
                 say(f"store: {self._file}: {error}; going on without keeping anything in it")
 
-    def _start_anew(self, file: Path, error: sqlite3.Error) -> None:
+    def _start_anew(self, file: Path, error: Exception) -> None:
         if self._database:
             self._database.close()
-        self._database, kept = None, file.with_suffix(".damaged")
+        self._database, kept = None, file.with_suffix(DAMAGED)
         try:
-            # another run may have set it aside by now
-            if self._inode in {None, file.stat().st_ino}:
+            if file.stat().st_ino == self._inode:  # or else another run has set it aside by now
                 file.replace(kept)
                 for ending in ("-wal", "-shm"):
                     file.with_name(file.name + ending).unlink(missing_ok=True)
-            say(f"store: {file} is damaged ({error}); set aside as {kept.name}, a new one begins")
+                say(f"store: {file} is damaged ({error}); set aside as {kept.name}")
             self._open()
         except (OSError, sqlite3.Error) as trouble:
             self._writes = False

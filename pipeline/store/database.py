@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 NAME = "store.sqlite"
+DAMAGED = ".damaged"  # ending of one that was set aside
 PAGE = 16384  # bytes
 WAIT_S = 30  # for another process to end its transaction
 
@@ -33,7 +35,7 @@ class Kind(NamedTuple):
     size: int
 
 
-class Run(NamedTuple):
+class StageRun(NamedTuple):
     """How many entries the latest run of a stage asked for, and found."""
 
     stage: str
@@ -49,17 +51,45 @@ def connect(file: Path, *, writable: bool) -> sqlite3.Connection:
     if writable:
         database.execute(f"PRAGMA page_size={PAGE}")
         database.execute("PRAGMA auto_vacuum=INCREMENTAL")
-        database.execute("PRAGMA journal_mode=WAL")
+        _write_ahead(database)
         # a power cut may lose the latest entries, never damage older ones
         database.execute("PRAGMA synchronous=NORMAL")
         database.executescript(SCHEMA)
     return database
 
 
+def _write_ahead(database: sqlite3.Connection) -> None:
+    """Keep changes in a log beside the database, so that reads and a write do not wait."""
+    until = time.monotonic() + WAIT_S
+    while True:
+        try:
+            database.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:  # SQLite itself does not wait for this one
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+        else:
+            return
+
+
 def checksum(key: bytes, value: Any) -> bytes:
     """16 bytes that hold a value to its key; damaged values need not even be bytes."""
     content = value if isinstance(value, bytes) else repr(value).encode()
     return hashlib.blake2b(content, key=key, digest_size=16).digest()
+
+
+def look_up(
+    database: sqlite3.Connection, keys: Sequence[bytes]
+) -> tuple[dict[bytes, bytes], list[bytes]]:
+    """Values by key of those that are there and whole, and the keys of damaged ones."""
+    marks = ",".join("?" * len(keys))
+    rows = database.execute(
+        "SELECT key, checksum, bytes.value FROM entries LEFT JOIN bytes "  # noqa: S608
+        f"ON bytes.id = entries.value WHERE key IN ({marks})",
+        keys,
+    ).fetchall()
+    whole = {key: value for key, sum_, value in rows if sum_ == checksum(key, value)}
+    return whole, [key for key, *_ in rows if key not in whole]
 
 
 def drop(database: sqlite3.Connection, keys: Sequence[bytes]) -> None:
@@ -110,25 +140,18 @@ def kinds(database: sqlite3.Connection) -> list[Kind]:
     return [Kind(*row) for row in rows]
 
 
-def last_runs(database: sqlite3.Connection) -> list[Run]:
+def last_runs(database: sqlite3.Connection) -> list[StageRun]:
     """The latest run of each stage that asked for anything."""
     rows = database.execute(
         "SELECT stage, asked, hits, max(id) FROM runs WHERE asked > 0 GROUP BY stage ORDER BY 4"
     )
-    return [Run(*row[:3]) for row in rows]
+    return [StageRun(*row[:3]) for row in rows]
 
 
 def damaged_keys(database: sqlite3.Connection) -> Iterator[bytes]:
     """Read every entry; yield the keys of those whose value is not what was once written."""
-    every = database.execute("SELECT key FROM entries").fetchall()
-    for (key,) in every:
-        row = database.execute(
-            "SELECT checksum, bytes.value FROM entries LEFT JOIN bytes "
-            "ON bytes.id = entries.value WHERE key=?",
-            (key,),
-        ).fetchone()
-        if row and row[0] != checksum(key, row[1]):
-            yield key
+    for (key,) in database.execute("SELECT key FROM entries").fetchall():
+        yield from look_up(database, [key])[1]
 
 
 def shrink(database: sqlite3.Connection) -> None:

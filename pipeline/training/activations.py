@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.arrays import Rows, RowsWriter
+from pipeline.arrays import Rows, writing_rows
 from pipeline.console import say
 from pipeline.files import scratch
 from pipeline.frozen.network import FrozenNetwork
@@ -34,8 +34,9 @@ def activations(
 
     Within the budget all are put on disk once and an epoch costs no frozen
     layer.  Beyond it, or where the disk lacks the room, they are computed
-    whenever they are asked for.  Both give the same numbers (with OpenVINO to
-    the bit; TensorFlow rounds by a row's place in its batch).
+    whenever they are asked for, by the network that would have stored them: so
+    both give the same numbers (with OpenVINO to the bit; TensorFlow rounds by a
+    row's place in its batch).
 
     Args:
         plan: Views, with columns digest and those of `View`.
@@ -51,19 +52,17 @@ def activations(
         free = shutil.disk_usage(room).free
         if needed <= min(budget_gb * 1e9, free):
             shape = (len(plan), network.values("activations"))
-            with RowsWriter(room / "activations.npy", shape, network.dtype) as array:
-                frozen_rows(
-                    network, plan, files, "fine_tune", part="activations", sink=array.write
-                )
+            with writing_rows(room / "activations.npy", shape, network.dtype) as write:
+                frozen_rows(network, plan, files, "fine_tune", part="activations", sink=write)
             yield _stored(network, Rows(room / "activations.npy"))
         else:
-            limit = (
+            bound = (
                 f"the {free / 1e9:.1f} GB free on the disk"
                 if needed <= budget_gb * 1e9
                 else f"fine_tune.activation_budget_gb {budget_gb:g}"
             )
             say(
-                f"fine_tune: activations of {needed / 1e9:.1f} GB are more than {limit}: "
+                f"fine_tune: activations of {needed / 1e9:.1f} GB are more than {bound}: "
                 "every epoch runs the frozen layers anew"
             )
             yield _online(network, plan, files)

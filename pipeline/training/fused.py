@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from pipeline.backbones.cut import tensors_of
+
 if TYPE_CHECKING:
     import keras
 
@@ -57,7 +59,7 @@ def _pairs(suffix: keras.Model, network: keras.Model) -> list[tuple[Any, Any]]:
     """Convolutions of `suffix`, each with the BatchNorm that alone takes its output."""
     from keras import activations, layers  # noqa: PLC0415
 
-    taken = [tensor for op in network.operations for tensor in _tensors(op.input)]
+    taken = [tensor for op in network.operations for tensor in tensors_of(op.input)]
     uses = Counter(id(tensor) for tensor in [*taken, *network.outputs])
     convs = {
         id(op.output): op
@@ -106,7 +108,3 @@ def _is_pointwise(operation: Any) -> bool:
         and operation.groups == 1
         and operation.data_format == "channels_last"
     )
-
-
-def _tensors(structure: Any) -> list[Any]:
-    return list(structure) if isinstance(structure, (list, tuple)) else [structure]

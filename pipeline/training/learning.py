@@ -124,9 +124,11 @@ def learn(
 @contextmanager
 def averaged(model: keras.Model, updates: keras.optimizers.Optimizer) -> Iterator[None]:
     """Give the model its averaged weights for the duration, where its optimizer averages."""
+    if not updates.use_ema:
+        yield
+        return
     latest = model.get_weights()
-    if updates.use_ema:
-        updates.finalize_variable_values(model.trainable_variables)
+    updates.finalize_variable_values(model.trainable_variables)
     try:
         yield
     finally:

@@ -23,8 +23,8 @@ def compile_step(model: keras.Model, updates: keras.optimizers.Optimizer, loss: 
     model's penalties.
 
     Returns:
-        A function of a batch that returns (2,) float64, not yet waited for: what
-        it minimised times the number of images, and how many of them it hit.
+        A function of a batch that returns (2,) float64: what it minimised times
+        the number of images, and how many of them it hit.
     """
     import keras  # noqa: PLC0415
     import tensorflow as tf  # noqa: PLC0415

@@ -35,7 +35,7 @@ def trainable_part(network: FrozenNetwork, head: keras.Model) -> keras.Model:
     suffix = fused(plain, network.backbone.network)
 
     class Tuned(keras.Model):  # type: ignore[misc]
-        """Says `training=False` at every call: a functional model would forget it in `fit`."""
+        """Keeps the suffix at `training=False`, which a functional model would not."""
 
         def __init__(self) -> None:
             super().__init__()

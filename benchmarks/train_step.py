@@ -1,0 +1,128 @@
+"""Milliseconds of a training step: Keras' own, this pipeline's, and what the arithmetic takes.
+
+The limit counts the multiplications of the layers that run, forward once and
+backward twice, at the rate at which this machine multiplies large matrices;
+BatchNorm, activations and the optimizer are not in it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from statistics import median
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks import report
+from benchmarks.project import apart
+from pipeline.backbones.catalog import BackboneParams
+from pipeline.backbones.cut import multiplications
+from pipeline.engines import ExtractParams
+from pipeline.frozen.network import FrozenNetwork, FrozenSpec
+from pipeline.training.epochs import bare
+from pipeline.training.fused import fused
+from pipeline.training.learning import make_deterministic
+from pipeline.training.step import compile_step
+
+CASES = (("EfficientNetLite0", 10), ("EfficientNetLite0", 29), ("ResNet50", 4))
+BATCH, CLASSES, HIDDEN = 32, 2, 1024
+SIDE = 2048  # of the matrices
+
+
+class Steps(NamedTuple):
+    """Milliseconds of a step."""
+
+    keras: float
+    ours: float
+    limit: float
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Time both steps in turns, for each backbone and number of layers."""
+    options = report.parser("train_step", __doc__)
+    options.add_argument("--steps", type=int, default=40, help="of each, timed (default 40)")
+    chosen = report.parse(options, words)
+    rows = []
+    for name, layers in CASES:
+        found = apart(measure, name, layers, chosen.steps)
+        ratios = f"{found.ours / found.keras:.2f}", f"{found.ours / found.limit:.2f}"
+        rows.append((name, layers, *found, *ratios))
+    report.write(
+        chosen,
+        f"Milliseconds of a step on {BATCH} images' activations at the cut, with a head of "
+        f"{HIDDEN} units and Adam: `train_on_batch` of the plain layers, and the pipeline's "
+        "step; medians of steps taken in turns. The limit is the multiplications of the "
+        "layers that run, three times (forward, and backward to weights and inputs).",
+        report.table(
+            ("backbone", "layers", "Keras", "ours", "limit", "**ours / Keras**", "ours / limit"),
+            rows,
+        ),
+    )
+    return 0
+
+
+def measure(name: str, layers: int, steps: int) -> Steps:
+    """Time both steps on the same random activations."""
+    make_deterministic(1)
+    import keras  # noqa: PLC0415
+
+    params = BackboneParams(name=name, weights="none", image_size=None, resize="bicubic")
+    extract = ExtractParams(engine="openvino", storage="float32")
+    network = FrozenNetwork(FrozenSpec(params, extract, layers))
+    whole = network.backbone.network
+    for index, operation in enumerate(whole.operations):
+        if isinstance(operation, keras.Layer):
+            operation.trainable = index >= network.first
+    plain = keras.Model(bare(network.cut), network.pooled)
+    theirs = classifier(plain)
+    theirs.compile(keras.optimizers.Adam(1e-4), "categorical_crossentropy", metrics=["accuracy"])
+    ours = compile_step(
+        classifier(fused(plain, whole)), keras.optimizers.Adam(1e-4), "categorical_crossentropy"
+    )
+    random = np.random.default_rng(1)
+    inputs = bare(
+        [random.random((BATCH, *shape), np.float32) for shape in network.activation_shapes]
+    )
+    labels = np.eye(CLASSES, dtype=np.float32)[random.integers(0, CLASSES, BATCH)]
+    batch = inputs, labels, np.ones(BATCH, np.float32)
+    times = in_turns(
+        [lambda: theirs.train_on_batch(*batch), lambda: np.asarray(ours(*batch))], steps
+    )
+    macs = sum(map(multiplications, plain.operations))
+    macs += network.values("features") * HIDDEN + HIDDEN * CLASSES
+    theirs_ms, ours_ms = times
+    return Steps(theirs_ms, ours_ms, 2 * macs * 3 * BATCH / matrix_rate() * 1e3)
+
+
+def classifier(suffix: Any) -> Any:
+    """The layers behind the cut with a head."""
+    import keras  # noqa: PLC0415
+
+    x = keras.layers.Dense(HIDDEN, activation="relu")(suffix.output)
+    x = keras.layers.Dropout(0.5)(x)
+    return keras.Model(suffix.inputs, keras.layers.Dense(CLASSES, activation="softmax")(x))
+
+
+def in_turns(functions: Sequence[Callable[[], object]], times: int) -> list[float]:
+    """Median milliseconds of each; the first three calls are not timed."""
+    seconds: list[list[float]] = [[] for _ in functions]
+    for _ in range(times + 3):
+        for function, found in zip(functions, seconds, strict=True):
+            started = time.perf_counter()
+            function()
+            found.append(time.perf_counter() - started)
+    return [median(found[3:]) * 1e3 for found in seconds]
+
+
+def matrix_rate() -> float:
+    """Floating-point operations a second of TensorFlow's product of two large matrices."""
+    import tensorflow as tf  # noqa: PLC0415
+
+    matrix = tf.random.uniform((SIDE, SIDE))
+    (milliseconds,) = in_turns([lambda: tf.matmul(matrix, matrix).numpy()], 10)
+    return 2 * SIDE**3 / milliseconds * 1e3
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
