@@ -76,7 +76,8 @@ def openvino_graph(model: keras.Model) -> Any:
     import openvino  # noqa: PLC0415
 
     function = _as_function(model, 1)
-    graph = openvino.convert_model(function)
+    # shared weights would be gone with `model`
+    graph = openvino.convert_model(function, share_weights=False)
     # it takes what only a gradient needs for more outputs: of every swish, say
     results = [graph.output(tensor.name).node for tensor in function.outputs]
     return openvino.Model(results, graph.get_parameters())
