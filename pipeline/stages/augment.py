@@ -7,7 +7,6 @@ operation leaves every other number as it was.
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -129,7 +128,7 @@ def plan_views(images: pd.DataFrame, params: AugmentParams) -> pd.DataFrame:
             views = [
                 draw(params, digest, k) for k in range(params.views if split == "train" else 1)
             ]
-            rows += [{"digest": digest, "view": k, **asdict(view)} for k, view in enumerate(views)]
+            rows += [{"digest": digest, "view": k, **vars(view)} for k, view in enumerate(views)]
             bar()
     return pd.DataFrame(rows)
 

@@ -33,7 +33,7 @@ def compile_step(model: keras.Model, updates: keras.optimizers.Optimizer, loss: 
     variables = model.trainable_variables
     updates.build(variables)
     # XLA makes one pass over each weight of the many that an optimizer makes
-    apply = tf.function(updates.apply, jit_compile=True)
+    apply = tf.function(updates.apply, jit_compile=True, autograph=False)
 
     def step(inputs: Any, labels: Any, weights: Any) -> Any:
         with tf.GradientTape() as tape:
@@ -45,7 +45,7 @@ def compile_step(model: keras.Model, updates: keras.optimizers.Optimizer, loss: 
         sums = [objective * tf.cast(tf.size(each), objective.dtype), tf.math.count_nonzero(hits)]
         return tf.stack([tf.cast(value, tf.float64) for value in sums])
 
-    compiled: Step = tf.function(step, reduce_retracing=True)
+    compiled: Step = tf.function(step, reduce_retracing=True, autograph=False)
     return compiled
 
 
