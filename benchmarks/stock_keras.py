@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 
 from benchmarks import report
 from benchmarks.keras_guide import learn
@@ -22,12 +23,12 @@ INSTALLED = "EfficientNetLite0"  # whose weights are
 def extrapolated(seconds: Sequence[float], epochs: int = EPOCHS) -> float:
     """Seconds of a phase of so many epochs, from two or more that were measured.
 
-    The first one's surplus (tracing, filling caches) is counted once.  With all
-    epochs measured this is their sum.
+    The first one's surplus (tracing, filling caches) is counted once.  Of the
+    others the median counts: TensorFlow's threads stand still now and then.
     """
-    first, later = seconds[0], seconds[1:]
-    mean = sum(later) / len(later)
-    return first - mean + mean * epochs
+    if len(seconds) == epochs:
+        return sum(seconds)
+    return seconds[0] + median(seconds[1:]) * (epochs - 1)
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -103,7 +103,11 @@ def test_epochs_that_were_all_measured_extrapolate_to_their_sum(seconds):
 
 
 def test_what_the_first_epoch_takes_more_counts_once():
-    assert extrapolated([15.0, 4.0, 6.0], 20) == pytest.approx(10 + 20 * 5)
+    assert extrapolated([15.0, 4.0, 6.0], 20) == pytest.approx(15 + 19 * 5)
+
+
+def test_an_epoch_that_stood_still_is_not_extrapolated():
+    assert extrapolated([15.0, 4.0, 90.0, 6.0], 20) == pytest.approx(15 + 19 * 6)
 
 
 def test_a_stage_runs_with_and_without_dvc(project):
