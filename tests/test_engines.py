@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import pytest
 from pipeline.backbones.catalog import BackboneParams
 from pipeline.backbones.cut import crossing, first_unfrozen
 from pipeline.backbones.load import load_backbone
-from pipeline.engines import TENSORFLOW_BATCH, compile_frozen, openvino_graph
+from pipeline.engines import TENSORFLOW_BATCH, compile_frozen
 from pipeline.images.pictures import map_ahead
 from tests.conftest import ROOT
 
@@ -63,24 +62,6 @@ def test_tensorflow_repeats_itself(outputs):
         outputs("tensorflow", PICTURES), outputs("tensorflow", PICTURES), strict=True
     ):
         np.testing.assert_array_equal(one, other)
-
-
-def test_a_graph_keeps_its_weights_when_its_model_is_gone(keras):
-    import openvino
-
-    pixels = keras.Input((64, 64, 3))
-    model = keras.Model(pixels, keras.layers.Dense(512)(keras.layers.Flatten()(pixels)))
-    expected = model(PICTURES[:1].astype(np.float32)).numpy()
-
-    graph = openvino_graph(model)
-    del model
-    keras.backend.clear_session()
-    gc.collect()
-    in_its_place = [np.full((64 * 64 * 3, 512), np.nan, np.float32) for _ in range(8)]
-
-    (answer,) = openvino.compile_model(graph, "CPU")(PICTURES[:1]).values()
-    assert len(in_its_place) == 8
-    np.testing.assert_allclose(answer, expected, atol=1e-4 * np.abs(expected).max())
 
 
 def test_tensorflow_starts_in_silence_and_leaves_python_as_it_was():
