@@ -37,7 +37,7 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _quick() -> Iterator[None]:
-    """Collect no garbage among a million new objects, then or later, and leave `UNUSED` out."""
+    """Collect no garbage among so many new objects, and leave `UNUSED` out."""
     collects, hidden = gc.isenabled(), UNUSED not in sys.modules
     gc.disable()
     if hidden:
@@ -49,4 +49,3 @@ def _quick() -> Iterator[None]:
             del sys.modules[UNUSED]
         if collects:
             gc.enable()
-        gc.freeze()

@@ -15,6 +15,27 @@ from ruamel.yaml import YAML
 from tests.conftest import ROOT, picture
 
 CELLS = 160
+SCRIBBLE = """
+import gc, keras, numpy, pandas
+from pathlib import Path
+from pipeline.images.pictures import Job, pictures
+from pipeline.images.views import IDENTITY
+from pipeline.inference import load_classifier
+
+run, card = load_classifier(Path("models/model.keras"), "openvino")
+keras.backend.clear_session()
+gc.collect()
+in_its_place = [
+    numpy.full(size, numpy.nan, numpy.float32)
+    for size in (10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000, 300_000, 1_300_000)
+    for _ in range(max(4, min(100_000, 20_000_000 // size)))
+]
+rows = pandas.read_csv("reports/predictions.csv")
+wanted = [Job(Path("data/raw") / r.path, r.digest, [IDENTITY]) for r in rows.itertuples()]
+answers = [answer for (answer,) in run(pictures(wanted, card.image_size, card.resize))]
+said = rows[[f"probability_{name}" for name in card.classes]]
+print("off by", numpy.abs(numpy.array(answers) - said.to_numpy()).max())
+"""
 
 
 def run(folder: Path, *words: str) -> str:
@@ -68,6 +89,13 @@ def test_a_run_on_real_cells_ends_with_figures_and_a_summary(clone):
     assert "accuracy_module_type=mono" in scores["fine_tuned"]
     assert "frozen head" in summary
     assert "models/model.keras" in summary
+
+
+def test_the_engine_holds_the_weights_of_the_file_itself(clone):
+    """It once shared them with the loaded model, whose memory had other owners later."""
+    said = run(clone, "python", "-c", SCRIBBLE)
+
+    assert float(said.rpartition("off by")[2]) < 1e-6
 
 
 def test_git_tracks_the_lock_and_the_metrics_and_no_data(clone):
