@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 
 MAPPED = 256 * 2**20  # bytes of a file that may count as this process's memory
 AROUND = 64 * 2**10  # bytes that the system maps around each row it reads
+NO_SUCH_CALL = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}  # on some network file systems
 
 
 @contextmanager
@@ -21,8 +23,8 @@ def writing_rows(
 ) -> Iterator[Callable[[int, NDArray[np.generic]], None]]:
     """Make a .npy file of zeros and give what sets its rows, in any order.
 
-    Its room on the disk is taken at once.  Rows are written through the file and
-    not a memory map: written pages are then not this process's memory.
+    Its room on the disk is taken at once, where the file system can.  Rows are written
+    through the file and not a memory map: written pages are then not this process's memory.
 
     Yields:
         A function of a row's number and its values, which are cast to `dtype`.
@@ -34,7 +36,7 @@ def writing_rows(
     first, kind = whole.offset, whole.dtype
     stride = kind.itemsize * int(np.prod(shape[1:]))
     del whole
-    descriptor = os.open(file, os.O_WRONLY)
+    descriptor = os.open(file, os.O_RDWR)  # glibc emulates a missing fallocate by reading
 
     def write(row: int, values: NDArray[np.generic]) -> None:
         content = memoryview(np.ascontiguousarray(values, kind).tobytes())
@@ -46,8 +48,7 @@ def writing_rows(
             content, place = content[written:], place + written
 
     try:
-        if hasattr(os, "posix_fallocate") and shape[0]:
-            os.posix_fallocate(descriptor, first, stride * shape[0])
+        _take_room(descriptor, first, stride * shape[0])
         yield write
     except OSError as error:
         if error.filename is None:
@@ -55,6 +56,16 @@ def writing_rows(
         raise
     finally:
         os.close(descriptor)
+
+
+def _take_room(descriptor: int, first: int, size: int) -> None:
+    if not (hasattr(os, "posix_fallocate") and size):
+        return
+    try:
+        os.posix_fallocate(descriptor, first, size)
+    except OSError as error:
+        if error.errno not in NO_SUCH_CALL:
+            raise
 
 
 class Rows:

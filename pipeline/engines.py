@@ -76,7 +76,7 @@ def openvino_graph(model: keras.Model) -> Any:
     import openvino  # noqa: PLC0415
 
     function = _as_function(model, 1)
-    # shared weights would be gone with `model`
+    # shared, the weights' memory would be another's once `model` is gone
     graph = openvino.convert_model(function, share_weights=False)
     # it takes what only a gradient needs for more outputs: of every swish, say
     results = [graph.output(tensor.name).node for tensor in function.outputs]
@@ -122,8 +122,12 @@ def _openvino(model: keras.Model, threads: int | None) -> Run:
 
 def _tensorflow(model: keras.Model) -> Run:
     import tensorflow as tf  # noqa: PLC0415
+    from tensorflow.python.framework.convert_to_constants import (  # noqa: PLC0415
+        convert_variables_to_constants_v2,
+    )
 
-    function = _as_function(model, TENSORFLOW_BATCH)
+    # with its weights as constants TensorFlow can fold them into one another
+    function = convert_variables_to_constants_v2(_as_function(model, TENSORFLOW_BATCH))
 
     def run(pictures: Iterable[Pixels]) -> Iterator[Outputs]:
         batch = np.zeros((TENSORFLOW_BATCH, *model.input_shape[1:]), np.uint8)

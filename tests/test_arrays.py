@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import mmap
+import os
 
 import numpy as np
 import pytest
@@ -56,3 +57,16 @@ def test_a_full_disk_is_named_before_anything_is_computed(tmp_path, monkeypatch)
         writing_rows(tmp_path / "a.npy", (2, 3), "<f4"),
     ):
         pytest.fail("was given room that is not there")
+
+
+def test_a_file_system_that_takes_no_room_in_advance_will_do(tmp_path, monkeypatch):
+    def absent(descriptor: int, *_: int) -> None:
+        os.read(descriptor, 1)  # as glibc does in its place
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr("os.posix_fallocate", absent)
+
+    with writing_rows(tmp_path / "a.npy", (1, 3), "<f4") as write:
+        write(0, np.ones(3))
+
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), [[1, 1, 1]])

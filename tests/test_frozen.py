@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import re
@@ -21,6 +22,7 @@ from pipeline.engines import ExtractParams
 from pipeline.frozen.network import FrozenNetwork, FrozenSpec
 from pipeline.frozen.rows import row_keys
 from pipeline.images.pictures import read_plan
+from pipeline.images.views import View, render
 from pipeline.model_file import load_model
 from pipeline.store.database import NAME, connect
 from tests.conftest import DATA, ROOT, picture
@@ -203,6 +205,20 @@ def test_whatever_changes_a_row_changes_its_key(filled, keras, what):
     assert not set(row_keys(FrozenNetwork(changed("")), plan, "activations")) & set(same)
     turned = row_keys(FrozenNetwork(changed("")), plan.assign(rotation=0.000001), "features")
     assert not set(turned) & set(same)
+
+
+@pytest.mark.parametrize(
+    ("resize", "digest"), [("bicubic", "be57403678d81c9e"), ("lanczos", "5bdb5b1d69935abb")]
+)
+def test_the_store_means_pictures_rendered_like_this(resize, digest):
+    """When this fails, raise `MEANING`: rows of the same key are of other pictures now."""
+    y, x = np.mgrid[:50, :70]
+    pixels = np.stack([x * 3 + y, x + y * 5, x * y], axis=-1).astype(np.uint8)
+    view = View(1, 1, 3, 0.8, 0.3, 0.7, 11.5, 1.2, 0.9)
+
+    shown = render(pixels, view, 24, resize)
+
+    assert hashlib.sha256(shown.tobytes()).hexdigest()[:16] == digest
 
 
 def command(stage: str) -> list[str]:

@@ -149,6 +149,19 @@ def test_a_full_disk_is_a_warning(tmp_path, capsys):
     assert found(tmp_path, entries) == entries
 
 
+def test_the_store_leaves_the_disk_room_for_the_run(tmp_path, capsys, monkeypatch):
+    entries = filled_store(tmp_path)
+    monkeypatch.setattr("pipeline.store.access.LEFT_FREE_GB", 1e9)
+    store = opened(tmp_path)
+    for name in ("one", "two"):
+        store.write("noise", [(key(name), b"value")])
+
+    assert list(store.read([key("one"), key("two")])) == []
+    store.close()
+    assert capsys.readouterr().err.count("GB free on its disk; the rest of this run") == 1
+    assert found(tmp_path, entries) == entries
+
+
 def test_a_folder_that_cannot_be_made_is_a_warning(tmp_path, capsys):
     (tmp_path / "file").write_text("")
 
@@ -406,6 +419,8 @@ def test_cache_of_what_is_no_database_is_an_error(tmp_path, shown, capsys):
     said = capsys.readouterr().err
     assert "cannot be used: file is not a database" in said
     assert "fix: delete it" in said
+    assert shown("clear") == (0, f"{tmp_path / NAME} was damaged; deleted\n")
+    assert shown() == (0, f"The store {tmp_path} is empty.\n")
 
 
 def test_cache_refuses_a_negative_size(tmp_path, shown, capsys):

@@ -9,7 +9,7 @@ import sqlite3
 from pathlib import Path
 
 from pipeline.errors import InputError
-from pipeline.store.access import FOLDER, LIMIT, store_folder, store_limit
+from pipeline.store.access import DAMAGE, FOLDER, LIMIT, store_folder, store_limit
 from pipeline.store.database import (
     DAMAGED,
     NAME,
@@ -65,6 +65,11 @@ def main(words: list[str]) -> int:
         finally:
             database.close()
     except sqlite3.Error as error:
+        if chosen.action == "clear" and error.sqlite_errorcode & 0xFF in DAMAGE:
+            for ending in ("", "-wal", "-shm"):
+                file.with_name(file.name + ending).unlink(missing_ok=True)
+            print(f"{file} was damaged; deleted")
+            return 0
         fix = "delete it: what it held is computed again; or wait for what uses it to end"
         raise InputError(file, f"cannot be used: {error}", fix) from error
     return 0 if whole else 1

@@ -57,12 +57,12 @@ def run_on_cluster(
             its workers have other software or weights, or an image has gone or changed.
     """
     client = _connect(address)
-    waiting: dict[Future, Shard] = {}
+    waiting: dict[Future, int] = {}  # the number of a shard's first row
     with client, _losses(address):
         for shard in _shards(wanted):
             call = pickle.dumps((compute_shard, network.spec, network.digest(), shard.jobs))
             future = client.submit(_opener(), call, retries=RETRIES, pure=False)
-            waiting[future] = shard
+            waiting[future] = shard.first
             while len(waiting) >= AHEAD * max(1, sum(client.nthreads().values())):
                 yield from _finished(client, address, waiting)
         while waiting:
@@ -149,7 +149,7 @@ def _shards(wanted: Iterable[Job]) -> Iterator[Shard]:
 
 
 def _finished(
-    client: Client, address: str, waiting: dict[Future, Shard]
+    client: Client, address: str, waiting: dict[Future, int]
 ) -> Iterator[tuple[int, Outputs]]:
     """Rows of the shards that are done by now; waits for one at least."""
     from distributed import wait  # noqa: PLC0415
@@ -165,8 +165,8 @@ def _finished(
             elif time.monotonic() > deadline:
                 raise _no_worker(address) from None
     for future in done:
-        shard = waiting.pop(future)
-        yield from enumerate(_result(future, address), shard.first)
+        first = waiting.pop(future)
+        yield from enumerate(_result(future, address), first)
 
 
 def _result(future: Future, address: str) -> list[Outputs]:

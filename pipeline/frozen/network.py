@@ -29,7 +29,7 @@ from pipeline.params import Section
 
 Part = Literal["features", "activations"]
 
-MEANING = 2  # of a stored row; raise it when other code makes other rows from the same key
+MEANING = 3  # of a stored row; raise it when other code makes other rows from the same key
 
 
 class CutParams(Section):
@@ -97,9 +97,19 @@ class FrozenNetwork:
         return self.backbone.weights_digest()
 
     def compile(self, *, threads: int | None = None) -> Run:
-        """Ready the engine; each row is the pooled features, then the cut's tensors."""
+        """Ready the engine; each row is the pooled features, then the cut's tensors.
+
+        Raises:
+            InputError: The engine cannot run this backbone.
+        """
         model = self.backbone.from_pixels([self.pooled, *self.cut])
-        return compile_frozen(model, self.spec.extract.engine, threads=threads)
+        engine = self.spec.extract.engine
+        try:
+            return compile_frozen(model, engine, threads=threads)
+        except Exception as error:  # each engine has errors of its own
+            words = " ".join(str(error).split())[:300]
+            reason = f"{self.spec.backbone.name} cannot be run by {engine}: {words}"
+            raise InputError("params.yaml", reason, "give extract.engine the other one") from error
 
     def activation_bytes(self, views: int) -> int:
         """What the activations of so many views take on the disk."""

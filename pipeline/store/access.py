@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ from pipeline.store.database import (
 
 FOLDER, LIMIT = "PIPELINE_STORE", "PIPELINE_STORE_GB"
 DEFAULT_LIMIT_GB = 20.0
+LEFT_FREE_GB = 1.0  # of the disk: the run that fills the store has files of its own to write
 ASKED_AT_ONCE = 32  # keys, whose values are in memory together
 TRIM_TO = 0.9  # of the limit, so that not every write has to trim
 DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
@@ -119,7 +121,7 @@ class Store:
     def write(self, kind: str, entries: Iterable[tuple[bytes, bytes]]) -> None:
         """Keep some (key, value) in one transaction: all of them are kept, or none."""
         with self._troubles():
-            if self._database and self._writes:
+            if self._database and self._writes and self._disk_has_room():
                 self._write(self._database, kind, entries)
                 self._make_room(self._database, self._limit)
 
@@ -175,6 +177,15 @@ class Store:
                     "INSERT INTO entries VALUES (?,?,?,?,?,?)",
                     (key, number, len(value), checksum(key, value), self._run, row),
                 )
+
+    def _disk_has_room(self) -> bool:
+        if self._file and shutil.disk_usage(self._file.parent).free < LEFT_FREE_GB * 1e9:
+            self._writes = False
+            say(
+                f"store: {self._file.parent} has less than {LEFT_FREE_GB:g} GB free on its disk; "
+                "the rest of this run is not kept"
+            )
+        return self._writes
 
     def _make_room(self, database: sqlite3.Connection, limit: int) -> None:
         if used_bytes(database) <= limit:

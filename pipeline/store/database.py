@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 NAME = "store.sqlite"
 DAMAGED = ".damaged"  # ending of one that was set aside
 PAGE = 16384  # bytes
+VACUUM_PAGES = 4096
 WAIT_S = 30  # for another process to end its transaction
 
 SCHEMA = """
@@ -156,4 +157,9 @@ def damaged_keys(database: sqlite3.Connection) -> Iterator[bytes]:
 
 def shrink(database: sqlite3.Connection) -> None:
     """Give the file's free pages back to the disk."""
-    database.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE)")
+    free = None
+    while (left := database.execute("PRAGMA freelist_count").fetchone()[0]) != free:
+        free = left
+        # a little at a time: others may write in between
+        database.execute(f"PRAGMA incremental_vacuum({VACUUM_PAGES})").fetchall()
+    database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
