@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
+from pipeline.__main__ import main
 from pipeline.backbones.catalog import BackboneParams
 from pipeline.backbones.load import load_backbone
 from pipeline.features import read_features
@@ -199,6 +200,13 @@ def test_features_of_other_weights_are_refused(trained, keras, refused):
     trained.set("backbone", weights="other.weights.h5")
 
     assert "was made with other weights than backbone.weights now holds" in refused("fine_tune")
+
+
+def test_a_name_that_keras_does_not_write_weights_under_is_refused(project, capsys):
+    """Before anything is trained, or even read."""
+    assert main(["train_head", "--weights", "head.h5"]) == 1
+
+    assert "error: head.h5: does not end in .weights.h5" in capsys.readouterr().err
 
 
 def test_a_head_of_another_shape_is_refused(trained, refused):

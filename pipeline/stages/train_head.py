@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline.errors import InputError
 from pipeline.features import read_features
 from pipeline.files import Reads, Writes, replacing
 from pipeline.tables import distinct, read_manifest, write_table
 from pipeline.training.head import HeadParams, build_head, held_out, training_epochs
 from pipeline.training.learning import learn, make_deterministic
+
+ENDING = ".weights.h5"  # Keras demands it
 
 
 def run(
@@ -22,8 +25,11 @@ def run(
     """Write the weights of the best epoch on validation, and a log of every epoch.
 
     Raises:
-        InputError: The features do not belong to the splits.
+        InputError: The features do not belong to the splits, or Keras would not
+            write a file of that name.
     """
+    if not weights.name.endswith(ENDING):
+        raise InputError(weights, f"does not end in {ENDING}", "name a file that does")
     images = distinct(read_manifest(splits))
     cached = read_features(features)
     classes = sorted(images["label"].unique())
