@@ -19,6 +19,7 @@ import pytest
 
 from pipeline.backbones.catalog import BackboneParams
 from pipeline.engines import ExtractParams
+from pipeline.errors import InputError
 from pipeline.frozen.network import FrozenNetwork, FrozenSpec
 from pipeline.frozen.rows import row_keys
 from pipeline.images.pictures import read_plan
@@ -205,6 +206,14 @@ def test_whatever_changes_a_row_changes_its_key(filled, keras, what):
     assert not set(row_keys(FrozenNetwork(changed("")), plan, "activations")) & set(same)
     turned = row_keys(FrozenNetwork(changed("")), plan.assign(rotation=0.000001), "features")
     assert not set(turned) & set(same)
+
+
+def test_a_backbone_that_the_engine_cannot_run_is_an_error(keras):
+    network = FrozenNetwork(FrozenSpec(BACKBONE, EXTRACT, 10))
+    network.pooled = keras.ops.erfinv(network.pooled)
+
+    with pytest.raises(InputError, match=r"EfficientNetLite0 cannot be run by openvino: "):
+        network.compile()
 
 
 @pytest.mark.parametrize(
