@@ -7,6 +7,7 @@ for GPUs; its rows agree with OpenVINO's to about 1e-4 of the largest value.
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
@@ -131,20 +132,21 @@ def _tensorflow(model: keras.Model) -> Run:
 
     def run(pictures: Iterable[Pixels]) -> Iterator[Outputs]:
         batch = np.zeros((TENSORFLOW_BATCH, *model.input_shape[1:]), np.uint8)
+        ahead: deque[tuple[int, Any]] = deque()  # a GPU computes one while the next is filled
 
-        def rows(filled: int) -> Iterator[Outputs]:
-            outputs = [output.numpy() for output in function(tf.constant(batch))]
+        def oldest() -> Iterator[Outputs]:
+            filled, tensors = ahead.popleft()
+            outputs = [tensor.numpy() for tensor in tensors]
             for place in range(filled):
                 yield [output[place] for output in outputs]
 
-        filled = 0
-        for picture in pictures:
-            batch[filled] = picture
-            filled += 1
-            if filled == TENSORFLOW_BATCH:
-                yield from rows(filled)
-                filled = 0
-        if filled:
-            yield from rows(filled)
+        waiting = iter(pictures)
+        while group := list(itertools.islice(waiting, TENSORFLOW_BATCH)):
+            batch[: len(group)] = group
+            ahead.append((len(group), function(tf.constant(batch))))
+            if len(ahead) > 1:
+                yield from oldest()
+        while ahead:
+            yield from oldest()
 
     return run

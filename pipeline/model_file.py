@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import keras
 
 CARD = "pipeline.json"
+ENDING = ".keras"  # Keras demands it
 EPOCH_OF_ZIP = (1980, 1, 1, 0, 0, 0)
 MAX_CARD_BYTES = 10_000_000
 FIX = "name a model that this pipeline made, or make one with `dvc repro`"

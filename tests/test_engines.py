@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from pipeline.backbones.catalog import BackboneParams
+from pipeline.backbones.catalog import CATALOG, BackboneParams
 from pipeline.backbones.cut import crossing, first_unfrozen
 from pipeline.backbones.load import load_backbone
 from pipeline.engines import TENSORFLOW_BATCH, compile_frozen
@@ -55,6 +55,23 @@ def test_engines_agree_on_every_tensor_of_the_cut(outputs):
         outputs("openvino", PICTURES), outputs("tensorflow", PICTURES), strict=True
     ):
         np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.abs(theirs).max())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CATALOG)
+def test_every_backbone_runs_on_openvino_as_on_tensorflow(keras, name):
+    size = 96 if name.startswith(("Inception", "Xception")) else 64
+    params = BackboneParams(name=name, weights="none", image_size=size, resize="bicubic")
+    backbone = load_backbone(params)
+    model = backbone.from_pixels([backbone.pooled()])
+    pictures = np.random.default_rng(2).integers(0, 256, (2, size, size, 3), np.uint8)
+
+    ours, theirs = (
+        np.array([features for (features,) in compile_frozen(model, engine)(iter(pictures))])
+        for engine in ("openvino", "tensorflow")
+    )
+
+    np.testing.assert_allclose(ours, theirs, atol=1e-3 * np.abs(theirs).max())
 
 
 def test_tensorflow_repeats_itself(outputs):

@@ -25,7 +25,7 @@ from pipeline.frozen.rows import row_keys
 from pipeline.images.pictures import read_plan
 from pipeline.images.views import View, render
 from pipeline.model_file import load_model
-from pipeline.store.database import NAME, connect
+from pipeline.store.database import NAME, connect, kinds
 from tests.conftest import DATA, ROOT, picture
 
 FEATURES = Path("data/features/features.npy")
@@ -148,6 +148,21 @@ def test_beyond_the_budget_no_activations_are_stored(filled, counted):
     database = connect(filled.folder / "store" / NAME, writable=False)
     names = [name for (name,) in database.execute("SELECT name FROM kinds")]
     assert names == ["EfficientNetLite0 32 px features (openvino, float32)"]
+
+
+def test_activations_that_the_store_cannot_hold_push_no_features_out(filled, capsys, monkeypatch):
+    monkeypatch.setenv("PIPELINE_STORE_GB", "0.0015")
+    filled.set("augment", views=6)
+    filled.set("backbone", image_size=128)
+
+    for stages in ([*DATA, "extract"], ["train_head", "fine_tune"]):
+        assert filled.run(*stages) == 0
+        said = capsys.readouterr().err
+        assert re.search(r"store: \S+ GB of activations are more than it holds", said)
+        database = connect(filled.folder / "store" / NAME, writable=False)
+        kept = [(kind.name.split()[3], kind.entries) for kind in kinds(database)]
+        database.close()
+        assert kept == [("features", len(np.unique(np.load(FEATURES), axis=0)))]
 
 
 def test_half_precision_halves_the_store_and_stays_close(trained):

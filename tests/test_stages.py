@@ -202,11 +202,18 @@ def test_features_of_other_weights_are_refused(trained, keras, refused):
     assert "was made with other weights than backbone.weights now holds" in refused("fine_tune")
 
 
-def test_a_name_that_keras_does_not_write_weights_under_is_refused(project, capsys):
+@pytest.mark.parametrize(
+    ("words", "ending"),
+    [
+        (["train_head", "--weights", "a.h5"], ".weights.h5"),
+        (["fine_tune", "--model", "a.h5"], ".keras"),
+    ],
+)
+def test_a_name_that_keras_does_not_write_under_is_refused(project, capsys, words, ending):
     """Before anything is trained, or even read."""
-    assert main(["train_head", "--weights", "head.h5"]) == 1
+    assert main(words) == 1
 
-    assert "error: head.h5: does not end in .weights.h5" in capsys.readouterr().err
+    assert f"error: a.h5: does not end in {ending}" in capsys.readouterr().err
 
 
 def test_a_head_of_another_shape_is_refused(trained, refused):

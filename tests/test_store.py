@@ -300,7 +300,20 @@ def test_what_is_found_counts_though_it_cannot_be_marked(tmp_path, monkeypatch, 
 
     assert len(list(store.read(list(entries)))) == len(entries)
 
-    assert "locked; going on without keeping anything" in capsys.readouterr().err
+    assert capsys.readouterr().err.count("keeping only what it lets through") == 1
+
+
+def test_a_run_keeps_again_once_another_process_lets_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.store.database.WAIT_S", 0.1)
+    store = opened(tmp_path)
+    other = sqlite3.connect(tmp_path / NAME, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    store.write("noise", [(key(1), b"while held")])
+    other.execute("COMMIT")
+    store.write("noise", [(key(2), b"afterwards")])
+    store.close()
+
+    assert found(tmp_path, {key(1): b"", key(2): b""}) == {key(2): b"afterwards"}
 
 
 def test_an_older_run_does_not_make_entries_look_old(tmp_path):
@@ -385,6 +398,7 @@ def test_cache_trims_clears_and_gives_the_space_back(tmp_path, shown):
     assert shown("trim", "nan")[0] == 1
     set_aside = tmp_path / "store.damaged"
     set_aside.write_text("of an earlier run")
+    assert "store.damaged: 0.0 MB, damaged and set aside" in shown()[1]
     assert shown("clear")[0] == 0
     assert not set_aside.exists()
     assert (tmp_path / NAME).stat().st_size < trimmed

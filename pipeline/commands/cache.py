@@ -15,6 +15,7 @@ from pipeline.store.database import (
     NAME,
     connect,
     damaged_keys,
+    delete,
     drop,
     kinds,
     last_runs,
@@ -49,6 +50,8 @@ def main(words: list[str]) -> int:
     file = folder / NAME
     if chosen.action == "clear":
         file.with_suffix(DAMAGED).unlink(missing_ok=True)
+    if (aside := file.with_suffix(DAMAGED)).is_file():
+        print(f"{aside}: {_size(aside.stat().st_size)}, damaged and set aside; `clear` deletes it")
     if not file.is_file():
         print(f"The store {folder} is empty.")
         return 0
@@ -66,8 +69,7 @@ def main(words: list[str]) -> int:
             database.close()
     except sqlite3.Error as error:
         if chosen.action == "clear" and error.sqlite_errorcode & 0xFF in DAMAGE:
-            for ending in ("", "-wal", "-shm"):
-                file.with_name(file.name + ending).unlink(missing_ok=True)
+            delete(file)
             print(f"{file} was damaged; deleted")
             return 0
         fix = "delete it: what it held is computed again; or wait for what uses it to end"

@@ -111,9 +111,9 @@ class FrozenNetwork:
             reason = f"{self.spec.backbone.name} cannot be run by {engine}: {words}"
             raise InputError("params.yaml", reason, "give extract.engine the other one") from error
 
-    def activation_bytes(self, views: int) -> int:
-        """What the activations of so many views take on the disk."""
-        return views * self.values("activations") * self.dtype.itemsize
+    def size(self, part: Part, views: int) -> int:
+        """What a part of so many views takes on the disk, in bytes."""
+        return views * self.values(part) * self.dtype.itemsize
 
     def take(self, part: Part, outputs: Outputs) -> NDArray[np.generic]:
         """One part of a row, flat, in the storage's dtype.

@@ -19,7 +19,7 @@ from pipeline.engines import Outputs
 from pipeline.frozen.cluster import cluster_address, run_on_cluster
 from pipeline.frozen.network import FrozenNetwork, Part
 from pipeline.images.pictures import VIEW_TYPES, Job, jobs
-from pipeline.store.access import Store, open_store
+from pipeline.store.access import LIMIT, Store, open_store
 
 KEEP_EVERY_S = 1.0  # a killed run loses what waits and what is being written, twice that
 VIEW_FORMAT = "<" + "".join({int: "q", float: "d"}[type_] for type_ in VIEW_TYPES.values())
@@ -55,7 +55,7 @@ def frozen_rows(
     missing, speed = np.ones(len(plan), bool), ""
     with closing(open_store(stage)) as store, progress(stage, len(plan), "view") as bar:
         for row, value in store.read(row_keys(network, plan, part)):
-            if len(value) == network.values(part) * network.dtype.itemsize:
+            if len(value) == network.size(part, 1):
                 sink(row, np.frombuffer(value, network.dtype))
                 missing[row] = False
                 bar(note=f"({store.hits} from the store)")
@@ -63,14 +63,16 @@ def frozen_rows(
         if len(places):
             run, left = _ready(network), plan[missing]
             started = time.monotonic()
-            keys = {name: row_keys(network, left, name) for name in (part, *also_keep)}
+            kept = _holdable(network, store, len(plan), [part, *also_keep])
+            keys = {name: row_keys(network, left, name) for name in kept}
             with closing(_Keeping(network, store, keys)) as keeping:
                 for number, outputs in run(jobs(files, left)):
-                    for name in keys:
-                        values = network.take(name, outputs)
-                        keeping.add(name, number, values)
-                        if name == part:
-                            sink(int(places[number]), values)
+                    rows = {
+                        name: network.take(name, outputs) for name in dict.fromkeys((part, *kept))
+                    }
+                    for name in kept:
+                        keeping.add(name, number, rows[name])
+                    sink(int(places[number]), rows[part])
                     bar()
             speed = f" at {len(places) / (time.monotonic() - started):.1f} views/s"
     stored = len(plan) - len(places)
@@ -89,6 +91,18 @@ def row_keys(network: FrozenNetwork, plan: pd.DataFrame, part: Part) -> list[byt
         hashlib.sha256(prefix + digest.encode() + struct.pack(VIEW_FORMAT, *view)).digest()
         for digest, view in zip(plan["digest"], views, strict=True)
     ]
+
+
+def _holdable(network: FrozenNetwork, store: Store, views: int, parts: list[Part]) -> list[Part]:
+    """The parts that the store has room for; activations must leave the features theirs."""
+    held: list[Part] = []
+    for part in parts:
+        size = sum(network.size(name, views) for name in {"features", part})
+        if store.holds(size):
+            held.append(part)
+        else:
+            say(f"store: {size / 1e9:.1f} GB of {part} are more than it holds ({LIMIT}); not kept")
+    return held
 
 
 def _ready(network: FrozenNetwork) -> Callable[[Iterable[Job]], Iterator[tuple[int, Outputs]]]:

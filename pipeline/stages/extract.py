@@ -36,7 +36,7 @@ def run(
     plan = read_plan(views)
     files = files_by_digest(raw, distinct(read_manifest(splits)), plan)
     network = FrozenNetwork(FrozenSpec(backbone, params, fine_tune.layers))
-    fits = network.activation_bytes(len(plan)) <= fine_tune.activation_budget_gb * 1e9
+    fits = network.size("activations", len(plan)) <= fine_tune.activation_budget_gb * 1e9
     also_keep: list[Part] = ["activations"] if fits else []
     with replacing(features) as partial:
         partial.mkdir()

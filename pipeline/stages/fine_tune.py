@@ -22,7 +22,7 @@ from pipeline.features import read_features
 from pipeline.files import Beside, Reads, Writes
 from pipeline.frozen.network import CutParams, FrozenNetwork, FrozenSpec
 from pipeline.images.pictures import files_by_digest, read_plan
-from pipeline.model_file import Card, save_model
+from pipeline.model_file import ENDING, Card, save_model
 from pipeline.provenance import write_provenance
 from pipeline.tables import (
     SPLITS,
@@ -67,8 +67,10 @@ def run(
 
     Raises:
         InputError: The backbone has no such layers, or is not the one that made
-            the features.
+            the features; or Keras would not write a file of that name.
     """
+    if not model.name.endswith(ENDING):
+        raise InputError(model, f"does not end in {ENDING}", "name a file that does")
     images = distinct(read_manifest(splits))
     classes = sorted(images["label"].unique())
     plan = read_plan(views)

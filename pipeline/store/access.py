@@ -20,14 +20,15 @@ import platformdirs
 from pipeline.console import say
 from pipeline.errors import InputError
 from pipeline.store.database import (
-    DAMAGED,
     NAME,
     checksum,
     connect,
     drop,
     look_up,
+    set_aside,
     trim,
     used_bytes,
+    wait_less,
 )
 
 FOLDER, LIMIT = "PIPELINE_STORE", "PIPELINE_STORE_GB"
@@ -86,11 +87,15 @@ class Store:
         self.asked = self.hits = self.damaged = 0
         self._file = folder / NAME if folder else None
         self._limit, self._stage, self._run = limit, stage, 0
-        self._writes = True
+        self._writes, self._waits = True, True
         self._database: sqlite3.Connection | None = None
         self._inode: int | None = None  # of the file that was opened
         with self._troubles():
             self._open()
+
+    def holds(self, size: int) -> bool:
+        """Whether so many bytes of entries can be kept; more would push out one another."""
+        return size <= self._limit * TRIM_TO
 
     def read(self, keys: Sequence[bytes]) -> Iterator[tuple[int, bytes]]:
         """Look entries up and mark them as used.
@@ -204,6 +209,9 @@ class Store:
             yield
         except (sqlite3.Error, OSError) as error:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code == sqlite3.SQLITE_BUSY and self._database and self._run:
+                self._go_on_beside(self._database)
+                return
             # an error of SQL while opening: the tables are not ours
             if self._file and (code in DAMAGE or (code == sqlite3.SQLITE_ERROR and not self._run)):
                 self._start_anew(self._file, error)
@@ -211,15 +219,20 @@ class Store:
                 self._writes = False
                 say(f"store: {self._file}: {error}; going on without keeping anything in it")
 
+    def _go_on_beside(self, database: sqlite3.Connection) -> None:
+        """Do without what could not be written, and try again with what comes next."""
+        if self._waits:
+            self._waits = False
+            wait_less(database)
+            say(f"store: another process holds {self._file}; keeping only what it lets through")
+
     def _start_anew(self, file: Path, error: Exception) -> None:
         if self._database:
             self._database.close()
-        self._database, kept = None, file.with_suffix(DAMAGED)
+        self._database = None
         try:
             if file.stat().st_ino == self._inode:  # or else another run has set it aside by now
-                file.replace(kept)
-                for ending in ("-wal", "-shm"):
-                    file.with_name(file.name + ending).unlink(missing_ok=True)
+                kept = set_aside(file)
                 say(f"store: {file} is damaged ({error}); set aside as {kept.name}")
             self._open()
         except (OSError, sqlite3.Error) as trouble:

@@ -14,7 +14,8 @@ NAME = "store.sqlite"
 DAMAGED = ".damaged"  # ending of one that was set aside
 PAGE = 16384  # bytes
 VACUUM_PAGES = 4096
-WAIT_S = 30  # for another process to end its transaction
+WAIT_S = 30.0  # for another process to end its transaction
+BUSY_WAIT_S = 0.1  # once one did not: it may be stopped, and this run has work to do
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -57,6 +58,28 @@ def connect(file: Path, *, writable: bool) -> sqlite3.Connection:
         database.execute("PRAGMA synchronous=NORMAL")
         database.executescript(SCHEMA)
     return database
+
+
+def wait_less(database: sqlite3.Connection) -> None:
+    """From now on wait `BUSY_WAIT_S` for another process."""
+    database.execute(f"PRAGMA busy_timeout={int(BUSY_WAIT_S * 1000)}")
+
+
+def delete(file: Path) -> None:
+    """Delete a database with the logs beside it."""
+    for ending in ("", "-wal", "-shm"):
+        file.with_name(file.name + ending).unlink(missing_ok=True)
+
+
+def set_aside(file: Path) -> Path:
+    """Rename a damaged database and delete its logs, which nothing else could read.
+
+    Returns:
+        Its new name; what had that name is gone.
+    """
+    kept = file.replace(file.with_suffix(DAMAGED))
+    delete(file)
+    return kept
 
 
 def _write_ahead(database: sqlite3.Connection) -> None:

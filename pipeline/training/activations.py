@@ -47,7 +47,7 @@ def activations(
     Raises:
         InputError: An image has gone or changed since `ingest`.
     """
-    needed = network.activation_bytes(len(plan))
+    needed = network.size("activations", len(plan))
     with scratch(folder) as room:
         free = shutil.disk_usage(room).free
         if needed <= min(budget_gb * 1e9, free):

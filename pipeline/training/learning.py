@@ -102,15 +102,15 @@ def learn(
     log = [{"epoch": 0, **validate(model, loss, val)}]
     lowest = log[0]["val_loss"] if keep_start else float("inf")
     best, kept = 0, model.get_weights()
-    with progress(what, params.epochs, "epoch") as bar:
+    with progress(what, params.epochs * len(train.labels), "image") as bar:
         for epoch in range(1, params.epochs + 1):
-            scores = train_one_epoch(step, train, epoch)
+            scores = train_one_epoch(step, train, epoch, bar)
             with averaged(model, updates):
                 log.append({"epoch": epoch, **scores, **validate(model, loss, val)})
                 no_worse = log[-1]["val_accuracy"] >= log[0]["val_accuracy"]
                 if (no_worse or not keep_start) and log[-1]["val_loss"] < lowest:
                     lowest, best, kept = log[-1]["val_loss"], epoch, model.get_weights()
-            bar(note=f"val_loss {log[-1]['val_loss']:.4f}")
+            bar(0, note=f"epoch {epoch} of {params.epochs}, val_loss {log[-1]['val_loss']:.4f}")
             if epoch - best >= params.patience:
                 break
     if best == 0 and not keep_start:

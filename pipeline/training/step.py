@@ -49,10 +49,17 @@ def compile_step(model: keras.Model, updates: keras.optimizers.Optimizer, loss: 
     return compiled
 
 
-def train_one_epoch(step: Step, train: Epochs, epoch: int) -> dict[str, float]:
-    """Train on every image once; return the mean loss and accuracy while learning."""
-    sums = [
-        step(bare(inputs), labels, weights) for inputs, labels, weights in train.batches(epoch)
-    ]
+def train_one_epoch(
+    step: Step, train: Epochs, epoch: int, done: Callable[[int], None]
+) -> dict[str, float]:
+    """Train on every image once; return the mean loss and accuracy while learning.
+
+    Args:
+        done: Called after each batch with how many images it held.
+    """
+    sums = []
+    for inputs, labels, weights in train.batches(epoch):
+        sums.append(step(bare(inputs), labels, weights))
+        done(len(labels))
     loss, accuracy = np.sum(sums, axis=0) / len(train.labels)
     return {"loss": float(loss), "accuracy": float(accuracy)}
