@@ -22,7 +22,7 @@ from benchmarks.project import Project, apart, throwaway
 from pipeline.backbones.catalog import CATALOG, BackboneParams
 from pipeline.engines import ExtractParams, openvino_graph
 from pipeline.frozen.network import FrozenNetwork, FrozenSpec
-from pipeline.images.pictures import files_by_digest, jobs, read_plan
+from pipeline.images.pictures import jobs, places_by_digest, read_plan
 from pipeline.tables import distinct, read_manifest
 
 INSTALLED = "EfficientNetLite0"  # whose weights are
@@ -135,9 +135,9 @@ def predict(project: Path, wanted: FrozenSpec, views: int) -> float:
     """Images a second of Keras over pictures in memory; the first batch is not timed."""
     plan = read_plan(project / "data/views.csv")
     images = distinct(read_manifest(project / "data/splits.csv"))
-    files = files_by_digest(project / "data/raw", images, plan)
+    places = places_by_digest(project / "data/raw", images, plan)
     whole = min(views, len(plan)) // BATCH * BATCH  # another last batch would be traced anew
-    shown = np.stack(list(islice(wanted.pictures(jobs(files, plan)), whole)))
+    shown = np.stack(list(islice(wanted.pictures(jobs(places, plan)), whole)))
     network = FrozenNetwork(wanted)
     model = network.backbone.from_pixels([network.pooled])
     model.predict(shown[:BATCH], batch_size=BATCH, verbose=0)

@@ -1,4 +1,4 @@
-"""The one error a user of the pipeline is meant to read."""
+"""The error a user of the pipeline is meant to read, and the one of a single image."""
 
 from __future__ import annotations
 
@@ -23,3 +23,21 @@ class InputError(Exception):
     def __reduce__(self) -> tuple[type[InputError], tuple[Path | str, str, str]]:
         """Cross to another process whole: `Exception` would send the message alone."""
         return type(self), (self.file, self.reason, self.fix)
+
+
+class RejectedImage(Exception):
+    """An image cannot be used.
+
+    Args:
+        reason: A stable code for tables, such as "damaged".
+        detail: What a person needs to find the fault.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+    def __reduce__(self) -> tuple[type[RejectedImage], tuple[str, str]]:
+        """Cross to another process whole."""
+        return type(self), (self.reason, self.detail)

@@ -1,6 +1,7 @@
 """The tables that pass between stages: byte-stable CSV files, read with their types.
 
-manifest  path, label, digest, width, height, weight, group, split, extra columns
+manifest  path, label, digest, width, height, weight, group, split, extra columns;
+          and container, position, size where images lie in archives
 splits    the same, with `split` filled in
 views     digest, view, and one column per field of `pipeline.images.views.View`
 
@@ -23,8 +24,11 @@ from pipeline.errors import InputError
 from pipeline.files import replacing
 
 MANIFEST_COLUMNS = ("path", "label", "digest", "width", "height", "weight", "group", "split")
+PLACE_COLUMNS = ("container", "position", "size")  # of the archive, and where in it
 SPLITS = ("train", "val", "test")
 NUMBERS = {"width": "int64", "height": "int64", "weight": "float64"}
+REMAKE = "run `dvc repro`, which makes it"
+SPANS = {"position": "int64", "size": "int64"}
 
 
 def read_manifest(file: Path) -> pd.DataFrame:
@@ -33,7 +37,11 @@ def read_manifest(file: Path) -> pd.DataFrame:
     Raises:
         InputError: The file is absent, lacks a column or has no rows.
     """
-    return read_table(file, MANIFEST_COLUMNS, NUMBERS)
+    table = read_table(file, MANIFEST_COLUMNS, NUMBERS)
+    try:
+        return table.astype({name: kind for name, kind in SPANS.items() if name in table})
+    except ValueError as error:
+        raise InputError(file, f"holds what is no number: {error}", REMAKE) from error
 
 
 def read_table(
@@ -48,22 +56,21 @@ def read_table(
     Raises:
         InputError: The file is absent or is not such a table.
     """
-    fix = "run `dvc repro`, which makes it"
     try:
         table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8")
     except FileNotFoundError:
-        raise InputError(file, "does not exist", fix) from None
+        raise InputError(file, "does not exist", REMAKE) from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InputError(file, f"is not a table: {error}", fix) from error
+        raise InputError(file, f"is not a table: {error}", REMAKE) from error
     missing = [column for column in columns if column not in table.columns]
     if missing:
-        raise InputError(file, f"has no column {', '.join(missing)}", fix)
+        raise InputError(file, f"has no column {', '.join(missing)}", REMAKE)
     if table.empty:
-        raise InputError(file, "has no rows", fix)
+        raise InputError(file, "has no rows", REMAKE)
     try:
         return table.astype(dict(numbers or {}))
     except ValueError as error:
-        raise InputError(file, f"holds what is no number: {error}", fix) from error
+        raise InputError(file, f"holds what is no number: {error}", REMAKE) from error
 
 
 def write_table(file: Path, table: pd.DataFrame) -> None:
@@ -98,4 +105,5 @@ def distinct(table: pd.DataFrame) -> pd.DataFrame:
 
 def extra_columns(table: pd.DataFrame) -> list[str]:
     """The columns that the user's own table brought along."""
-    return [column for column in table.columns if column not in MANIFEST_COLUMNS]
+    own = {*MANIFEST_COLUMNS, *PLACE_COLUMNS}
+    return [column for column in table.columns if column not in own]

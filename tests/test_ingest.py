@@ -237,7 +237,8 @@ def test_a_table_naming_absent_files_is_an_error_or_on_request_a_rejection(proje
         ("file,label\n0.png,a\n", "has no column 'path', only file, label"),
         ("path,class\n0.png,a\n", "has no column 'label', only path, class"),
         ("path,label,width\n0.png,a,3\n", "column 'width' is one of ingest's own"),
-        ("", "has no column 'path', only none at all"),
+        ("", "labels.csv: empty_file: has 0 bytes"),
+        ("\n", "has no column 'path', only none at all"),
         ("path,label\n0.png,a\n1.png,a,b\n", "line 3 has 3 cells, the header 2"),
         ("path,label\n0.png,a,\n1.png,b,\n", "line 2 has 3 cells, the header 2"),
         ("path,label\n0.png\n", "line 2 has 1 cells, the header 2"),
@@ -267,10 +268,10 @@ def test_two_tables_need_a_choice(project, refused):
 
     assert "holds 2 tables (labels.csv, other.csv)" in refused("ingest")
 
-    project.set("ingest", table="other.csv")
+    project.set("ingest", sources=["other.csv"])
     assert project.run("ingest") == 0
-    project.set("ingest", table="third.csv")
-    assert "ingest.table names no CSV" in refused("ingest")
+    project.set("ingest", sources=["third.csv"])
+    assert "third.csv: does not exist" in refused("ingest")
 
 
 def test_a_name_with_a_carriage_return_survives_every_table(filled):
@@ -307,7 +308,7 @@ def test_a_damaged_parquet_file_is_an_error(project, refused):
     fill_flat(project)
     (project.raw / "labels.parquet").write_bytes(b"PAR1 junk PAR1")
 
-    assert "labels.parquet: cannot be read as a table" in refused("ingest")
+    assert "labels.parquet: cannot be read as Parquet" in refused("ingest")
 
 
 def test_files_that_the_table_does_not_name_are_counted(project, capsys):

@@ -13,13 +13,14 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.console import say
-from pipeline.errors import InputError
-from pipeline.images.decode import Pixels, RejectedImage, decode
+from pipeline.errors import InputError, RejectedImage
+from pipeline.images.decode import Pixels, decode
 from pipeline.images.pictures import map_ahead
 from pipeline.images.views import IDENTITY, render
 from pipeline.inference import classify, load_classifier
-from pipeline.listing import TABLE_SUFFIXES, visible_files
 from pipeline.model_file import FIX
+from pipeline.sources.found import visible_files
+from pipeline.sources.table import READERS
 
 
 class Prediction(NamedTuple):
@@ -64,7 +65,7 @@ def list_files(paths: Sequence[Path]) -> list[Path]:
         if not path.exists():
             raise InputError(shown(path), "does not exist", "name an image or a folder of images")
         below = visible_files(path) if path.is_dir() else [path]
-        files += [file for file in below if file == path or file.suffix not in TABLE_SUFFIXES]
+        files += [file for file in below if file == path or file.suffix not in READERS]
     if not files:
         raise InputError(shown(paths[0]), "holds no files", "name a folder that holds images")
     return files

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pipeline.engines import Outputs, Run
 from pipeline.errors import InputError
 from pipeline.frozen.network import FrozenNetwork, FrozenSpec
-from pipeline.images.pictures import Job, read_file
+from pipeline.images.pictures import Job, read_bytes
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -138,7 +138,7 @@ def _shards(wanted: Iterable[Job]) -> Iterator[Shard]:
     first = size = count = 0
     shard: list[Job] = []
     for job in wanted:
-        carried = job._replace(content=read_file(job))
+        carried = job._replace(content=read_bytes(job))
         if shard and (count >= SHARD_VIEWS or size + len(carried.content or b"") > SHARD_BYTES):
             yield Shard(first, shard)
             first, size, count, shard = first + count, 0, 0, []

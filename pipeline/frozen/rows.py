@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,6 +18,7 @@ from pipeline.engines import Outputs
 from pipeline.frozen.cluster import cluster_address, run_on_cluster
 from pipeline.frozen.network import FrozenNetwork, Part
 from pipeline.images.pictures import VIEW_TYPES, Job, jobs
+from pipeline.sources.place import Place
 from pipeline.store.access import LIMIT, Store, open_store
 
 KEEP_EVERY_S = 1.0  # a killed run loses what waits and what is being written, twice that
@@ -31,7 +31,7 @@ Sink = Callable[[int, NDArray[np.generic]], None]
 def frozen_rows(
     network: FrozenNetwork,
     plan: pd.DataFrame,
-    files: Mapping[str, Path],
+    places: Mapping[str, Place],
     stage: str,
     *,
     part: Part,
@@ -42,7 +42,7 @@ def frozen_rows(
 
     Args:
         plan: Views, with columns digest and those of `View`.
-        files: The image file of each digest.
+        places: Where the image of each digest lies.
         stage: Named beside the progress bar and in the store.
         sink: Called in no particular order.
         also_keep: Other parts to put into the store where a row is computed anyway.
@@ -59,24 +59,34 @@ def frozen_rows(
                 sink(row, np.frombuffer(value, network.dtype))
                 missing[row] = False
                 bar(note=f"({store.hits} from the store)")
-        places = np.flatnonzero(missing)
-        if len(places):
-            run, left = _ready(network), plan[missing]
+        numbers = in_order_of_place(plan, places, np.flatnonzero(missing))
+        if len(numbers):
+            run, left = _ready(network), plan.iloc[numbers]
             started = time.monotonic()
             kept = _holdable(network, store, len(plan), [part, *also_keep])
             keys = {name: row_keys(network, left, name) for name in kept}
             with closing(_Keeping(network, store, keys)) as keeping:
-                for number, outputs in run(jobs(files, left)):
+                for number, outputs in run(jobs(places, left)):
                     rows = {
                         name: network.take(name, outputs) for name in dict.fromkeys((part, *kept))
                     }
                     for name in kept:
                         keeping.add(name, number, rows[name])
-                    sink(int(places[number]), rows[part])
+                    sink(int(numbers[number]), rows[part])
                     bar()
-            speed = f" at {len(places) / (time.monotonic() - started):.1f} views/s"
-    stored = len(plan) - len(places)
-    say(f"{stage}: {stored} views from the store, {len(places)} computed{speed}")
+            speed = f" at {len(numbers) / (time.monotonic() - started):.1f} views/s"
+    stored = len(plan) - len(numbers)
+    say(f"{stage}: {stored} views from the store, {len(numbers)} computed{speed}")
+
+
+def in_order_of_place(
+    plan: pd.DataFrame, places: Mapping[str, Place], numbers: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Sort numbers of a plan's rows by where images lie: archives are read forwards."""
+    lie = sorted(places.items(), key=lambda item: (item[1].file, item[1].position))
+    rank = {digest: place for place, (digest, _) in enumerate(lie)}
+    ranks = plan["digest"].iloc[numbers].map(rank).to_numpy()
+    return numbers[np.argsort(ranks, kind="stable")]
 
 
 def row_keys(network: FrozenNetwork, plan: pd.DataFrame, part: Part) -> list[bytes]:

@@ -7,7 +7,6 @@ Every reader of pictures (ingest, extract, fine_tune, evaluate, predict) calls
 from __future__ import annotations
 
 import hashlib
-import stat
 import struct
 import warnings
 from functools import cache
@@ -17,6 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from pipeline.errors import RejectedImage
+from pipeline.sources.place import check_file, in_words
 
 BACKGROUND = (255, 255, 255)  # what shows through transparent pixels
 MAX_PIXELS = 100_000_000  # a larger picture is taken for a decompression bomb
@@ -28,20 +30,6 @@ warnings.filterwarnings("ignore", module=r"PIL\.")  # they name no file; what fa
 PHOTOMETRIC, MIN_IS_WHITE = 262, 0  # a TIFF tag and its value for inverted gray
 
 Pixels = NDArray[np.uint8]  # (height, width, 3) RGB
-
-
-class RejectedImage(Exception):
-    """A file is not an image that can be used.
-
-    Args:
-        reason: A stable code for tables, such as "damaged".
-        detail: What a person needs to find the fault.
-    """
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
-        self.detail = detail
 
 
 def decode(file: Path) -> Pixels:
@@ -59,14 +47,7 @@ def decode(file: Path) -> Pixels:
         RejectedImage: The file is absent, no image, damaged, truncated, too
             large or of a range that has no agreed meaning as 8 bits.
     """
-    try:
-        status = file.stat()
-    except (OSError, ValueError) as error:
-        raise RejectedImage("missing", _in_words(error)) from error
-    if not stat.S_ISREG(status.st_mode):
-        raise RejectedImage("not_a_file", "is a folder, a pipe or a device")
-    if status.st_size == 0:
-        raise RejectedImage("empty_file", "has 0 bytes")
+    check_file(file)
     return _decoded(file)
 
 
@@ -88,15 +69,15 @@ def _decoded(file: Path | BytesIO) -> Pixels:
     except RejectedImage:
         raise
     except PermissionError as error:
-        raise RejectedImage("no_permission", _in_words(error)) from error
+        raise RejectedImage("no_permission", in_words(error)) from error
     except UnidentifiedImageError as error:
         raise RejectedImage("not_an_image", "no image format that Pillow knows") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise RejectedImage("too_large", _in_words(error)) from error
+        raise RejectedImage("too_large", in_words(error)) from error
     except MemoryError as error:
         raise RejectedImage("too_large", "does not fit into memory") from error
     except Exception as error:
-        raise RejectedImage("damaged", _in_words(error)) from error
+        raise RejectedImage("damaged", in_words(error)) from error
 
 
 def pixel_digest(pixels: Pixels) -> str:
@@ -106,10 +87,6 @@ def pixel_digest(pixels: Pixels) -> str:
         pixels = np.dstack([pixels[..., channel] for channel in range(3)])
     digest.update(pixels.data)
     return digest.hexdigest()
-
-
-def _in_words(error: BaseException) -> str:
-    return " ".join(str(getattr(error, "strerror", None) or error).split()) or repr(error)
 
 
 @cache

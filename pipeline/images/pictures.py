@@ -12,9 +12,12 @@ from typing import NamedTuple, TypeVar
 
 import pandas as pd
 
-from pipeline.errors import InputError
-from pipeline.images.decode import Pixels, RejectedImage, decode, decode_bytes, pixel_digest
+from pipeline.errors import InputError, RejectedImage
+from pipeline.images.at import decode_at, read_places
+from pipeline.images.decode import Pixels, decode_bytes, pixel_digest
 from pipeline.images.views import IDENTITY, ResizeFilter, View, as_image, render_image
+from pipeline.sources.content import content
+from pipeline.sources.place import Place
 from pipeline.tables import read_table
 
 Item = TypeVar("Item")
@@ -27,11 +30,11 @@ VIEW_TYPES = {name: type(value) for name, value in vars(IDENTITY).items()}
 class Job(NamedTuple):
     """The views wanted of one image.
 
-    `digest` is what its pixels must have; `content` the file's bytes, where the
-    file itself is on another machine.
+    `digest` is what its pixels must have; `content` its bytes, where the place
+    itself is on another machine.
     """
 
-    file: Path
+    place: Place
     digest: str
     views: list[View]
     content: bytes | None = None
@@ -46,11 +49,11 @@ def read_plan(file: Path) -> pd.DataFrame:
     return read_table(file, ("digest", "view", *VIEW_TYPES), VIEW_TYPES)
 
 
-def files_by_digest(raw: Path, images: pd.DataFrame, plan: pd.DataFrame) -> dict[str, Path]:
-    """The file of each image of a plan of views.
+def places_by_digest(raw: Path, images: pd.DataFrame, plan: pd.DataFrame) -> dict[str, Place]:
+    """The place of each image of a plan of views.
 
     Args:
-        images: With columns path and digest; one row a digest.
+        images: A manifest; one row a digest.
         plan: With a column digest.
 
     Raises:
@@ -64,16 +67,14 @@ def files_by_digest(raw: Path, images: pd.DataFrame, plan: pd.DataFrame) -> dict
     if not unknown.empty:
         reason = f"holds a view of {unknown.iloc[0]}, which is none of the images"
         raise InputError("data/views.csv", reason, fix)
-    return {
-        digest: raw / path for digest, path in zip(images["digest"], images["path"], strict=True)
-    }
+    return dict(zip(images["digest"], read_places(images, raw), strict=True))
 
 
-def jobs(files: Mapping[str, Path], plan: pd.DataFrame) -> Iterator[Job]:
+def jobs(places: Mapping[str, Place], plan: pd.DataFrame) -> Iterator[Job]:
     """The plan's views, in its order; those of an image that stand together are one job."""
     rows = plan[["digest", *VIEW_TYPES]].itertuples(index=False, name=None)
     for digest, views in groupby(rows, key=lambda row: str(row[0])):
-        yield Job(files[digest], digest, [View(*view) for _, *view in views])
+        yield Job(places[digest], digest, [View(*view) for _, *view in views])
 
 
 def pictures(
@@ -99,27 +100,26 @@ def pictures(
         yield from rendered
 
 
-def read_file(job: Job) -> bytes:
-    """The bytes of a job's image file, to be sent to another machine.
+def read_bytes(job: Job) -> bytes:
+    """The bytes of a job's image, to be sent to another machine.
 
     Raises:
-        InputError: The file has gone.
+        InputError: They have gone.
     """
-    if job.file.exists() and not job.file.is_file():  # a pipe would be waited for
-        raise InputError(job.file, "is no file", PUT_BACK)
     try:
-        return job.file.read_bytes()
-    except OSError as error:
-        raise InputError(job.file, str(error.strerror), PUT_BACK) from error
+        return content(job.place)
+    except RejectedImage as rejection:
+        raise InputError(str(job.place), str(rejection), PUT_BACK) from rejection
 
 
 def _unchanged(job: Job) -> Pixels:
     try:
-        pixels = decode(job.file) if job.content is None else decode_bytes(job.content)
+        pixels = decode_at(job.place) if job.content is None else decode_bytes(job.content)
     except RejectedImage as rejection:
-        raise InputError(job.file, str(rejection), PUT_BACK) from rejection
+        raise InputError(str(job.place), str(rejection), PUT_BACK) from rejection
     if pixel_digest(pixels) != job.digest:
-        raise InputError(job.file, "has changed since ingest read it", "run `dvc repro ingest`")
+        reason = "has changed since ingest read it"
+        raise InputError(str(job.place), reason, "run `dvc repro ingest`")
     return pixels
 
 

@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 
 from pipeline.console import progress
 from pipeline.files import Reads, Writes, replacing
+from pipeline.images.at import read_places
 from pipeline.images.contact_sheet import contact_sheet
 from pipeline.images.views import DECIMALS, IDENTITY, View, item_stream
 from pipeline.params import Section
@@ -105,12 +106,10 @@ def run(
     write_table(views, plan)
     shown = images[images["split"] == "train"].head(SHEET_IMAGES)
     rows = [
-        (
-            raw / row["path"],
-            row["label"],
-            [draw(params, row["digest"], k) for k in range(params.views)],
+        (place, label, [draw(params, digest, k) for k in range(params.views)])
+        for place, label, digest in zip(
+            read_places(shown, raw), shown["label"], shown["digest"], strict=True
         )
-        for _, row in shown.iterrows()
     ]
     with replacing(sheet) as partial:
         contact_sheet(rows).save(partial, format="PNG")

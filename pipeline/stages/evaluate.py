@@ -19,6 +19,7 @@ from pipeline.engines import ExtractParams
 from pipeline.errors import InputError
 from pipeline.features import read_features
 from pipeline.files import Reads, Writes, replacing, write_json
+from pipeline.images.at import read_places
 from pipeline.images.pictures import Job, pictures
 from pipeline.images.views import IDENTITY
 from pipeline.inference import classify, load_classifier
@@ -74,8 +75,8 @@ def run(
     test = images[images["split"] == "test"].reset_index(drop=True)
     classifier, card = load_classifier(model, extract.engine)
     check_classes(card, images, model)
-    named = zip(test["path"], test["digest"], strict=True)
-    wanted = [Job(raw / path, digest, [IDENTITY]) for path, digest in named]
+    named = zip(read_places(test, raw), test["digest"], strict=True)
+    wanted = [Job(place, digest, [IDENTITY]) for place, digest in named]
     shown = pictures(wanted, card.image_size, card.resize)
     fine_tuned = classify(classifier, shown, len(test), len(card.classes), "evaluate")
     check_agreement(

@@ -11,7 +11,7 @@ from pipeline.features import ARRAY, INDEX, MADE_WITH
 from pipeline.files import Reads, Writes, replacing, write_json
 from pipeline.frozen.network import CutParams, FrozenNetwork, FrozenSpec, Part
 from pipeline.frozen.rows import frozen_rows
-from pipeline.images.pictures import files_by_digest, read_plan
+from pipeline.images.pictures import places_by_digest, read_plan
 from pipeline.tables import distinct, read_manifest, write_table
 
 
@@ -34,7 +34,7 @@ def run(
         InputError: The backbone cannot be built; or see `frozen_rows`.
     """
     plan = read_plan(views)
-    files = files_by_digest(raw, distinct(read_manifest(splits)), plan)
+    places = places_by_digest(raw, distinct(read_manifest(splits)), plan)
     network = FrozenNetwork(FrozenSpec(backbone, params, fine_tune.layers))
     fits = network.size("activations", len(plan)) <= fine_tune.activation_budget_gb * 1e9
     also_keep: list[Part] = ["activations"] if fits else []
@@ -43,7 +43,7 @@ def run(
         shape = (len(plan), network.values("features"))
         with writing_rows(partial / ARRAY, shape, network.dtype) as write:
             frozen_rows(
-                network, plan, files, "extract", part="features", sink=write, also_keep=also_keep
+                network, plan, places, "extract", part="features", sink=write, also_keep=also_keep
             )
         write_table(partial / INDEX, plan[["digest", "view"]])
         write_json(partial / MADE_WITH, network.made_with())

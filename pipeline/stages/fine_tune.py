@@ -21,7 +21,7 @@ from pipeline.errors import InputError
 from pipeline.features import read_features
 from pipeline.files import Beside, Reads, Writes
 from pipeline.frozen.network import CutParams, FrozenNetwork, FrozenSpec
-from pipeline.images.pictures import files_by_digest, read_plan
+from pipeline.images.pictures import places_by_digest, read_plan
 from pipeline.model_file import ENDING, Card, save_model
 from pipeline.provenance import write_provenance
 from pipeline.tables import (
@@ -74,7 +74,7 @@ def run(
     images = distinct(read_manifest(splits))
     classes = sorted(images["label"].unique())
     plan = read_plan(views)
-    files = files_by_digest(raw, images, plan)
+    places = places_by_digest(raw, images, plan)
     train, val, test = (images[images["split"] == split] for split in SPLITS)
 
     from pipeline.training.tuning import joined, trainable_part  # noqa: PLC0415
@@ -85,7 +85,7 @@ def run(
     head = load_head(train_head, network.values("features"), len(classes), head_weights)
     tuned = trainable_part(network, head)
     budget, folder = params.activation_budget_gb, model.with_name("activations")
-    with activations(network, plan, files, budget_gb=budget, folder=folder) as inputs:
+    with activations(network, plan, places, budget_gb=budget, folder=folder) as inputs:
         epochs = training_epochs(train_head, params, train, classes, inputs=inputs, index=plan)
         held = held_out(train_head, val, classes, inputs=inputs, index=plan)
         history = learn(

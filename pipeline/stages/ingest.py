@@ -16,19 +16,25 @@ import pandas as pd
 from pydantic import Field
 
 from pipeline.console import progress, say
-from pipeline.errors import InputError
+from pipeline.errors import InputError, RejectedImage
 from pipeline.files import Reads, Writes, write_json
-from pipeline.images.decode import RejectedImage, decode, pixel_digest
+from pipeline.images.at import decode_at, write_places
+from pipeline.images.decode import pixel_digest
 from pipeline.images.pictures import map_ahead
-from pipeline.listing import Listing, Rejected, list_images
+from pipeline.listing.folders import FolderLabels
+from pipeline.listing.listing import Listing, Rejected
+from pipeline.listing.sources import list_images
 from pipeline.params import Section
-from pipeline.tables import MANIFEST_COLUMNS, extra_columns, write_table
+from pipeline.sources.place import Place
+from pipeline.tables import MANIFEST_COLUMNS, PLACE_COLUMNS, extra_columns, write_table
 
 
 class IngestParams(Section):
     """Where the labels are, and how much of the data may be bad."""
 
-    table: str | None  # its file name in the raw folder; None: the only one there, if any
+    # folders, archives and tables in the raw folder; "." is the folder itself
+    sources: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
+    folder_labels: FolderLabels  # nested folders: the first is the label, or all, joined by "/"
     max_rejected_fraction: Annotated[float, Field(ge=0, le=1)]  # of all files or rows
     missing_files: Literal["error", "reject"]  # when the table names a file that is not there
 
@@ -55,8 +61,8 @@ def run(
         InputError: There is nothing to ingest, too much of it is bad, a table
             names absent files, or a class is left without an image.
     """
-    listing = list_images(raw, params.table)
-    results = decode_all([raw / path for path in listing.images["path"]])
+    listing = list_images(raw, params.sources, params.folder_labels)
+    results = decode_all(listing.places)
     bad = [*listing.rejected]
     for path, result in zip(listing.images["path"], results, strict=True):
         if isinstance(result, RejectedImage):
@@ -66,12 +72,14 @@ def run(
     decoded = pd.DataFrame(
         [result for result in results if isinstance(result, Decoded)], columns=Decoded._fields
     )
-    images = pd.concat([images, decoded], axis="columns")
+    places = [place for place, use in zip(listing.places, good, strict=True) if use]
+    images = write_places(pd.concat([images, decoded], axis="columns"), places, raw)
 
     write_table(rejected, pd.DataFrame(sorted(bad), columns=Rejected._fields))
     check(params, listing, images, bad, raw=raw, rejected=rejected)
     images = images.sort_values(["path", "label"], kind="stable")
-    write_table(manifest, images[[*MANIFEST_COLUMNS, *extra_columns(images)]])
+    where = [name for name in PLACE_COLUMNS if name in images]
+    write_table(manifest, images[[*MANIFEST_COLUMNS, *extra_columns(images), *where]])
     write_json(report, {**summary(images, bad), "unlisted": listing.unlisted})
     if listing.unlisted:
         say(f"ingest: {listing.unlisted} files are not named by the table and are left out")
@@ -81,20 +89,20 @@ def run(
         say(f"ingest: {len(bad)} rejected, listed in {rejected}: {reasons}")
 
 
-def decode_all(files: Sequence[Path]) -> list[Decoded | RejectedImage]:
+def decode_all(places: Sequence[Place]) -> list[Decoded | RejectedImage]:
     """Decode images in threads, in the given order."""
     results = []
-    with progress("ingest", len(files), "image") as bar:
-        for result in map_ahead(decode_one, files):
+    with progress("ingest", len(places), "image") as bar:
+        for result in map_ahead(decode_one, places):
             results.append(result)
             bar()
     return results
 
 
-def decode_one(file: Path) -> Decoded | RejectedImage:
+def decode_one(place: Place) -> Decoded | RejectedImage:
     """Decode one image, or say why it cannot be used."""
     try:
-        pixels = decode(file)
+        pixels = decode_at(place)
     except RejectedImage as rejection:
         return rejection
     height, width, _ = pixels.shape

@@ -18,6 +18,7 @@ from pipeline.files import scratch
 from pipeline.frozen.network import FrozenNetwork
 from pipeline.frozen.rows import frozen_rows
 from pipeline.images.pictures import jobs
+from pipeline.sources.place import Place
 from pipeline.training.epochs import Gather
 
 
@@ -25,7 +26,7 @@ from pipeline.training.epochs import Gather
 def activations(
     network: FrozenNetwork,
     plan: pd.DataFrame,
-    files: Mapping[str, Path],
+    places: Mapping[str, Place],
     *,
     budget_gb: float,
     folder: Path,
@@ -40,7 +41,7 @@ def activations(
 
     Args:
         plan: Views, with columns digest and those of `View`.
-        files: The image file of each digest.
+        places: Where the image of each digest lies.
         budget_gb: Of disk, in 10^9 bytes.
         folder: Where a folder of scratch files may stand for the duration.
 
@@ -53,7 +54,7 @@ def activations(
         if needed <= min(budget_gb * 1e9, free):
             shape = (len(plan), network.values("activations"))
             with writing_rows(room / "activations.npy", shape, network.dtype) as write:
-                frozen_rows(network, plan, files, "fine_tune", part="activations", sink=write)
+                frozen_rows(network, plan, places, "fine_tune", part="activations", sink=write)
             yield _stored(network, Rows(room / "activations.npy"))
         else:
             bound = (
@@ -65,19 +66,19 @@ def activations(
                 f"fine_tune: activations of {needed / 1e9:.1f} GB are more than {bound}: "
                 "every epoch runs the frozen layers anew"
             )
-            yield _online(network, plan, files)
+            yield _online(network, plan, places)
 
 
 def _stored(network: FrozenNetwork, array: Rows) -> Gather:
     return lambda rows: _split(network, array[rows])
 
 
-def _online(network: FrozenNetwork, plan: pd.DataFrame, files: Mapping[str, Path]) -> Gather:
+def _online(network: FrozenNetwork, plan: pd.DataFrame, places: Mapping[str, Place]) -> Gather:
     run = network.compile()
 
     def gather(rows: NDArray[np.int64]) -> list[NDArray[np.float32]]:
         flat = np.empty((len(rows), network.values("activations")), np.float32)
-        shown = network.spec.pictures(jobs(files, plan.iloc[rows]))
+        shown = network.spec.pictures(jobs(places, plan.iloc[rows]))
         for number, outputs in enumerate(run(shown)):
             flat[number] = network.take("activations", outputs)
         return _split(network, flat)

@@ -1,0 +1,50 @@
+"""Images by their places: opened there, and written down in a manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.images.decode import Pixels, decode, decode_bytes
+from pipeline.sources.content import content
+from pipeline.sources.place import Place
+from pipeline.tables import PLACE_COLUMNS
+
+
+def decode_at(place: Place) -> Pixels:
+    """Decode the image at a place; see `decode`.
+
+    Raises:
+        RejectedImage: See `decode`, and the container may be damaged.
+    """
+    return decode_bytes(content(place)) if place.member else decode(place.file)
+
+
+def write_places(images: pd.DataFrame, places: Sequence[Place], raw: Path) -> pd.DataFrame:
+    """Add to a manifest where each image lies, unless all have files of their own.
+
+    Args:
+        images: A row for each place.
+    """
+    if not any(place.member for place in places):
+        return images
+    return images.assign(
+        container=[p.file.relative_to(raw).as_posix() if p.member else "" for p in places],
+        position=[p.position for p in places],
+        size=[p.size for p in places],
+    )
+
+
+def read_places(images: pd.DataFrame, raw: Path) -> list[Place]:
+    """Where each image of a manifest lies."""
+    if "container" not in images:
+        return [Place(raw / path) for path in images["path"]]
+    cells = images[["path", *PLACE_COLUMNS]].itertuples(index=False, name=None)
+    return [
+        Place(raw / container, path.removeprefix(f"{container}/"), position, size)
+        if container
+        else Place(raw / path)
+        for path, container, position, size in cells
+    ]

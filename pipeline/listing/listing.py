@@ -1,0 +1,73 @@
+"""What listing gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import pandas as pd
+
+from pipeline.sources.found import Found
+from pipeline.sources.place import Place
+from pipeline.sources.table import OPTIONAL_COLUMNS
+
+FAULTS = {
+    "linked_folder": "links are not followed",
+    "linked_member": "links in archives are not followed",
+    "outside": "leads outside the raw folder or its archive",
+    "name_not_utf8": "rename the file",
+    "name_twice": "an earlier member has the same name",
+    "encrypted": "is encrypted",
+    "unknown_compression": "is neither stored nor deflated",
+    "not_a_file": "is a device, a pipe or sparse",
+    "empty_file": "has 0 bytes",
+}
+
+
+class Rejected(NamedTuple):
+    """A file or row that cannot be used; `reason` is a stable code."""
+
+    path: str
+    reason: str
+    detail: str
+
+
+class Listing(NamedTuple):
+    """What there is, before any image is opened.
+
+    `images` has the columns path, label, weight, group, split and the table's
+    extra ones; `places` says where each of them lies; `classes` names every
+    class, also one without a usable image; `unlisted` counts the files that a
+    table does not name.
+    """
+
+    images: pd.DataFrame
+    places: list[Place]
+    rejected: list[Rejected]
+    classes: list[str]
+    unlisted: int
+
+
+def faulty(found: Iterable[Found]) -> list[Rejected]:
+    """What lies there and cannot be opened."""
+    return [Rejected(item.path, item.fault, FAULTS[item.fault]) for item in found if item.fault]
+
+
+def joined(listings: Sequence[Listing]) -> Listing:
+    """Several as one; a column that one of them lacks is empty there."""
+    images = pd.concat([listing.images for listing in listings], ignore_index=True)
+    extra = [column for column in images if column != "weight"]
+    return Listing(
+        images.assign(**images[extra].fillna("")),
+        [place for listing in listings for place in listing.places],
+        [rejected for listing in listings for rejected in listing.rejected],
+        sorted({label for listing in listings for label in listing.classes}),
+        sum(listing.unlisted for listing in listings),
+    )
+
+
+def images_of(paths: list[str], labels: list[str], **columns: list[str]) -> pd.DataFrame:
+    """The columns that every listing has, and more."""
+    table = pd.DataFrame({"path": paths, "label": labels, **columns}, dtype="str")
+    missing = {name: "" for name in OPTIONAL_COLUMNS if name not in columns}
+    return table.assign(**missing)

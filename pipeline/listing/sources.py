@@ -1,0 +1,98 @@
+"""List every source: a folder, an archive or a table in the raw folder.
+
+What a source holds says how it is labelled: by a table, by what lies beside
+each image, by a column of a Parquet file, or by folders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+
+import pandas as pd
+
+from pipeline.errors import InputError
+from pipeline.listing.folders import FolderLabels, from_folders
+from pipeline.listing.image_tables import from_image_table, is_image_table
+from pipeline.listing.listing import Listing, faulty, joined
+from pipeline.listing.samples import are_samples, from_samples
+from pipeline.listing.tables import from_table
+from pipeline.sources.found import Found, leads_outside, look_through
+from pipeline.sources.table import READERS
+
+LAYOUTS = (
+    "a folder per class, or a CSV, TSV, JSONL or Parquet table with the columns path and label"
+)
+
+
+def list_images(raw: Path, sources: Sequence[str], folder_labels: FolderLabels) -> Listing:
+    """List every source.
+
+    Args:
+        sources: Paths in `raw`; "." is the folder itself.
+
+    Raises:
+        InputError: A source is absent, empty or cannot be used, or two hold one image.
+    """
+    if not raw.is_dir():
+        reason = "is not a folder" if raw.exists() else "does not exist"
+        raise InputError(raw, reason, f"put your images there: {LAYOUTS}")
+    listings = [_list_source(raw, source, folder_labels) for source in sources]
+    seen: set[str] = set()
+    for listing in listings:
+        if both := seen & set(listing.images["path"]):
+            reason = f"two of ingest.sources hold {min(both)}"
+            raise InputError(raw, reason, "name each folder, archive or table once")
+        seen |= set(listing.images["path"])
+    whole = joined(listings)
+    weights = pd.to_numeric(whole.images["weight"].replace("", "1")).astype("float64")
+    return whole._replace(images=whole.images.assign(weight=weights))
+
+
+def _list_source(raw: Path, source: str, folder_labels: FolderLabels) -> Listing:
+    below = raw / source
+    if PurePath(source).is_absolute() or leads_outside(raw, source):
+        fix = f"name a path in {raw}"
+        raise InputError(below, "of ingest.sources lies outside the raw folder", fix)
+    if not below.exists():
+        fix = "put it there, or correct ingest.sources"
+        raise InputError(below, "does not exist", fix)
+    table = below if below.is_file() and below.suffix.lower() in READERS else None
+    folder = below.parent if table and not is_image_table(table) else below
+    found = list(look_through(raw, folder))
+    listing = _labelled(raw, below, found, folder_labels)
+    if listing.images.empty and not listing.rejected:
+        raise InputError(below, "holds no images", f"fill it: {LAYOUTS}")
+    return listing
+
+
+def _labelled(
+    raw: Path, below: Path, found: Sequence[Found], folder_labels: FolderLabels
+) -> Listing:
+    """Find out how what was found is labelled."""
+    image_tables = [i for i in found if not i.place.member and is_image_table(i.place.file)]
+    tables = [item for item in found if _is_table(item) and item not in image_tables]
+    tables = [item for item in tables if item.place.file == below] or tables
+    if len(tables) > 1:
+        names = ", ".join(item.parts[-1] for item in tables)
+        reason = f"holds {len(tables)} tables ({names})"
+        raise InputError(below, reason, "name the one that counts in ingest.sources")
+    if tables:
+        return from_table(raw, tables[0], found)
+    if image_tables:
+        rest = [item for item in found if item not in image_tables]
+        parts = [from_image_table(item) for item in image_tables]
+        unlisted = Listing(parts[0].images[:0], [], faulty(rest), [], len(rest))
+        return joined([*parts, unlisted])
+    if are_samples(found):
+        return from_samples(found)
+    folders = [
+        f.name
+        for f in (below.iterdir() if below.is_dir() else ())
+        if f.is_dir() and not f.name.startswith(".")
+    ]
+    return from_folders(found, folders, folder_labels)
+
+
+def _is_table(item: Found) -> bool:
+    return len(item.parts) == 1 and not item.fault and Path(item.path).suffix.lower() in READERS

@@ -1,0 +1,85 @@
+"""Labels by a table beside the images."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pipeline.errors import InputError, RejectedImage
+from pipeline.listing.listing import FAULTS, Listing, Rejected
+from pipeline.sources.content import content
+from pipeline.sources.found import Found, leads_outside
+from pipeline.sources.place import Place
+from pipeline.sources.table import read_label_table
+
+MAX_WEIGHT = 1e6
+
+
+def from_table(raw: Path, table: Found, found: Sequence[Found]) -> Listing:
+    """Take the rows of a table, whose paths start where the table lies.
+
+    Raises:
+        InputError: The table cannot be used.
+    """
+    try:
+        rows = read_label_table(str(table.place), content(table.place))
+    except RejectedImage as rejection:
+        raise InputError(str(table.place), str(rejection), "mend or replace it") from rejection
+    if rows.empty:
+        raise InputError(str(table.place), "holds no images", "give it a row for each image")
+    folder = posixpath.dirname(table.path)
+    by_path = {item.path: item for item in found}
+    paths = [posixpath.normpath(posixpath.join(folder, path)) for path in rows["path"]]
+    inside = table.place.member != ""  # of an archive: nothing beside it is meant
+    rejected: list[Rejected] = []
+    usable: list[bool] = []
+    places: list[Place] = []
+    for number, (path, cells) in enumerate(
+        zip(paths, rows[["path", "label", "weight"]].itertuples(index=False), strict=True), start=1
+    ):
+        item = by_path.get(path)
+        fault = fault_in_row(*cells) or (_fault_of(item) if item else None)
+        if not fault and not item:
+            fault = _fault_of_absent(raw, path, inside=inside)
+        usable.append(fault is None)
+        if fault:
+            where = f"row {number} of {posixpath.basename(table.path)}"
+            rejected.append(Rejected(cells[0], fault[0], f"{fault[1]} ({where})"))
+        else:
+            places.append(item.place if item else Place(raw / path))
+    listed = {*paths, table.path}
+    return Listing(
+        rows.assign(path=paths).loc[np.array(usable, dtype=bool)].reset_index(drop=True),
+        places,
+        rejected,
+        sorted(set(rows["label"]) - {""}),
+        sum(item.path not in listed for item in found),
+    )
+
+
+def fault_in_row(path: str, label: str, weight: str) -> tuple[str, str] | None:
+    """What is wrong with a row's own cells: a code and a sentence."""
+    if not path or "\0" in path:
+        return "no_path", f"path is {path!r}"
+    if path.startswith("/"):
+        return "outside", "is not relative to the table's folder"
+    if not label:
+        return "no_label", "label is empty"
+    if weight and not 0 <= pd.to_numeric(weight, errors="coerce") <= MAX_WEIGHT:
+        return "bad_weight", f"weight is {weight!r}, not a number from 0 to {MAX_WEIGHT:g}"
+    return None
+
+
+def _fault_of(item: Found) -> tuple[str, str] | None:
+    return (item.fault, FAULTS[item.fault]) if item.fault else None
+
+
+def _fault_of_absent(raw: Path, path: str, *, inside: bool) -> tuple[str, str] | None:
+    """Of what was not found: hidden files may be named, and decoding says what is missing."""
+    if leads_outside(raw, path):
+        return "outside", "lies outside the raw folder"
+    return ("missing", "is not in the archive") if inside else None

@@ -1,0 +1,107 @@
+"""Everything that lies below a folder or in an archive, archives opened, in order of name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.sources import tars, zips
+from pipeline.sources.place import Place
+
+Members = Callable[[Path], Iterator[tuple[Place, str]]]
+ARCHIVES: dict[str, Members] = {
+    **dict.fromkeys(tars.ENDINGS, tars.members),
+    **dict.fromkeys(zips.ENDINGS, zips.members),
+}
+
+
+class Found(NamedTuple):
+    """A file, or a member of an archive.
+
+    `path` names it, relative to the folder that was looked through, an archive
+    counting as a folder; `parts` are its folders and name, archives left out;
+    `fault` is why it cannot be used, as a stable code, or "".
+    """
+
+    path: str
+    parts: tuple[str, ...]
+    place: Place
+    fault: str = ""
+
+
+def look_through(root: Path, below: Path) -> Iterator[Found]:
+    """All that is to be found below `below`, a folder, an archive or a file in `root`.
+
+    What is hidden by a leading dot is left out.  A link to a folder is not
+    followed, but named.
+
+    Raises:
+        InputError: An archive cannot be read.
+    """
+    for file in visible_files(below) if below.is_dir() else [below]:
+        path = file.relative_to(root).as_posix()
+        parts = file.relative_to(below).parts
+        if fault := _fault_of_file(root, file, path):
+            yield Found(printable(path), parts, Place(file), fault)
+        elif (members := ARCHIVES.get(file.suffix.lower())) is not None:
+            yield from _in_archive(members(file), path, parts[:-1])
+        else:
+            yield Found(path, parts, Place(file))
+
+
+def visible_files(folder: Path) -> Iterator[Path]:
+    """Every file below a folder in order of name, but for those hidden by a leading dot.
+
+    A link to a folder is not followed, but named like a file.
+    """
+    for parent, subfolders, names in os.walk(folder):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        links = [name for name in subfolders if Path(parent, name).is_symlink()]
+        for name in sorted([*names, *links]):
+            if not name.startswith("."):
+                yield Path(parent, name)
+
+
+def leads_outside(root: Path, path: str) -> bool:
+    """Whether a path, links followed, ends anywhere but below `root`."""
+    target = os.path.realpath(root / path)
+    return os.path.commonpath([target, os.path.realpath(root)]) != os.path.realpath(root)
+
+
+def _fault_of_file(root: Path, file: Path, path: str) -> str:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return "name_not_utf8"
+    if file.is_dir():
+        return "linked_folder"
+    return "outside" if leads_outside(root, path) else ""
+
+
+def _in_archive(
+    members: Iterator[tuple[Place, str]], archive: str, folders: tuple[str, ...]
+) -> Iterator[Found]:
+    seen: set[str] = set()
+    for place, fault in members:
+        name = place.member.removeprefix("./")
+        inner = tuple(part for part in name.split("/") if part)
+        if any(part.startswith(".") and part != ".." for part in inner):
+            continue
+        wrong = fault or _fault_of_name(name, inner, seen)
+        seen.add(name)
+        yield Found(printable(f"{archive}/{name}"), (*folders, *inner), place, wrong)
+
+
+def _fault_of_name(name: str, parts: Sequence[str], seen: set[str]) -> str:
+    if printable(name) != name:
+        return "name_not_utf8"
+    if name.startswith("/") or ".." in parts or "\0" in name or not parts:
+        return "outside"
+    return "name_twice" if name in seen else ""
+
+
+def printable(path: str) -> str:
+    """A path as text that every terminal and file can hold."""
+    return path.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,146 @@
+"""Images in a column of a Parquet file, as Hugging Face's `datasets` writes them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.errors import InputError, RejectedImage
+from pipeline.sources.place import Place, in_words
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ENDINGS = (".parquet",)
+FIX = "save it again, as `datasets` does"
+_one_at_a_time = Lock()
+
+
+def image_column(file: Path) -> str | None:
+    """The column that holds images: structs with a field `bytes`, or else bytes; or None.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    import pyarrow as pa  # noqa: PLC0415
+
+    for field in _open(file).schema_arrow:
+        inner = field.type
+        if pa.types.is_struct(inner) and inner.get_field_index("bytes") >= 0:
+            inner = inner.field("bytes").type
+        if _is_bytes(inner):
+            return str(field.name)
+    return None
+
+
+def members(file: Path, column: str) -> Iterator[tuple[Place, str]]:
+    """Every row's image, with what is wrong with it: a reason code, or "".
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    import pyarrow.compute as pc  # noqa: PLC0415
+
+    first = 0
+    for group in range(_open(file).num_row_groups):
+        sizes = pc.binary_length(_images(file, column, group)).to_pylist()
+        for row, size in enumerate(sizes, first):
+            yield Place(file, f"{row:08}", row, size or 0), "" if size else "empty_file"
+        first += len(sizes)
+
+
+def labels_named(file: Path, column: str) -> list[str] | None:
+    """The names behind a column of class numbers, where `datasets` left them in the file."""
+    found = (_open(file).schema_arrow.metadata or {}).get(b"huggingface")
+    try:
+        feature = json.loads(found or b"{}")["info"]["features"][column]
+        return [str(name) for name in feature["names"]]
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def other_columns(file: Path, image: str) -> Any:
+    """The table without its images, as Arrow reads it.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    names = [name for name in _open(file).schema_arrow.names if name != image]
+    try:
+        return _open(file).read(columns=names)
+    except Exception as error:  # a damaged file can fail in any way
+        raise InputError(file, f"cannot be read: {in_words(error)}", FIX) from error
+
+
+def read(place: Place, limit: int) -> bytes:
+    """The bytes of a row's image, if no more than `limit`.
+
+    Raises:
+        RejectedImage: They are not there or too many.
+    """
+    try:
+        column = image_column(place.file)
+        ends = _ends(place.file)
+        group = int(np.searchsorted(ends, place.position, side="right"))
+        if column is None or group == len(ends):
+            raise RejectedImage("missing", f"{place.file.name} has no such row")
+        start = int(ends[group - 1]) if group else 0
+        with _one_at_a_time:  # or every thread would read the same group
+            images = _images(place.file, column, group)
+        content = images[place.position - start].as_py()
+    except (InputError, OSError) as error:
+        raise RejectedImage("missing", in_words(error)) from error
+    if not content:
+        raise RejectedImage("empty_file", "has 0 bytes")
+    if len(content) > limit:
+        raise RejectedImage("too_large", f"more than {limit:,} bytes")
+    return bytes(content)
+
+
+def _open(file: Path) -> Any:
+    try:
+        return _opened(file, file.stat().st_mtime_ns)
+    except Exception as error:  # a damaged file can fail in any way
+        raise InputError(file, f"cannot be read as Parquet: {in_words(error)}", FIX) from error
+
+
+@lru_cache(maxsize=8)
+def _opened(file: Path, _changed: int) -> Any:
+    from pyarrow import parquet  # noqa: PLC0415
+
+    return parquet.ParquetFile(file, memory_map=True)
+
+
+def _ends(file: Path) -> Any:
+    """Row at which each row group ends."""
+    groups = _open(file).metadata
+    return np.cumsum([groups.row_group(i).num_rows for i in range(groups.num_row_groups)])
+
+
+def _images(file: Path, column: str, group: int) -> Any:
+    return _group(file, file.stat().st_mtime_ns, column, group)
+
+
+@lru_cache(maxsize=2)
+def _group(file: Path, _changed: int, column: str, group: int) -> Any:
+    """One row group's images: (row,) of bytes."""
+    import pyarrow.compute as pc  # noqa: PLC0415
+
+    try:
+        table = _open(file).read_row_group(group, columns=[column])
+    except Exception as error:  # a damaged file can fail in any way
+        raise InputError(file, f"cannot be read: {in_words(error)}", FIX) from error
+    images = table.column(0).combine_chunks()
+    return images if _is_bytes(images.type) else pc.struct_field(images, "bytes")
+
+
+def _is_bytes(type_: pa.DataType) -> bool:
+    import pyarrow as pa  # noqa: PLC0415
+
+    return bool(pa.types.is_binary(type_) or pa.types.is_large_binary(type_))

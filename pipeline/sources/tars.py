@@ -1,0 +1,45 @@
+"""Members of a tar archive, each read at its offset."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.errors import InputError
+from pipeline.sources.place import Place, in_words, read_span
+
+ENDINGS = (".tar",)
+FIX = "make it again, or unpack it"
+
+
+def members(file: Path) -> Iterator[tuple[Place, str]]:
+    """Every member but folders, with what is wrong with it: a reason code, or "".
+
+    Raises:
+        InputError: The archive cannot be read.
+    """
+    try:
+        with tarfile.open(file, "r:") as archive:
+            for member in archive:
+                archive.members = []  # type: ignore[attr-defined]  # or all stay in memory
+                if not member.isdir():
+                    place = Place(file, member.name, member.offset_data, member.size)
+                    yield place, _fault(member)
+    except (tarfile.TarError, OSError, ValueError, EOFError) as error:
+        raise InputError(file, f"cannot be read as tar: {in_words(error)}", FIX) from error
+
+
+def _fault(member: tarfile.TarInfo) -> str:
+    if member.issym() or member.islnk():
+        return "linked_member"
+    return "" if member.isreg() and not member.issparse() else "not_a_file"
+
+
+def read(place: Place) -> bytes:
+    """The bytes of a member.
+
+    Raises:
+        RejectedImage: They are not there.
+    """
+    return read_span(place.file, place.position, place.size)

@@ -1,0 +1,74 @@
+"""Members of a zip archive, each read at its offset, stored or deflated."""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.errors import InputError, RejectedImage
+from pipeline.sources.place import Place, in_words, read_span
+
+ENDINGS = (".zip",)
+FIX = "make it again, or unpack it"
+HEADER = struct.Struct("<4s5H3I2H")  # of a member (APPNOTE.TXT 4.3.7)
+MAGIC = b"PK\3\4"
+ENCRYPTED, SIZES_FOLLOW = 0x1, 0x8  # flags
+
+
+def members(file: Path) -> Iterator[tuple[Place, str]]:
+    """Every member but folders, with what is wrong with it: a reason code, or "".
+
+    Raises:
+        InputError: The archive cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            found = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error) as error:
+        raise InputError(file, f"cannot be read as zip: {in_words(error)}", FIX) from error
+    for member in found:
+        if not member.is_dir():
+            place = Place(file, member.filename, member.header_offset, member.compress_size)
+            yield place, _fault(member)
+
+
+def _fault(member: zipfile.ZipInfo) -> str:
+    if member.flag_bits & ENCRYPTED:
+        return "encrypted"
+    if member.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+        return "unknown_compression"
+    return "linked_member" if (member.external_attr >> 28) == 0xA else ""
+
+
+def read(place: Place, limit: int) -> bytes:
+    """The bytes of a member, if no more than `limit`.
+
+    Raises:
+        RejectedImage: They are not there, damaged or too many.
+    """
+    head = read_span(place.file, place.position, HEADER.size)
+    magic, _, flags, method, _, _, crc, _, _, name, extra = HEADER.unpack(head)
+    if magic != MAGIC:
+        raise RejectedImage("damaged", f"{place.file.name} has no member there")
+    content = read_span(place.file, place.position + HEADER.size + name + extra, place.size)
+    if method == zipfile.ZIP_DEFLATED:
+        content = _inflated(content, limit)
+    if not flags & SIZES_FOLLOW and zlib.crc32(content) != crc:
+        raise RejectedImage("damaged", "its bytes do not have the archive's checksum")
+    return content
+
+
+def _inflated(content: bytes, limit: int) -> bytes:
+    stream = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        whole = stream.decompress(content, limit + 1)
+    except zlib.error as error:
+        raise RejectedImage("damaged", in_words(error)) from error
+    if len(whole) > limit:
+        raise RejectedImage("too_large", f"more than {limit:,} bytes when unpacked")
+    if not stream.eof:
+        raise RejectedImage("damaged", "ends before its data do")
+    return whole

@@ -1,0 +1,297 @@
+"""Images are read where they lie: in folders, archives and tables, alone or together."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipeline.images.at import decode_at, read_places
+from pipeline.images.decode import pixel_digest
+from pipeline.tables import read_manifest
+from tests.conftest import fill_class_folders, picture
+from tests.test_ingest import manifest, rejected
+
+LAYOUTS = ("folders", "splits", "table", "samples")
+
+
+def png(seed: int, brightness: int) -> bytes:
+    stream = io.BytesIO()
+    picture(seed, brightness=brightness).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def members(layout: str, per_class: int = 3) -> dict[str, bytes]:
+    """Names and bytes of a small data set."""
+    found: dict[str, bytes] = {}
+    rows = ["path,label,split"]
+    for number, (label, brightness) in enumerate({"dark": 20, "light": 170}.items()):
+        for index in range(per_class):
+            content = png(1000 * number + index, brightness)
+            split = ("train", "val", "test")[index % 3]
+            if layout == "folders":
+                found[f"{label}/{index}.png"] = content
+            elif layout == "splits":
+                found[f"{split}/{label}/{index}.png"] = content
+            elif layout == "table":
+                found[f"images/{label}{index}.png"] = content
+                rows.append(f"images/{label}{index}.png,{label},{split}")
+            else:
+                found[f"{label}{index}.png"] = content
+                found[f"{label}{index}.cls"] = f"{label}\n".encode()
+                found[f"{label}{index}.json"] = json.dumps({"split": split, "n": index}).encode()
+    if layout == "table":
+        found["labels.csv"] = "\n".join(rows).encode()
+    return found
+
+
+def write(found: dict[str, bytes], target: Path) -> None:
+    """Put members into an archive, or a folder, whichever the name asks for."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.suffix == ".tar":
+        with tarfile.open(target, "w") as archive:
+            for name, content in found.items():
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+    elif target.suffix == ".zip":
+        with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in found.items():
+                archive.writestr(name, content)
+    else:
+        for name, content in found.items():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            (target / name).write_bytes(content)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("kind", ["folder", "x.tar", "x.zip"])
+def test_what_is_in_an_archive_is_what_would_be_in_a_folder(project, layout, kind):
+    if (layout, kind) == ("samples", "folder"):
+        pytest.skip("labels beside files are an archive's layout")
+    write(members(layout), project.raw if kind == "folder" else project.raw / kind)
+    if kind != "folder" and layout == "table":
+        project.set("ingest", sources=[kind])
+
+    assert project.run("ingest") == 0
+
+    table = manifest(project)
+    assert table["label"].value_counts().to_dict() == {"dark": 3, "light": 3}
+    assert rejected(project) == {}
+    if layout != "folders":
+        assert sorted(table["split"]) == sorted(["train", "val", "test"] * 2)
+    images = read_manifest(project.folder / "data/manifest.csv")
+    for place, digest in zip(read_places(images, project.raw), images["digest"], strict=True):
+        assert pixel_digest(decode_at(place)) == digest
+    assert ("container" in table) == (kind != "folder")
+
+
+def hugging_face(file: Path, *, named: bool = True) -> None:
+    """As `datasets` writes it: structs of bytes and path, class numbers, names in the schema."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    rows = [(n % 2, png(n, 20 + 150 * (n % 2))) for n in range(7)]
+    images = [{"bytes": content, "path": f"{n}.png"} for n, (_, content) in enumerate(rows)]
+    table = pa.table({"image": images, "label": [label for label, _ in rows]})
+    if named:
+        feature = {"names": ["dark", "light"], "_type": "ClassLabel"}
+        document = {"info": {"features": {"label": feature}}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps(document)})
+    parquet.write_table(table, file, row_group_size=3)
+
+
+def test_parquet_with_images_is_read_as_datasets_writes_it(project):
+    project.raw.mkdir(parents=True)
+    hugging_face(project.raw / "train-00000-of-00002.parquet")
+    hugging_face(project.raw / "test-00000-of-00002.parquet", named=False)
+
+    assert project.run("ingest") == 0
+
+    images = read_manifest(project.folder / "data/manifest.csv")
+    assert images["label"].value_counts().to_dict() == {"dark": 4, "light": 3, "0": 4, "1": 3}
+    assert images["split"].value_counts().to_dict() == {"train": 7, "test": 7}
+    for place, digest in zip(read_places(images, project.raw), images["digest"], strict=True):
+        assert pixel_digest(decode_at(place)) == digest
+
+
+def test_several_sources_are_one_data_set(project):
+    write(members("folders"), project.raw / "first.tar")
+    fill_class_folders(project.raw / "second", 5)
+    write(
+        {
+            "images/a.png": png(7, 9),
+            "labels.jsonl": b'{"path": "images/a.png", "label": "dark", "site": 3}',
+        },
+        project.raw / "third",
+    )
+    project.set("ingest", sources=["first.tar", "second", "third/labels.jsonl"])
+
+    assert project.run("ingest") == 0
+
+    table = manifest(project)
+    assert table["label"].value_counts().to_dict() == {"dark": 9, "light": 8}
+    assert table["site"].value_counts().to_dict() == {"": 16, "3": 1}
+
+
+def test_nested_folders_are_one_label_on_request(filled):
+    (filled.raw / "dark").rename(filled.raw / "nested")
+    (filled.raw / "moth").mkdir()
+    (filled.raw / "nested").rename(filled.raw / "moth/dark")
+    filled.set("ingest", folder_labels="joined")
+
+    assert filled.run("ingest") == 0
+
+    assert manifest(filled)["label"].value_counts().to_dict() == {"moth/dark": 12, "light": 12}
+
+
+@pytest.mark.parametrize("strategy", ["hash", "column"])
+def test_the_stages_after_ingest_open_archives(project, keras, strategy):
+    write(members("splits", 12), project.raw / "x.tar")
+    project.set("split", strategy=strategy, val=0.3, test=0.3)
+
+    assert project.run("ingest", "split", "augment", "extract") == 0
+
+
+def test_a_packed_data_set_has_the_features_of_the_folder(project, keras):
+    stages = ("ingest", "split", "augment", "extract")
+    write(members("folders", 12), project.raw)
+    assert project.run(*stages) == 0
+    features = (project.folder / "data/features/features.npy").read_bytes()
+    plain = read_manifest(project.folder / "data/manifest.csv").set_index("digest")["label"]
+    for folder in ("dark", "light"):
+        (project.raw / folder).rename(project.folder / folder)
+    write(members("folders", 12), project.raw / "x.zip")
+
+    assert project.run(*stages) == 0
+
+    assert (project.folder / "data/features/features.npy").read_bytes() == features
+    packed = read_manifest(project.folder / "data/manifest.csv").set_index("digest")["label"]
+    pd.testing.assert_series_equal(packed.sort_index(), plain.sort_index())
+
+
+def test_a_member_that_changed_since_ingest_is_named(project, refused):
+    write(members("folders", 12), project.raw / "x.tar")
+    project.set("split", strategy="stratified")
+    assert project.run("ingest", "split") == 0
+    write(
+        {n: png(77, 9) if n == "dark/3.png" else c for n, c in members("folders", 12).items()},
+        project.raw / "x.tar",
+    )
+    archive = (project.raw / "x.tar").read_bytes()
+    assert b"dark/3.png" in archive
+
+    said = refused("augment", "extract")
+
+    assert "x.tar: " in said
+
+
+HOSTILE = {
+    "../escape.png": "outside",
+    "/absolute.png": "outside",
+    "dark/../../escape.png": "outside",
+    "dark/empty.png": "empty_file",
+    "dark/page.png": "not_an_image",
+    "dark/caf\udce9.png": "name_not_utf8",
+}
+
+
+def test_hostile_members_are_rejected_by_name(project):
+    project.set("ingest", max_rejected_fraction=0.9)
+    found = {**members("folders"), **dict.fromkeys(HOSTILE, b"<html>"), "dark/empty.png": b""}
+    write(found, project.raw / "x.tar")
+    with tarfile.open(project.raw / "x.tar", "a") as archive:
+        for name, kind in {
+            "link": tarfile.SYMTYPE,
+            "hard": tarfile.LNKTYPE,
+            "pipe": tarfile.FIFOTYPE,
+        }.items():
+            member = tarfile.TarInfo(f"dark/{name}.png")
+            member.type, member.linkname = kind, "/etc/passwd"
+            archive.addfile(member)
+        twice = tarfile.TarInfo("dark/0.png")
+        archive.addfile(twice)
+    before = set(project.folder.rglob("*.png"))
+
+    assert project.run("ingest") == 0
+
+    expected = {
+        f"x.tar/{n}".encode("utf-8", "backslashreplace").decode(): r for n, r in HOSTILE.items()
+    }
+    expected |= {
+        "x.tar/dark/link.png": "linked_member",
+        "x.tar/dark/hard.png": "linked_member",
+        "x.tar/dark/pipe.png": "not_a_file",
+        "x.tar/dark/0.png": "name_twice",
+    }
+    assert rejected(project) == expected
+    assert len(manifest(project)) == 6
+    assert set(project.folder.rglob("*.png")) == before
+
+
+def test_faults_of_zip_members_are_named(project):
+    project.set("ingest", max_rejected_fraction=0.9)
+    file = project.raw / "x.zip"
+    write(members("folders"), file)
+    bomb = bytes(2_000_000)
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr("dark/bz2.png", png(5, 5), zipfile.ZIP_BZIP2)
+        archive.writestr("dark/bomb.png", bomb, zipfile.ZIP_DEFLATED)
+        archive.writestr("dark/broken.png", png(6, 6), zipfile.ZIP_STORED)
+    content = bytearray(file.read_bytes())
+    place = content.index(png(6, 6))
+    content[place + 60] ^= 1
+    file.write_bytes(bytes(content))
+
+    assert project.run("ingest") == 0
+
+    assert rejected(project) == {
+        "x.zip/dark/bz2.png": "unknown_compression",
+        "x.zip/dark/bomb.png": "not_an_image",
+        "x.zip/dark/broken.png": "damaged",
+    }
+
+
+@pytest.mark.parametrize("name", ["x.tar", "x.zip", "x.parquet"])
+def test_an_archive_that_is_none_is_an_error(project, refused, name):
+    project.raw.mkdir(parents=True)
+    (project.raw / name).write_bytes(b"no archive at all" * 100)
+
+    assert f"{name}: cannot be read as" in refused("ingest")
+
+
+def test_a_truncated_archive_is_an_error_or_its_last_member_damaged(project, refused):
+    write(members("folders"), project.raw / "x.tar")
+    whole = (project.raw / "x.tar").read_bytes()
+    (project.raw / "x.tar").write_bytes(whole[: len(whole) // 2 + 100])
+
+    assert "x.tar" in refused("ingest")
+
+
+def test_a_source_outside_the_raw_folder_is_refused(filled, refused):
+    for source in ("..", "/", "dark/../.."):
+        filled.set("ingest", sources=[source])
+        assert "lies outside the raw folder" in refused("ingest")
+    filled.set("ingest", sources=["nowhere"])
+    assert "data/raw/nowhere: does not exist" in refused("ingest")
+    (filled.raw / "more").mkdir()
+    (filled.raw / "dark").rename(filled.raw / "more/dark")
+    filled.set("ingest", sources=[".", "more"])
+    assert "two of ingest.sources hold more/dark/000.png" in refused("ingest")
+
+
+def test_archives_are_only_read(project):
+    write(members("folders"), project.raw / "x.tar")
+    before = (project.raw / "x.tar").read_bytes(), (project.raw / "x.tar").stat().st_mtime_ns
+
+    assert project.run("ingest") == 0
+
+    assert (
+        (project.raw / "x.tar").read_bytes(),
+        (project.raw / "x.tar").stat().st_mtime_ns,
+    ) == before
