@@ -20,6 +20,7 @@ from pipeline.files import replacing
 FILE = ROOT / "docs/benchmarks.md"
 SECTIONS = {  # module and title, in the document's order
     "cold": "A first run, and one with nothing to do",
+    "intake": "Many small images",
     "stock_keras": "The Keras guide's way and this pipeline",
     "retune": "Other heads, rates and layers",
     "changes": "Images added and removed, augmentation changed",

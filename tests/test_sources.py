@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import tarfile
 import zipfile
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from pipeline.__main__ import main
 from pipeline.images.at import decode_at, read_places
 from pipeline.images.decode import pixel_digest
 from pipeline.tables import read_manifest
@@ -295,3 +297,41 @@ def test_archives_are_only_read(project):
         (project.raw / "x.tar").read_bytes(),
         (project.raw / "x.tar").stat().st_mtime_ns,
     ) == before
+
+
+def test_packing_changes_no_digest_label_or_column(project, capsys):
+    write(members("table"), project.raw)
+    assert project.run("ingest") == 0
+    plain = manifest(project).set_index("digest")
+
+    assert main(["pack", "packed", "--shard-mb", "1"]) == 0
+
+    assert "6 images in 1 files in packed" in capsys.readouterr().out
+    shutil.rmtree(project.raw)
+    Path("packed").rename(project.raw)
+    assert project.run("ingest") == 0
+    packed = manifest(project).set_index("digest")
+    same = ["label", "width", "height", "weight", "group", "split"]
+    pd.testing.assert_frame_equal(packed[same].sort_index(), plain[same].sort_index())
+
+
+def test_packing_twice_gives_the_same_bytes_in_shards_of_the_size(filled):
+    for number in range(40):
+        picture(number, brightness=9, size=(200, 200)).save(filled.raw / f"dark/x.{number}.bmp")
+
+    for folder in ("one", "two"):
+        assert main(["pack", folder, "--shard-mb", "1"]) == 0
+
+    one, two = (sorted(Path(name).iterdir()) for name in ("one", "two"))
+    assert len(one) == 5
+    assert [file.read_bytes() for file in one] == [file.read_bytes() for file in two]
+
+
+def test_packing_writes_over_nothing_and_names_what_it_leaves_out(filled, capsys):
+    (filled.raw / "dark/empty.png").touch()
+    assert main(["pack", "data/raw"]) == 1
+    assert "data/raw: is not an empty folder" in capsys.readouterr().err
+
+    assert main(["pack", "packed"]) == 1
+
+    assert "pack: left out dark/empty.png: empty_file" in capsys.readouterr().err

@@ -1,0 +1,93 @@
+"""Ingest, split and augment over many small images in shards, and again with nothing changed."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from benchmarks import report
+from benchmarks.project import Project, require, throwaway
+
+SIDE = 24  # of an image, in pixels
+SHARD = 10_000  # images
+STAGES = ("ingest", "split", "augment")
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the stages under DVC on data sets of each size, each in a project of its own."""
+    options = report.parser("intake", __doc__)
+    sizes = [100_000, 1_000_000]
+    options.add_argument("--rows", nargs="+", type=int, default=sizes, help="images")
+    options.add_argument("--views", type=int, default=2, help="of an image to train on")
+    chosen = report.parse(options, words)
+    lines: list[list[object]] = []
+    for rows in chosen.rows:
+        with throwaway(chosen.folder) as project:
+            project.run("dvc", "remove", "sample")
+            project.set("augment", views=chosen.views)
+            fill(project.raw, rows)
+            project.run("dvc", "add", "data/raw")
+            lines.append([f"{rows:,}", *measured(project)])
+    report.write(
+        chosen,
+        f"PNG of {SIDE} x {SIDE} pixels, random RGB, in tar files of {SHARD:,}; "
+        f"{chosen.views} views of an image to train on. Seconds of a stage include what DVC does "
+        "for it; memory is the largest resident set of DVC and its stages.",
+        report.table(
+            (
+                "images",
+                *(f"{stage}, s" for stage in STAGES),
+                "together, s",
+                "nothing changed, s",
+                "peak memory, MB",
+            ),
+            lines,
+        ),
+    )
+    return 0
+
+
+def measured(project: Project) -> list[object]:
+    """Seconds of each stage, of all, of a run with nothing to do, and peak memory."""
+    cold = project.repro("augment")
+    again = project.repro("augment")
+    require(not again.stages, "a second run has nothing to do", again.said)
+    seconds = [cold.stages[stage] for stage in STAGES]
+    return [*seconds, cold.seconds, again.seconds, cold.peak_mb]
+
+
+def fill(raw: Path, rows: int) -> None:
+    """Write shards, a process for each at a time; equal numbers make equal bytes."""
+    raw.mkdir(parents=True)
+    with ProcessPoolExecutor() as pool:
+        starts = range(0, rows, SHARD)
+        list(pool.map(write_shard, [raw] * len(starts), starts, [rows] * len(starts)))
+
+
+def write_shard(raw: Path, start: int, rows: int) -> None:
+    """Write the images from number `start` on into one tar file."""
+    with tarfile.open(raw / f"shard-{start // SHARD:06}.tar", "w") as archive:
+        for number, content in pictures(start, min(start + SHARD, rows)):
+            entry = tarfile.TarInfo(f"{('dark', 'light')[number % 2]}/{number:08}.png")
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+
+
+def pictures(start: int, end: int) -> Iterator[tuple[int, bytes]]:
+    """Numbers and PNG bytes."""
+    random = np.random.default_rng(start)
+    for number in range(start, end):
+        pixels = random.integers(0, 128, (SIDE, SIDE, 3), np.uint8) + np.uint8(number % 2 * 100)
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, "PNG")
+        yield number, stream.getvalue()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
