@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 from benchmarks.report import SECTIONS
 from pipeline.__main__ import COMMANDS, STAGES
 from pipeline.commands.summary import FILES, HEADLINE
+from pipeline.images.decode import READ_FAULTS
 from tests.conftest import ROOT
 from tests.test_dvc_yaml import DVC, signature
 
@@ -78,9 +79,10 @@ def test_the_table_of_stages_names_every_out():
 
 
 def test_every_reason_for_rejection_is_listed():
-    sources = [ROOT / "pipeline/images/decode.py", ROOT / "pipeline/listing.py"]
+    sources = [*(ROOT / "pipeline/images").glob("*.py"), ROOT / "pipeline/listing.py"]
     code = "".join(file.read_text() for file in sources)
     reasons = set(re.findall(r'(?:RejectedImage\(|Rejected\([^,]+, |return )"([a-z_0-9]+)"', code))
+    reasons |= set(READ_FAULTS.values()) | {"unreadable"}
     listed = README.partition("with a reason: ")[2].partition(". Your files")[0]
 
     assert len(reasons) > 10

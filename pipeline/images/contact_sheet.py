@@ -29,7 +29,7 @@ def contact_sheet(rows: Sequence[tuple[Path, str, Sequence[View]]]) -> Image.Ima
         top = rank * (TILE + CAPTION)
         pen.text((2, top + 2), caption.encode("ascii", "replace").decode(), fill="black")
         try:
-            pixels = decode(file)
+            pixels = decode(file, limits=None)  # ingest held it to them
         except RejectedImage as rejection:
             fix = "put the image back, or `dvc repro ingest`"
             raise InputError(file, str(rejection), fix) from rejection

@@ -8,37 +8,47 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from pipeline.console import progress, say
 from pipeline.errors import InputError
 from pipeline.files import Reads, Writes, write_json
-from pipeline.images.decode import RejectedImage, decode, pixel_digest
-from pipeline.images.pictures import map_ahead
+from pipeline.images.decode import Limits, RejectedImage
+from pipeline.images.examine import Decoded, examine_all
 from pipeline.listing import Listing, Rejected, list_images
 from pipeline.params import Section
 from pipeline.tables import MANIFEST_COLUMNS, extra_columns, write_table
 
 
-class IngestParams(Section):
-    """Where the labels are, and how much of the data may be bad."""
+class LimitParams(Section):
+    """The part of section `ingest` that bounds what one image may cost."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    max_pixels: Annotated[int, Field(ge=1)]  # of the first frame
+    max_bytes: Annotated[int, Field(ge=1)]  # of the file
+    max_frames: Annotated[int, Field(ge=1)]  # or pages; only the first is used
+
+    def limits(self) -> Limits:
+        """As the decoder takes them."""
+        return Limits(self.max_pixels, self.max_bytes, self.max_frames)
+
+
+class IngestParams(LimitParams):
+    """Where the labels are, how much of the data may be bad, and what an image may cost."""
+
+    model_config = ConfigDict(extra="forbid")
 
     table: str | None  # its file name in the raw folder; None: the only one there, if any
     max_rejected_fraction: Annotated[float, Field(ge=0, le=1)]  # of all files or rows
     missing_files: Literal["error", "reject"]  # when the table names a file that is not there
-
-
-class Decoded(NamedTuple):
-    """What a usable image's pixels say."""
-
-    digest: str
-    width: int
-    height: int
+    decode_timeout_s: Annotated[float, Field(ge=1, le=86_400)]  # for one image
 
 
 def run(
@@ -56,7 +66,7 @@ def run(
             names absent files, or a class is left without an image.
     """
     listing = list_images(raw, params.table)
-    results = decode_all([raw / path for path in listing.images["path"]])
+    results = decode_all([raw / path for path in listing.images["path"]], params)
     bad = [*listing.rejected]
     for path, result in zip(listing.images["path"], results, strict=True):
         if isinstance(result, RejectedImage):
@@ -81,24 +91,15 @@ def run(
         say(f"ingest: {len(bad)} rejected, listed in {rejected}: {reasons}")
 
 
-def decode_all(files: Sequence[Path]) -> list[Decoded | RejectedImage]:
-    """Decode images in threads, in the given order."""
+def decode_all(files: Sequence[Path], params: IngestParams) -> list[Decoded | RejectedImage]:
+    """Decode images in processes of their own, in the given order."""
     results = []
-    with progress("ingest", len(files), "image") as bar:
-        for result in map_ahead(decode_one, files):
+    found = examine_all(files, params.limits(), params.decode_timeout_s)
+    with progress("ingest", len(files), "image") as bar, closing(found):
+        for result in found:
             results.append(result)
             bar()
     return results
-
-
-def decode_one(file: Path) -> Decoded | RejectedImage:
-    """Decode one image, or say why it cannot be used."""
-    try:
-        pixels = decode(file)
-    except RejectedImage as rejection:
-        return rejection
-    height, width, _ = pixels.shape
-    return Decoded(pixel_digest(pixels), width, height)
 
 
 def check(
