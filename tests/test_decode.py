@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.images.decode import RejectedImage, decode, pixel_digest
+from pipeline.errors import RejectedImage
+from pipeline.images.decode import decode, pixel_digest
 
 
 def one(file) -> list[int]:

@@ -15,6 +15,7 @@ from benchmarks.report import SECTIONS
 from pipeline.__main__ import COMMANDS, STAGES
 from pipeline.commands.summary import FILES, HEADLINE
 from pipeline.listing.listing import FAULTS
+from pipeline.sources.place import READ_FAULTS
 from tests.conftest import ROOT
 from tests.test_dvc_yaml import DVC, signature
 
@@ -85,7 +86,7 @@ def test_every_reason_for_rejection_is_listed():
         for file in (ROOT / "pipeline" / folder).glob("*.py")
     )
     raised = re.findall(r'(?:RejectedImage\(|Rejected\([^,]+, |return \(?)"([a-z_0-9]+)"', code)
-    reasons = {*raised, *FAULTS}
+    reasons = {*raised, *FAULTS, *READ_FAULTS.values(), "unreadable"}
     listed = README.partition("with a reason: ")[2].partition(". Your files")[0]
 
     assert len(reasons) > 10

@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 from pipeline.__main__ import main
-from pipeline.images.at import decode_at, read_places
-from pipeline.images.decode import pixel_digest
+from pipeline.images.decode import decode_at, pixel_digest
+from pipeline.images.places import read_places
 from pipeline.tables import read_manifest
 from tests.conftest import fill_class_folders, picture
 from tests.test_ingest import manifest, rejected

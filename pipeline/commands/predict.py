@@ -14,13 +14,18 @@ import numpy as np
 
 from pipeline.console import say
 from pipeline.errors import InputError, RejectedImage
-from pipeline.images.decode import Pixels, decode
+from pipeline.images.decode import DEFAULT_LIMITS, Limits, Pixels, decode
 from pipeline.images.pictures import map_ahead
 from pipeline.images.views import IDENTITY, render
 from pipeline.inference import classify, load_classifier
 from pipeline.model_file import FIX
+from pipeline.params import load_section
 from pipeline.sources.found import visible_files
 from pipeline.sources.table import READERS
+from pipeline.stages.ingest import LimitParams
+
+PARAMS = Path("params.yaml")
+LIMITS_HELP = "whose section ingest limits pixels, bytes and frames (default: %(default)s)"
 
 
 class Prediction(NamedTuple):
@@ -35,6 +40,7 @@ def main(words: list[str]) -> int:
     """Print a prediction for each image; return 1 when an image could not be used."""
     parser = argparse.ArgumentParser(prog="python -m pipeline predict", description=__doc__)
     parser.add_argument("paths", type=Path, nargs="+", metavar="IMAGE_OR_FOLDER")
+    parser.add_argument("--params", type=Path, default=PARAMS, metavar="FILE", help=LIMITS_HELP)
     parser.add_argument("--model", type=Path, default=Path("models/model.keras"), metavar="FILE")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print a JSON list")
@@ -42,7 +48,7 @@ def main(words: list[str]) -> int:
     chosen = parser.parse_args(words)
 
     files = list_files(chosen.paths)
-    predictions, rejected = predict(files, chosen.model)
+    predictions, rejected = predict(files, chosen.model, limits_of(chosen.params))
     for file, rejection in rejected:
         say(f"{shown(file)}: {rejection}")
     if chosen.json:
@@ -71,8 +77,19 @@ def list_files(paths: Sequence[Path]) -> list[Path]:
     return files
 
 
+def limits_of(params: Path) -> Limits:
+    """What one image may cost where `ingest` runs, or by default where there is no params.yaml.
+
+    Raises:
+        InputError: The file cannot be used, or was named and is not there.
+    """
+    if params == PARAMS and not params.exists():
+        return DEFAULT_LIMITS
+    return load_section(params, "ingest", LimitParams).limits()
+
+
 def predict(
-    files: Sequence[Path], model_file: Path
+    files: Sequence[Path], model_file: Path, limits: Limits
 ) -> tuple[list[Prediction], list[tuple[Path, RejectedImage]]]:
     """Label every file that is an image, and say why the others are not.
 
@@ -85,7 +102,7 @@ def predict(
 
     def picture(file: Path) -> Pixels | RejectedImage:
         try:
-            return render(decode(file), IDENTITY, card.image_size, card.resize)
+            return render(decode(file, limits), IDENTITY, card.image_size, card.resize)
         except RejectedImage as rejection:
             return rejection
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw
 
 from pipeline.errors import InputError, RejectedImage
-from pipeline.images.at import decode_at
+from pipeline.images.decode import decode_at
 from pipeline.images.views import View, render
 from pipeline.sources.place import Place
 
@@ -29,7 +29,7 @@ def contact_sheet(rows: Sequence[tuple[Place, str, Sequence[View]]]) -> Image.Im
         top = rank * (TILE + CAPTION)
         pen.text((2, top + 2), caption.encode("ascii", "replace").decode(), fill="black")
         try:
-            pixels = decode_at(place)
+            pixels = decode_at(place, limits=None)
         except RejectedImage as rejection:
             fix = "put the image back, or `dvc repro ingest`"
             raise InputError(str(place), str(rejection), fix) from rejection

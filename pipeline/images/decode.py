@@ -12,72 +12,121 @@ import warnings
 from functools import cache
 from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from pipeline.errors import RejectedImage
-from pipeline.sources.place import check_file, in_words
+from pipeline.images.colours import lab_to_srgb, to_srgb
+from pipeline.sources.content import content
+from pipeline.sources.place import Place, check_size, in_words
 
 BACKGROUND = (255, 255, 255)  # what shows through transparent pixels
-MAX_PIXELS = 100_000_000  # a larger picture is taken for a decompression bomb
 
 # decoders of untrusted files; Pillow's others include one that starts Ghostscript
-FORMATS = ("AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+FORMATS = ("JPEG", "PNG", "AVIF", "BMP", "GIF", "ICO", "JPEG2000", "MPO", "PPM", "TIFF", "WEBP")
+FOREIGN = {  # what a file begins with, at which byte; to say what it is
+    "a HEIC photo": (4, (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1", b"ftyphevc")),
+    "a JPEG XL picture": (0, (b"\xff\x0a", b"\0\0\0\x0cJXL ")),
+    "a PDF document": (0, (b"%PDF",)),
+    "PostScript": (0, (b"%!PS", b"\xc5\xd0\xd3\xc6")),
+    "a Photoshop file": (0, (b"8BPS",)),
+    "an SVG drawing": (0, (b"<svg", b"\xef\xbb\xbf<svg")),
+}
 warnings.filterwarnings("ignore", module=r"PIL\.")  # they name no file; what fails is rejected
 
 PHOTOMETRIC, MIN_IS_WHITE = 262, 0  # a TIFF tag and its value for inverted gray
+TURNS = {  # EXIF orientation to what puts the picture upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 Pixels = NDArray[np.uint8]  # (height, width, 3) RGB
 
 
-def decode(file: Path) -> Pixels:
-    """Read the first frame of an image in full, upright, as 8-bit RGB.
+class Limits(NamedTuple):
+    """What an image may cost at most; more is taken for a bomb.
+
+    `pixels` of the first frame or the canvas, `file_bytes` of the file, `frames`
+    of an animation or a file of many pages, although only the first is used.
+    """
+
+    pixels: int = 100_000_000
+    file_bytes: int = 1_000_000_000
+    frames: int = 1_000
+
+
+DEFAULT_LIMITS = Limits()
+
+
+def decode(file: Path, limits: Limits | None = DEFAULT_LIMITS) -> Pixels:
+    """Read the first frame of an image in full, upright, as 8-bit sRGB.
 
     The EXIF orientation is applied.  Gray is repeated over the channels; 16-bit
-    gray is divided by 257; float gray in [0, 1] is multiplied by 255;
-    transparency is laid over `BACKGROUND`; CMYK and the other modes go through
-    Pillow's own conversion.
+    gray is divided by 257; float gray in [0, 1] is multiplied by 255; an ICC
+    profile is converted to sRGB as `to_srgb` says; transparency is laid over
+    `BACKGROUND`; CMYK without a profile and the other modes go through Pillow's
+    own conversion.  Metadata that cannot be read is left out of account, as
+    viewers do.
+
+    Args:
+        limits: None: none, for what `ingest` has accepted and whose digest is compared.
 
     Returns:
         Read-only, and of gray a view that holds one channel, so not contiguous.
 
     Raises:
-        RejectedImage: The file is absent, no image, damaged, truncated, too
-            large or of a range that has no agreed meaning as 8 bits.
+        RejectedImage: The file is absent, no image, damaged, truncated, over a
+            limit or of a range that has no agreed meaning as 8 bits.
     """
-    check_file(file)
-    return _decoded(file)
+    return decode_at(Place(file), limits)
 
 
-def decode_bytes(content: bytes) -> Pixels:
+def decode_at(place: Place, limits: Limits | None = DEFAULT_LIMITS) -> Pixels:
+    """Decode the image at a place as `decode` does.
+
+    Raises:
+        RejectedImage: As `decode` does, or what holds the image is damaged.
+    """
+    return decode_bytes(content(place, limits.file_bytes if limits else None), limits)
+
+
+def decode_bytes(encoded: bytes, limits: Limits | None = DEFAULT_LIMITS) -> Pixels:
     """Decode the bytes of an image file as `decode` does.
 
     Raises:
         RejectedImage: As `decode` does.
     """
-    if not content:
+    if not encoded:
         raise RejectedImage("empty_file", "has 0 bytes")
-    return _decoded(BytesIO(content))
-
-
-def _decoded(file: Path | BytesIO) -> Pixels:
+    check_size(len(encoded), limits.file_bytes if limits else None)
     try:
-        pixels = np.atleast_3d(np.asarray(_upright(file)))
-        return np.broadcast_to(pixels, (*pixels.shape[:2], 3))
+        pixels = np.asarray(_upright(encoded, limits))
+        return np.broadcast_to(np.atleast_3d(pixels), (*pixels.shape[:2], 3))
     except RejectedImage:
         raise
-    except PermissionError as error:
-        raise RejectedImage("no_permission", in_words(error)) from error
     except UnidentifiedImageError as error:
-        raise RejectedImage("not_an_image", "no image format that Pillow knows") from error
+        raise _unidentified(encoded) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise RejectedImage("too_large", in_words(error)) from error
     except MemoryError as error:
-        raise RejectedImage("too_large", "does not fit into memory") from error
+        raise RejectedImage("too_large", "needs more memory than a picture may take") from error
     except Exception as error:
         raise RejectedImage("damaged", in_words(error)) from error
+
+
+def _unidentified(encoded: bytes) -> RejectedImage:
+    for kind, (at, beginnings) in FOREIGN.items():
+        if encoded[at:].startswith(beginnings):
+            return RejectedImage("unsupported_format", f"is {kind}; save it as PNG or JPEG")
+    return RejectedImage("not_an_image", "no image format that Pillow knows")
 
 
 def pixel_digest(pixels: Pixels) -> str:
@@ -96,35 +145,82 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def _upright(file: Path | BytesIO) -> Image.Image:
-    with Image.open(file, formats=_formats()) as image:
-        if image.width * image.height > MAX_PIXELS:
-            size = f"{image.width} x {image.height}"
-            raise RejectedImage("too_large", f"{size} pixels, more than {MAX_PIXELS:,}")
+def _upright(encoded: bytes, limits: Limits | None) -> Image.Image:
+    Image.MAX_IMAGE_PIXELS = limits.pixels if limits else None  # of the formats within formats
+    with Image.open(BytesIO(encoded), formats=_formats()) as image:
+        if limits:
+            _check_size(image, limits)
+            _check_frames(image, limits)
         image.load()
+        if limits:
+            _check_size(image, limits)  # an icon's picture may be larger than it says
         inverted = getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == MIN_IS_WHITE
-        return _to_gray_or_rgb(ImageOps.exif_transpose(image), inverted=inverted)
+        turn = TURNS.get(_orientation(image))
+        plain = image if turn is None else image.transpose(turn)
+        return _to_gray_or_rgb(plain, inverted=inverted)
+
+
+def _check_size(image: Image.Image, limits: Limits) -> None:
+    if image.width * image.height > limits.pixels:
+        size = f"{image.width} x {image.height}"
+        raise RejectedImage("too_large", f"{size} pixels, more than {limits.pixels:,}")
+
+
+def _check_frames(image: Image.Image, limits: Limits) -> None:
+    frames = getattr(image, "n_frames", 1)
+    if frames > limits.frames:
+        raise RejectedImage("too_many_frames", f"{frames:,} frames, more than {limits.frames:,}")
+
+
+def _orientation(image: Image.Image) -> int:
+    """What EXIF or XMP says, or 1 (upright) where they cannot be read."""
+    try:
+        found = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001  # Pillow's parser raises whatever it stumbles over
+        return 1
+    return found if isinstance(found, int) else 1
 
 
 def _to_gray_or_rgb(image: Image.Image, *, inverted: bool) -> Image.Image:
+    clear = image.info.get("transparency")
+    profile = image.info.get("icc_profile")
     if image.mode.startswith(("I", "F")):
-        narrow = _from_float if image.mode == "F" else _from_16_bit
-        gray = narrow(np.asarray(image))
-        # Pillow inverts gray of 8 bits only
-        return Image.fromarray(255 - gray if inverted else gray)
-    if image.has_transparency_data:
+        image = _to_8_bit(image, clear, inverted=inverted)
+    elif image.mode == "LAB":
+        image = lab_to_srgb(image)
+        profile = None
+    elif image.has_transparency_data:
+        image = image.convert("RGBA")
+    elif image.mode not in ("L", "RGB", "CMYK"):
+        image = image.convert("L" if image.mode == "1" else "RGB")
+    if profile:
+        image = to_srgb(image, profile)
+    if image.mode == "RGBA":
         over = Image.new("RGBA", image.size, (*BACKGROUND, 255))
-        return Image.alpha_composite(over, image.convert("RGBA")).convert("RGB")
+        image = Image.alpha_composite(over, image)
     return image if image.mode == "L" else image.convert("RGB")
+
+
+def _to_8_bit(image: Image.Image, clear: object, *, inverted: bool) -> Image.Image:
+    """Gray of other than 8 bits as "L", or "RGBA" where one value stands for transparent."""
+    values = np.asarray(image)
+    gray = _from_float(values) if image.mode == "F" else _from_16_bit(values)
+    narrow = Image.fromarray(255 - gray if inverted else gray)  # Pillow inverts 8 bits only
+    if not isinstance(clear, int):
+        return narrow
+    narrow = narrow.convert("RGBA")
+    narrow.putalpha(Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
+    return narrow
 
 
 def _from_16_bit(values: NDArray[np.generic]) -> NDArray[np.uint8]:
     """[0, 65535] to [0, 255], rounded: 65535 / 257 is 255."""
-    wide = values.astype(np.int64)
-    if wide.min() < 0 or wide.max() > 65535:
-        found = f"[{wide.min()}, {wide.max()}]"
-        raise RejectedImage("unknown_range", f"integers in {found}, not in [0, 65535]")
-    return ((wide + 128) // 257).astype(np.uint8)
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high > 65535:
+        raise RejectedImage("unknown_range", f"integers in [{low}, {high}], not in [0, 65535]")
+    return ((values.astype(np.int32) + 128) // 257).astype(np.uint8)
 
 
 def _from_float(values: NDArray[np.generic]) -> NDArray[np.uint8]:

@@ -52,4 +52,4 @@ def from_folders(found: Sequence[Found], folders: Sequence[str], labels: FolderL
 def are_splits(folders: set[str]) -> bool:
     """Whether folders are those of splits: train and another one, and nothing else."""
     places = {SPLIT_FOLDERS.get(folder.lower(), "") for folder in folders}
-    return "train" in places and len(places) > 1 and "" not in places
+    return {"train"} < places and "" not in places

@@ -78,11 +78,11 @@ def other_columns(file: Path, image: str) -> Any:
         raise InputError(file, f"cannot be read: {in_words(error)}", FIX) from error
 
 
-def read(place: Place, limit: int) -> bytes:
-    """The bytes of a row's image, if no more than `limit`.
+def read(place: Place) -> bytes:
+    """The bytes of a row's image.
 
     Raises:
-        RejectedImage: They are not there or too many.
+        RejectedImage: They are not there, or of another size than the place says.
     """
     try:
         column = image_column(place.file)
@@ -96,10 +96,8 @@ def read(place: Place, limit: int) -> bytes:
         content = images[place.position - start].as_py()
     except (InputError, OSError) as error:
         raise RejectedImage("missing", in_words(error)) from error
-    if not content:
-        raise RejectedImage("empty_file", "has 0 bytes")
-    if len(content) > limit:
-        raise RejectedImage("too_large", f"more than {limit:,} bytes")
+    if not content or len(content) != place.size:
+        raise RejectedImage("missing", f"{place.file.name} has another image there")
     return bytes(content)
 
 

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.errors import RejectedImage
+
+READ_FAULTS = {
+    errno.ENOENT: "missing",
+    errno.ENOTDIR: "missing",
+    errno.ELOOP: "missing",
+    errno.ENAMETOOLONG: "missing",
+    errno.EISDIR: "not_a_file",
+    errno.ENXIO: "not_a_file",  # a socket
+    errno.EACCES: "no_permission",
+    errno.EPERM: "no_permission",
+}
 
 
 class Place(NamedTuple):
@@ -27,20 +40,48 @@ class Place(NamedTuple):
         return f"{self.file}: {self.member}" if self.member else str(self.file)
 
 
-def check_file(file: Path) -> None:
-    """Refuse what is no file with content; a pipe would be waited for.
+def read_file(file: Path, limit: int | None) -> bytes:
+    """Read a file in full, so that nothing can change under the decoders.
+
+    They map files into memory, where one that is cut short while it is read
+    ends the process.
+
+    Raises:
+        RejectedImage: It is absent, no file, cannot be read or has more than `limit` bytes.
+    """
+    try:
+        with open(file, "rb", opener=_at_once) as stream:  # Path.open takes no opener
+            before = os.fstat(stream.fileno())
+            if not stat.S_ISREG(before.st_mode):
+                raise RejectedImage("not_a_file", "is a folder, a pipe or a device")
+            check_size(before.st_size, limit)
+            content = stream.read(before.st_size)
+            after = os.fstat(stream.fileno())
+    except OSError as error:
+        raise RejectedImage(*fault(error)) from error
+    except MemoryError as error:
+        raise RejectedImage("too_large", "does not fit into memory") from error
+    except ValueError as error:  # a name with a zero byte
+        raise RejectedImage("missing", in_words(error)) from error
+    written = (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
+    if written or len(content) != before.st_size:
+        raise RejectedImage("changes", "was written to while it was read")
+    return content
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open without waiting for who may write into a pipe."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def check_size(size: int, limit: int | None) -> None:
+    """Refuse more bytes than `limit`.
 
     Raises:
         RejectedImage: See there.
     """
-    try:
-        status = file.stat()
-    except (OSError, ValueError) as error:
-        raise RejectedImage("missing", in_words(error)) from error
-    if not stat.S_ISREG(status.st_mode):
-        raise RejectedImage("not_a_file", "is a folder, a pipe or a device")
-    if status.st_size == 0:
-        raise RejectedImage("empty_file", "has 0 bytes")
+    if limit is not None and size > limit:
+        raise RejectedImage("too_many_bytes", f"{size:,} bytes, more than {limit:,}")
 
 
 def read_span(file: Path, start: int, size: int) -> bytes:
@@ -53,13 +94,18 @@ def read_span(file: Path, start: int, size: int) -> bytes:
         with file.open("rb", buffering=0) as stream:
             stream.seek(start)
             content = stream.read(size)
-    except PermissionError as error:
-        raise RejectedImage("no_permission", in_words(error)) from error
-    except (OSError, ValueError, OverflowError) as error:
-        raise RejectedImage("missing", in_words(error)) from error
+    except OSError as error:
+        raise RejectedImage(*fault(error)) from error
+    except (ValueError, OverflowError) as error:
+        raise RejectedImage("damaged", in_words(error)) from error
     if len(content) != size:
         raise RejectedImage("damaged", f"{file.name} ends within it")
     return content
+
+
+def fault(error: OSError) -> tuple[str, str]:
+    """The code and the words for what the system will not read."""
+    return READ_FAULTS.get(error.errno or 0, "unreadable"), in_words(error)
 
 
 def in_words(error: BaseException) -> str:

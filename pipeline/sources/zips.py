@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.errors import InputError, RejectedImage
-from pipeline.sources.place import Place, in_words, read_span
+from pipeline.sources.place import Place, check_size, in_words, read_span
 
 ENDINGS = (".zip",)
 FIX = "make it again, or unpack it"
@@ -43,7 +43,7 @@ def _fault(member: zipfile.ZipInfo) -> str:
     return "linked_member" if (member.external_attr >> 28) == 0xA else ""
 
 
-def read(place: Place, limit: int) -> bytes:
+def read(place: Place, limit: int | None) -> bytes:
     """The bytes of a member, if no more than `limit`.
 
     Raises:
@@ -61,14 +61,13 @@ def read(place: Place, limit: int) -> bytes:
     return content
 
 
-def _inflated(content: bytes, limit: int) -> bytes:
+def _inflated(content: bytes, limit: int | None) -> bytes:
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
-        whole = stream.decompress(content, limit + 1)
+        whole = stream.decompress(content, 0 if limit is None else limit + 1)
     except zlib.error as error:
         raise RejectedImage("damaged", in_words(error)) from error
-    if len(whole) > limit:
-        raise RejectedImage("too_large", f"more than {limit:,} bytes when unpacked")
+    check_size(len(whole), limit)
     if not stream.eof:
         raise RejectedImage("damaged", "ends before its data do")
     return whole

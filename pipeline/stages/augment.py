@@ -16,8 +16,8 @@ from pydantic import Field, model_validator
 
 from pipeline.console import progress
 from pipeline.files import Reads, Writes, replacing
-from pipeline.images.at import read_places
 from pipeline.images.contact_sheet import contact_sheet
+from pipeline.images.places import read_places
 from pipeline.images.views import DECIMALS, IDENTITY, View, item_stream
 from pipeline.params import Section
 from pipeline.tables import distinct, read_manifest, write_table

@@ -19,8 +19,8 @@ from pipeline.engines import ExtractParams
 from pipeline.errors import InputError
 from pipeline.features import read_features
 from pipeline.files import Reads, Writes, replacing, write_json
-from pipeline.images.at import read_places
 from pipeline.images.pictures import Job, pictures
+from pipeline.images.places import read_places
 from pipeline.images.views import IDENTITY
 from pipeline.inference import classify, load_classifier
 from pipeline.model_file import Card

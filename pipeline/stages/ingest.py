@@ -8,19 +8,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from pipeline.console import progress, say
 from pipeline.errors import InputError, RejectedImage
 from pipeline.files import Reads, Writes, write_json
-from pipeline.images.at import decode_at, write_places
-from pipeline.images.decode import pixel_digest
-from pipeline.images.pictures import map_ahead
+from pipeline.images.decode import Limits
+from pipeline.images.examine import Decoded, examine_all
+from pipeline.images.places import write_places
 from pipeline.listing.folders import FolderLabels
 from pipeline.listing.listing import Listing, Rejected
 from pipeline.listing.sources import list_images
@@ -29,22 +30,31 @@ from pipeline.sources.place import Place
 from pipeline.tables import MANIFEST_COLUMNS, PLACE_COLUMNS, extra_columns, write_table
 
 
-class IngestParams(Section):
-    """Where the labels are, and how much of the data may be bad."""
+class LimitParams(Section):
+    """The part of section `ingest` that bounds what one image may cost."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    max_pixels: Annotated[int, Field(ge=1)]  # of the first frame
+    max_bytes: Annotated[int, Field(ge=1)]  # of the file
+    max_frames: Annotated[int, Field(ge=1)]  # or pages; only the first is used
+
+    def limits(self) -> Limits:
+        """As the decoder takes them."""
+        return Limits(self.max_pixels, self.max_bytes, self.max_frames)
+
+
+class IngestParams(LimitParams):
+    """Where the labels are, how much of the data may be bad, and what an image may cost."""
+
+    model_config = ConfigDict(extra="forbid")
 
     # folders, archives and tables in the raw folder; "." is the folder itself
     sources: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
     folder_labels: FolderLabels  # nested folders: the first is the label, or all, joined by "/"
     max_rejected_fraction: Annotated[float, Field(ge=0, le=1)]  # of all files or rows
     missing_files: Literal["error", "reject"]  # when the table names a file that is not there
-
-
-class Decoded(NamedTuple):
-    """What a usable image's pixels say."""
-
-    digest: str
-    width: int
-    height: int
+    decode_timeout_s: Annotated[float, Field(ge=1, le=86_400)]  # for one image
 
 
 def run(
@@ -62,7 +72,7 @@ def run(
             names absent files, or a class is left without an image.
     """
     listing = list_images(raw, params.sources, params.folder_labels)
-    results = decode_all(listing.places)
+    results = decode_all(listing.places, params)
     bad = [*listing.rejected]
     for path, result in zip(listing.images["path"], results, strict=True):
         if isinstance(result, RejectedImage):
@@ -89,24 +99,15 @@ def run(
         say(f"ingest: {len(bad)} rejected, listed in {rejected}: {reasons}")
 
 
-def decode_all(places: Sequence[Place]) -> list[Decoded | RejectedImage]:
-    """Decode images in threads, in the given order."""
+def decode_all(places: Sequence[Place], params: IngestParams) -> list[Decoded | RejectedImage]:
+    """Decode images in processes of their own, in the given order."""
     results = []
-    with progress("ingest", len(places), "image") as bar:
-        for result in map_ahead(decode_one, places):
+    found = examine_all(places, params.limits(), params.decode_timeout_s)
+    with progress("ingest", len(places), "image") as bar, closing(found):
+        for result in found:
             results.append(result)
             bar()
     return results
-
-
-def decode_one(place: Place) -> Decoded | RejectedImage:
-    """Decode one image, or say why it cannot be used."""
-    try:
-        pixels = decode_at(place)
-    except RejectedImage as rejection:
-        return rejection
-    height, width, _ = pixels.shape
-    return Decoded(pixel_digest(pixels), width, height)
 
 
 def check(

@@ -1,4 +1,4 @@
-"""Images by their places: opened there, and written down in a manifest."""
+"""Where images lie, as a manifest has it."""
 
 from __future__ import annotations
 
@@ -7,19 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.images.decode import Pixels, decode, decode_bytes
-from pipeline.sources.content import content
 from pipeline.sources.place import Place
 from pipeline.tables import PLACE_COLUMNS
-
-
-def decode_at(place: Place) -> Pixels:
-    """Decode the image at a place; see `decode`.
-
-    Raises:
-        RejectedImage: See `decode`, and the container may be damaged.
-    """
-    return decode_bytes(content(place)) if place.member else decode(place.file)
 
 
 def write_places(images: pd.DataFrame, places: Sequence[Place], raw: Path) -> pd.DataFrame:

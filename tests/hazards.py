@@ -1,0 +1,79 @@
+"""What items can do to the process that works on them; imported by processes of their own."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import time
+from pathlib import Path
+
+poisoned = False
+
+
+class Unstartable:
+    """Ends any process that receives it."""
+
+    def __call__(self, item: object) -> object:
+        return item
+
+    def __reduce__(self) -> tuple[object, tuple[int]]:
+        return os._exit, (5,)
+
+
+def pid(_: object) -> int:
+    return os.getpid()
+
+
+def square(item: int) -> int:
+    return item * item
+
+
+def obey(item: tuple[str, object]) -> object:
+    """Do what the item says."""
+    global poisoned  # noqa: PLW0603
+    if poisoned:
+        os._exit(9)
+    what, value = item
+    poisoned = what == "poison"
+    return DEEDS[what](value) if what in DEEDS else value
+
+
+def hang(_: object) -> None:
+    while True:
+        pass
+
+
+def sleep(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+def die_once(marker: str) -> str:
+    if not Path(marker).exists():
+        Path(marker).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return marker
+
+
+def fail(value: object) -> None:
+    raise ZeroDivisionError(value)
+
+
+def allocate(count: int) -> int | str:
+    try:
+        return len(bytearray(count))
+    except MemoryError:
+        return "refused"
+
+
+DEEDS = {
+    "segfault": lambda _: ctypes.string_at(0),
+    "hang": hang,
+    "sleep": sleep,
+    "exit": os._exit,
+    "die once": die_once,
+    "raise": fail,
+    "unsendable": lambda _: lambda: None,
+    "allocate": allocate,
+}

@@ -1,0 +1,176 @@
+"""Whatever an item does to its process, the others get their results and it is named."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from pipeline.images import isolated
+from pipeline.images.isolated import Died, map_isolated
+from tests.conftest import ROOT
+from tests.hazards import Unstartable, obey, pid, square
+
+HARMLESS = [("echo", number) for number in range(30)]
+
+
+def ask(items, *, timeout_s=60.0, **options):
+    return list(map_isolated(obey, items, timeout_s=timeout_s, **options))
+
+
+def among_others(*hazards):
+    """Some items in the midst of harmless ones, and what is found for them alone."""
+    found = ask([*HARMLESS, *hazards, *HARMLESS], timeout_s=2, processes=2)
+    others = [*range(30), *range(30)]
+    assert [*found[:30], *found[30 + len(hazards) :]] == others
+    return found[30 : 30 + len(hazards)]
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+@pytest.mark.parametrize("count", [0, 1, 7, 5000])
+def test_results_come_in_order(count, processes):
+    found = list(map_isolated(square, range(count), timeout_s=60, processes=processes))
+
+    assert found == [n * n for n in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("hazard", "died"),
+    [
+        (("segfault", 0), Died(False, "its process ended with SIGSEGV")),
+        (("exit", 3), Died(False, "its process ended with status 3")),
+        (("hang", 0), Died(True, "took longer than 2 s")),
+        (("sleep", 1000), Died(True, "took longer than 2 s")),
+    ],
+)
+def test_an_item_that_ends_its_process_is_named_and_no_other(hazard, died):
+    assert among_others(hazard) == [died]
+
+
+def test_many_such_items_in_a_row_are_all_named():
+    assert among_others(*[("exit", n) for n in range(1, 9)]) == [
+        Died(False, f"its process ended with status {n}") for n in range(1, 9)
+    ]
+
+
+def test_a_process_that_dies_of_an_earlier_item_blames_nobody():
+    assert among_others(("poison", 1), ("echo", 2), ("poison", 3)) == [1, 2, 3]
+
+
+def test_a_process_that_somebody_ends_costs_no_item(tmp_path):
+    marker = str(tmp_path / "died")
+
+    assert among_others(("die once", marker)) == [marker]
+    assert os.path.exists(marker)  # noqa: PTH110
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system refuses memory")
+def test_memory_beyond_the_limit_is_refused():
+    items = [("allocate", 10**8), ("allocate", 10**9), ("allocate", 10**8)]
+
+    assert ask(items, memory_bytes=5 * 10**8) == [10**8, "refused", 10**8]
+
+
+def test_an_exception_reaches_the_caller_with_where_it_was_raised():
+    with pytest.raises(ZeroDivisionError, match="17") as caught:
+        ask([*HARMLESS, ("raise", 17)])
+
+    assert "in obey" in caught.value.__notes__[0]
+    assert not multiprocessing.active_children()
+
+
+def test_a_result_that_cannot_be_sent_is_an_error():
+    with pytest.raises(TypeError, match="pickle"):
+        ask([("unsendable", 0)])
+
+
+def test_workers_that_cannot_start_are_an_error():
+    with pytest.raises(RuntimeError, match="3 workers did not start"):
+        list(map_isolated(Unstartable(), range(5), timeout_s=60, processes=2))
+
+
+def test_few_items_wait_at_any_time(monkeypatch):
+    """The first takes long, and memory does not grow with what could be done meanwhile."""
+    monkeypatch.setattr(isolated, "MAX_WAITING", 100)
+    taken = []
+
+    def items():
+        for item in [("sleep", 1), *[("echo", n) for n in range(3000)]]:
+            taken.append(item)
+            yield item
+
+    found = map_isolated(obey, items(), timeout_s=60, processes=2)
+
+    assert next(found) == 1
+    assert len(taken) <= 100
+    assert list(found) == list(range(3000))
+
+
+def test_workers_are_replaced_in_time(monkeypatch):
+    monkeypatch.setattr(isolated, "LIFETIME", 20)
+
+    found = list(map_isolated(pid, range(300), timeout_s=60, processes=1))
+
+    assert 1 < len(set(found)) < 30
+
+
+def test_who_stops_early_leaves_no_process():
+    found = map_isolated(obey, [("echo", 1), ("hang", 0), ("hang", 1)], timeout_s=60, processes=2)
+    assert next(found) == 1
+
+    found.close()
+
+    assert not multiprocessing.active_children()
+
+
+SCRIPT = """
+import os, sys
+from pipeline.images.isolated import map_isolated
+from tests.hazards import obey
+if __name__ == "__main__":
+    found = map_isolated(obey, [("echo", "ready")] + [("hang", 0)] * 2, timeout_s=3, processes=2)
+    print(next(found), flush=True)
+    print(next(found), flush=True)
+"""
+
+
+def alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left_of_a_run_that_is_ended(tmp_path, how):
+    """Ctrl-C reaches the whole group, the others the first process alone."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    process = subprocess.Popen(
+        [sys.executable, tmp_path / "script.py"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(0.3)
+
+    if how == signal.SIGINT:
+        os.killpg(process.pid, how)
+    else:
+        process.send_signal(how)
+
+    said, complaint = process.communicate(timeout=60)
+    assert said == ""
+    assert complaint.count("Traceback") == (how == signal.SIGINT)
+    deadline = time.monotonic() + 15
+    while alive(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not alive(process.pid)
