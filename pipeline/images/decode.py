@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from pipeline.images.colours import lab_to_srgb, to_srgb
+from pipeline.images.png import broken_chunk
 
 BACKGROUND = (255, 255, 255)  # what shows through transparent pixels
 
@@ -38,6 +39,7 @@ FOREIGN = {  # what a file begins with, at which byte; to say what it is
 warnings.filterwarnings("ignore", module=r"PIL\.")  # they name no file; what fails is rejected
 
 PHOTOMETRIC, MIN_IS_WHITE = 262, 0  # a TIFF tag and its value for inverted gray
+PNG_STEPS = {"L;2": 85, "L;4": 17}  # between levels of gray of few bits, once they are 8
 TURNS = {  # EXIF orientation to what puts the picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -185,6 +187,9 @@ def _unidentified(content: bytes) -> RejectedImage:
     for kind, (at, beginnings) in FOREIGN.items():
         if content[at:].startswith(beginnings):
             return RejectedImage("unsupported_format", f"is {kind}; save it as PNG or JPEG")
+    for name in _formats():
+        if Image.OPEN[name][1](content[:16]):  # type: ignore[misc]  # each of ours has such a test
+            return RejectedImage("damaged", f"begins as {name} does, but cannot be read as one")
     return RejectedImage("not_an_image", "no image format that Pillow knows")
 
 
@@ -214,6 +219,8 @@ def _upright(content: bytes, limits: Limits | None) -> Image.Image:
         if limits:
             _check_size(image, limits)
             _check_frames(image, limits)
+        if image.format == "PNG":
+            _check_png(image, content)
         image.load()
         if limits:
             _check_size(image, limits)  # an icon's picture may be larger than it says
@@ -233,6 +240,15 @@ def _check_frames(image: Image.Image, limits: Limits) -> None:
     frames = getattr(image, "n_frames", 1)
     if frames > limits.frames:
         raise RejectedImage("too_many_frames", f"{frames:,} frames, more than {limits.frames:,}")
+
+
+def _check_png(image: Image.Image, content: bytes) -> None:
+    """Check what Pillow does not: the pixels' checksums; and scale a level that it does not."""
+    if broken := broken_chunk(content):
+        raise RejectedImage("damaged", f"PNG chunk {broken} has a wrong checksum")
+    clear = image.info.get("transparency")
+    if isinstance(clear, int) and image.mode == "L":
+        image.info["transparency"] = clear * PNG_STEPS.get(image.tile[0].args, 1)
 
 
 def _orientation(image: Image.Image) -> int:
