@@ -8,6 +8,11 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
+
+from pipeline.errors import RejectedImage
+from pipeline.images.decode import Pixels, decode
+
 poisoned = False
 
 
@@ -77,3 +82,11 @@ DEEDS = {
     "unsendable": lambda _: lambda: None,
     "allocate": allocate,
 }
+
+
+def seen(file: Path) -> Pixels | RejectedImage:
+    """The pixels of a file, or why it has none."""
+    try:
+        return np.ascontiguousarray(decode(file))
+    except RejectedImage as rejection:
+        return rejection

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 import struct
-import zlib
+import threading
+import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from pipeline.errors import RejectedImage
-from pipeline.images.decode import decode, pixel_digest
+from pipeline.images.decode import Limits, decode, decode_bytes, pixel_digest
+from tests.containers import gif, plain_tiff, png_of_claimed_size
 
 
 def one(file) -> list[int]:
@@ -111,19 +114,6 @@ def test_a_gray_file_is_the_picture_of_its_twin_in_rgb(tmp_path, name):
     assert pixel_digest(ours) == hashlib.sha256(size + theirs.tobytes()).hexdigest()
 
 
-def png_of_claimed_size(width: int, height: int) -> bytes:
-    """A PNG whose header claims a size that its data does not have."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        )
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    data = chunk(b"IDAT", zlib.compress(b"\0" * 100))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + data + chunk(b"IEND", b"")
-
-
 def write_bad(folder, kind: str):
     file = folder / "bad.jpg"
     noise = Image.effect_noise((64, 64), 90).convert("RGB")
@@ -182,21 +172,100 @@ def test_a_bad_file_is_rejected_with_its_reason(tmp_path, kind, reason):
     assert caught.value.reason == reason
 
 
-def test_mutated_files_are_read_or_rejected_and_nothing_else(tmp_path):
-    """Any byte can be wrong; no other exception may escape."""
-    random = np.random.default_rng(0)
-    file = tmp_path / "mutant"
-    rejected = 0
-    for form in ("PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP"):
-        Image.effect_noise((32, 24), 90).convert("RGB").save(file, format=form)
-        original = np.frombuffer(file.read_bytes(), np.uint8)
-        for _ in range(60):
-            mutant = original.copy()
-            mutant[random.integers(0, len(mutant), 4)] = random.integers(0, 256, 4)
-            file.write_bytes(mutant[: random.integers(1, len(mutant) + 1)].tobytes())
-            try:
-                assert decode(file).dtype == np.uint8
-            except RejectedImage:
-                rejected += 1
+@pytest.mark.parametrize(
+    ("content", "limit", "reason"),
+    [
+        (plain_tiff(np.zeros((5, 8, 3), np.uint8), 2), Limits(pixels=40), "too_large"),
+        (gif(2, 2, 7), Limits(frames=7), "too_many_frames"),
+        (b"P5 4 2 255\n" + bytes(8), Limits(file_bytes=19), "too_many_bytes"),
+    ],
+)
+def test_a_limit_is_the_last_that_is_accepted(tmp_path, content, limit, reason):
+    (tmp_path / "x").write_bytes(content)
+    beyond = limit._replace(**{key: n - 1 for key, n in limit._asdict().items() if n < 50})
 
-    assert rejected > 100
+    decode(tmp_path / "x", limit)
+    decode_bytes(content, limit)
+
+    with pytest.raises(RejectedImage, match=f"^{reason}: "):
+        decode(tmp_path / "x", beyond)
+    with pytest.raises(RejectedImage, match=f"^{reason}: "):
+        decode_bytes(content, beyond)
+
+
+def test_pillows_own_limit_gives_way_to_a_higher_one_or_none():
+    """Pillow refuses twice Image.MAX_IMAGE_PIXELS, some 179 million."""
+    side = 13_400
+    bits = b"P4 %d %d\n" % (side, side) + bytes(side // 8 * side)
+
+    assert decode_bytes(bits, Limits(pixels=side**2)).shape == (side, side, 3)
+    assert decode_bytes(bits, None).shape == (side, side, 3)
+    with pytest.raises(RejectedImage, match=r"^too_large: "):
+        decode_bytes(bits, Limits(pixels=side**2 - 1))
+
+
+def test_a_rejection_crosses_to_another_process_whole():
+    rejection = pickle.loads(pickle.dumps(RejectedImage("damaged", "a, b")))
+
+    assert (rejection.reason, rejection.detail) == ("damaged", "a, b")
+    assert str(rejection) == "damaged: a, b"
+
+
+def test_a_file_that_may_not_be_read_is_rejected(tmp_path):
+    file = save(tmp_path, Image.new("L", (2, 2)))
+    file.chmod(0)
+    user = os.geteuid()
+    if user == 0:  # whom nothing is forbidden
+        os.seteuid(65_534)
+    try:
+        with pytest.raises(RejectedImage, match=r"^no_permission: "):
+            decode(file)
+    finally:
+        os.seteuid(user)
+
+
+def test_a_file_that_is_written_to_meanwhile_is_read_whole_or_rejected(tmp_path):
+    """Somebody replaces, cuts and removes the file all the time."""
+    file, other = tmp_path / "x.png", tmp_path / "other.png"
+    noise = np.random.default_rng(0).integers(0, 256, (2, 400, 500, 3)).astype(np.uint8)
+    versions = []
+    for picture in noise:
+        Image.fromarray(picture).save(other, compress_level=0)
+        versions.append(other.read_bytes())
+    file.write_bytes(versions[0])
+    stop = threading.Event()
+
+    def write() -> None:
+        turn = 0
+        while not stop.is_set():
+            turn += 1
+            content = versions[turn % 2]
+            if turn % 3 == 0:
+                file.write_bytes(content)
+            elif turn % 3 == 1:
+                other.write_bytes(content)
+                other.replace(file)
+            else:
+                file.unlink()
+            stop.wait(0.002 * (turn % 2))
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    reasons, read = set(), 0
+    try:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and not (read >= 20 and len(reasons) >= 2):
+            try:
+                found = decode(file)
+            except RejectedImage as rejection:
+                reasons.add(rejection.reason)
+            else:
+                read += 1
+                assert any(np.array_equal(found, picture) for picture in noise)
+    finally:
+        stop.set()
+        writer.join()
+
+    assert read >= 20
+    assert reasons <= {"missing", "changes", "empty_file", "damaged"}
+    assert len(reasons) >= 2

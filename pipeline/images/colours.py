@@ -21,7 +21,7 @@ KEPT = 16  # profiles, in each process: images of one source share theirs
 def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     """Convert an image of mode L, RGB, RGBA or CMYK from its embedded profile.
 
-    With littleCMS, the perceptual intent and no black point compensation.  A
+    By littleCMS with the perceptual intent.  A
     profile that cannot be read, or is of another kind of colours than the
     image, is left out of account, as browsers do; so is one that differs from
     sRGB by no more than rounding, which is what most are.

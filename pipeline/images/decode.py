@@ -16,10 +16,11 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from pipeline.errors import RejectedImage
 from pipeline.images.colours import lab_to_srgb, to_srgb
+from pipeline.images.png import broken_chunk
 from pipeline.sources.content import content
 from pipeline.sources.place import Place, check_size, in_words
 
@@ -38,6 +39,7 @@ FOREIGN = {  # what a file begins with, at which byte; to say what it is
 warnings.filterwarnings("ignore", module=r"PIL\.")  # they name no file; what fails is rejected
 
 PHOTOMETRIC, MIN_IS_WHITE = 262, 0  # a TIFF tag and its value for inverted gray
+PNG_STEPS = {"L;2": 85, "L;4": 17}  # between levels of gray of few bits, once they are 8
 TURNS = {  # EXIF orientation to what puts the picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -126,6 +128,9 @@ def _unidentified(encoded: bytes) -> RejectedImage:
     for kind, (at, beginnings) in FOREIGN.items():
         if encoded[at:].startswith(beginnings):
             return RejectedImage("unsupported_format", f"is {kind}; save it as PNG or JPEG")
+    for name in _formats():
+        if Image.OPEN[name][1](encoded[:16]):  # type: ignore[misc]  # each of ours has such a test
+            return RejectedImage("damaged", f"begins as {name} does, but cannot be read as one")
     return RejectedImage("not_an_image", "no image format that Pillow knows")
 
 
@@ -151,6 +156,8 @@ def _upright(encoded: bytes, limits: Limits | None) -> Image.Image:
         if limits:
             _check_size(image, limits)
             _check_frames(image, limits)
+        if image.format == "PNG":
+            _check_png(image, encoded)
         image.load()
         if limits:
             _check_size(image, limits)  # an icon's picture may be larger than it says
@@ -170,6 +177,15 @@ def _check_frames(image: Image.Image, limits: Limits) -> None:
     frames = getattr(image, "n_frames", 1)
     if frames > limits.frames:
         raise RejectedImage("too_many_frames", f"{frames:,} frames, more than {limits.frames:,}")
+
+
+def _check_png(image: ImageFile.ImageFile, encoded: bytes) -> None:
+    """Check what Pillow does not: the pixels' checksums; and scale a level that it does not."""
+    if broken := broken_chunk(encoded):
+        raise RejectedImage("damaged", f"PNG chunk {broken} has a wrong checksum")
+    clear = image.info.get("transparency")
+    if isinstance(clear, int) and image.mode == "L":
+        image.info["transparency"] = clear * PNG_STEPS.get(str(image.tile[0].args), 1)
 
 
 def _orientation(image: Image.Image) -> int:

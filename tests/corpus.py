@@ -1,0 +1,767 @@
+"""Odd and bad image files and places, each with its pixels or its reason for rejection.
+
+Expected pixels are computed from the arrays that a file was written from, by
+the rules of the formats, and never by the decoder that is tested.  A picture is
+8-bit RGB; `near` says by how many levels lossy codecs and colour arithmetic may
+stray.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import zlib
+from collections.abc import Callable, Collection, Iterator
+from io import BytesIO
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image, ImageCms, features
+
+from tests import containers as made
+
+WHITE = 255
+RANDOM = np.random.default_rng(7)
+COLOURS = RANDOM.integers(0, 256, (5, 7, 3)).astype(np.uint8)  # (height, width, channel)
+GRAYS = RANDOM.integers(0, 256, (5, 7)).astype(np.uint8)
+SOFT = np.minimum(np.mgrid[0:48, 0:64].sum(axis=0)[..., None] * [1, 2, 1] + [40, 10, 120], 255)
+SOFT = SOFT.astype(np.uint8)  # what JPEG keeps within a few levels
+NOISE = RANDOM.integers(0, 256, (48, 64, 3)).astype(np.uint8)
+ORIENTATION = 0x0112
+DAMAGED = ("damaged",)
+REFUSED = ("too_large", "damaged")  # which comes first is the decoder's affair
+UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+    8: lambda a: np.rot90(a, 1),
+}
+
+
+class Kind(NamedTuple):
+    """One file: its content, and its pixels or the reasons one of which it is rejected for."""
+
+    name: str
+    content: bytes
+    expected: np.ndarray | tuple[str, ...]
+    near: int = 0
+
+
+Group = Callable[[], Iterator[Kind]]
+
+
+def kinds(*, leave_out: Collection[Group] = ()) -> list[Kind]:
+    """Every kind that this Pillow can write, but for some groups."""
+    groups: tuple[Group, ...] = (
+        orientations,
+        grays,
+        palettes,
+        transparencies,
+        inks,
+        profiles,
+        animations,
+        jpegs,
+        tiffs,
+        bitmaps,
+        other_formats,
+        smallest,
+        not_images,
+        bombs,
+        damaged,
+        truncated,
+    )
+    return [kind for group in groups if group not in leave_out for kind in group()]
+
+
+def saved(picture: np.ndarray | Image.Image, form: str, **options: Any) -> bytes:
+    """A file as Pillow writes it."""
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    stream = BytesIO()
+    image.save(stream, format=form, **options)
+    return stream.getvalue()
+
+
+def rgb(gray: np.ndarray) -> np.ndarray:
+    """Gray over three channels."""
+    return np.stack([gray] * 3, axis=-1)
+
+
+def over_white(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Colours through which white shows."""
+    share = alpha[..., None] / 255
+    return np.rint(colours * share + WHITE * (1 - share)).astype(np.uint8)
+
+
+def exif(orientation: int) -> Image.Exif:
+    """Metadata that say how a picture is to be turned."""
+    found = Image.Exif()
+    found[ORIENTATION] = orientation
+    return found
+
+
+def orientations() -> Iterator[Kind]:
+    """How a camera was held."""
+    for number, upright in UPRIGHT.items():
+        png = saved(COLOURS, "PNG", exif=exif(number))
+        yield Kind(f"PNG, orientation {number}", png, upright(COLOURS))
+        jpeg = saved(SOFT, "JPEG", quality=100, subsampling=0, exif=exif(number))
+        yield Kind(f"JPEG, orientation {number}", jpeg, upright(SOFT), 3)
+        page = made.plain_tiff(COLOURS, 2, tags={274: (made.SHORT, [number])})
+        yield Kind(f"TIFF, orientation {number}", page, upright(COLOURS))
+        packed = saved(COLOURS, "TIFF", compression="tiff_lzw", tiffinfo={274: number})
+        yield Kind(f"TIFF of LZW, orientation {number}", packed, upright(COLOURS))
+    webp = saved(COLOURS, "WEBP", lossless=True, exif=exif(8))
+    yield Kind("WebP, orientation 8", webp, UPRIGHT[8](COLOURS))
+    yield Kind("orientation 9, which is none", saved(COLOURS, "PNG", exif=exif(9)), COLOURS)
+    yield Kind(
+        "EXIF that is noise", saved(COLOURS, "PNG", exif=b"Exif\0\0" + b"\x99" * 60), COLOURS
+    )
+    soft = saved(SOFT, "JPEG", quality=100, subsampling=0, exif=b"Exif\0\0II*\0\xff\xff\xff\x7f")
+    yield Kind("EXIF that points outside", soft, SOFT, 3)
+    cut = saved(SOFT, "JPEG", quality=100, subsampling=0, exif=exif(6).tobytes()[:20])
+    yield Kind("EXIF that is cut short", cut, SOFT, 3)
+    packet = b'<x:xmpmeta><rdf:Description tiff:Orientation="3"/></x:xmpmeta>'
+    xmp = saved(SOFT, "JPEG", quality=100, subsampling=0, xmp=packet)
+    yield Kind("orientation in XMP", xmp, UPRIGHT[3](SOFT), 3)
+
+
+def grays() -> Iterator[Kind]:
+    """One channel of every depth."""
+    ramp = np.arange(16, dtype=np.uint8)[None]
+    for depth in (1, 2, 4, 8):
+        levels = ramp & np.uint8((1 << depth) - 1)
+        bits = np.unpackbits(levels[..., None], axis=-1)[..., -depth:].ravel()
+        rows = np.packbits(bits).tobytes()
+        expected = rgb(levels * (255 // ((1 << depth) - 1)))
+        yield Kind(f"gray PNG of {depth} bits", made.png(16, 1, rows, depth=depth), expected)
+    wide = np.array([[0, 1, 128, 129, 257, 32767, 65407, 65535]], np.uint16)
+    narrow = rgb(np.floor(wide / 257 + 0.5).astype(np.uint8))
+    sixteen = made.png(8, 1, wide.astype(">u2").tobytes(), depth=16)
+    yield Kind("gray PNG of 16 bits", sixteen, narrow)
+    yield Kind("gray TIFF of 16 bits", made.plain_tiff(wide, 1), narrow)
+    big = made.plain_tiff(wide.astype(">u2"), 1, order=">")
+    yield Kind("gray TIFF of 16 bits, big-endian", big, narrow)
+    yield Kind("inverted gray TIFF of 16 bits", made.plain_tiff(wide, 0), 255 - narrow)
+    yield Kind("inverted gray TIFF of 8 bits", made.plain_tiff(GRAYS, 0), rgb(255 - GRAYS))
+    bits = {258: (made.SHORT, [1]), 256: (made.LONG, [16])}
+    page = made.plain_tiff(np.array([[0b10100000, 0b00000011]], np.uint8), 0, tags=bits)
+    black = np.array([[1, 0, 1, *[0] * 11, 1, 1]])
+    yield Kind(
+        "inverted TIFF of 1 bit, as of a fax", page, rgb((1 - black) * 255).astype(np.uint8)
+    )
+    for name, dtype, number in (("32", np.uint32, 1), ("signed 32", np.int32, 2)):
+        tags = {339: (made.SHORT, [number])}
+        integers = made.plain_tiff(wide.astype(dtype), 1, tags=tags)
+        yield Kind(f"gray TIFF of {name} bits", integers, narrow)
+    signed = {339: (made.SHORT, [2])}
+    small = np.array([[0, 257, 32767]], np.int16)
+    page = made.plain_tiff(small, 1, tags=signed)
+    yield Kind("gray TIFF of signed 16 bits", page, rgb(np.array([[0, 1, 127]], np.uint8)), 1)
+    for name, low, high in (("negative", -1, 5), ("large", 0, 65536)):
+        page = made.plain_tiff(np.array([[low, high]], np.int32), 1, tags=signed)
+        yield Kind(f"{name} integers", page, ("unknown_range",))
+    real = {339: (made.SHORT, [3])}
+    floats = np.array([[0, 0.25, 0.5, 1]])
+    eight = rgb(np.array([[0, 64, 128, 255]], np.uint8))
+    page = made.plain_tiff(floats.astype(np.float32), 1, tags=real)
+    yield Kind("gray TIFF of floats", page, eight)
+    page = made.plain_tiff(floats, 1, tags=real)
+    yield Kind("gray TIFF of floats of 64 bits", page, DAMAGED)  # Pillow knows no such mode
+    page = made.plain_tiff(floats.astype(np.float32), 0, tags=real)
+    yield Kind("inverted gray TIFF of floats", page, 255 - eight)
+    for name, value in (("NaN", np.nan), ("infinite", np.inf), ("negative", -0.1), ("large", 1.5)):
+        page = made.plain_tiff(np.array([[0, value]], np.float32), 1, tags=real)
+        yield Kind(f"{name} float", page, ("unknown_range",))
+    yield Kind("PGM of 16 bits", b"P5 8 1 65535\n" + wide.astype(">u2").tobytes(), narrow)
+    yield Kind("PGM of 4 bits", b"P5 3 1 15\n\0\x05\x0f", rgb(np.array([[0, 85, 255]], np.uint8)))
+    yield Kind("PGM as text", b"P2 # words\n3 1 255 7 8\n9", rgb(np.array([[7, 8, 9]], np.uint8)))
+    yield Kind("PBM as text", b"P1 4 1 1 0 0 1", rgb(np.array([[0, 255, 255, 0]], np.uint8)))
+    portable = b"Pf 4 1 -1.0\n" + floats.astype("<f4").tobytes()
+    yield Kind("PFM", portable, eight)
+
+
+def palettes() -> Iterator[Kind]:
+    """Colours by number."""
+    colours = RANDOM.integers(0, 256, (4, 3)).astype(np.uint8)
+    numbers = np.array([[0, 1, 2], [3, 2, 1]], np.uint8)
+    image = Image.fromarray(numbers, mode="P")
+    image.putpalette(colours.ravel().tolist())
+    shown = colours[numbers]
+    for form in ("PNG", "GIF", "BMP", "TIFF"):
+        yield Kind(f"{form} with a palette", saved(image, form), shown)
+    alpha = np.array([0, 128, 255, 255])
+    half = saved(image, "PNG", transparency=bytes([0, 128]))
+    expected = over_white(shown, alpha[numbers])
+    yield Kind("PNG with a palette, two entries transparent", half, expected, 1)
+    one = np.where(numbers[..., None] == 2, WHITE, shown)
+    yield Kind("GIF with a transparent entry", saved(image, "GIF", transparency=2), one)
+    yield Kind("PNG with a transparent entry", saved(image, "PNG", transparency=2), one)
+    two = made.chunk(b"PLTE", colours[:2].tobytes())
+    png = made.png(8, 1, b"\x0f", depth=1, colour=3, before=two)
+    yield Kind("PNG with a palette of 1 bit", png, colours[np.array([[0] * 4 + [1] * 4])])
+    png = made.png(8, 1, b"\x0f", depth=1, colour=3)
+    yield Kind("PNG without its palette", png, DAMAGED)
+
+
+def transparencies() -> Iterator[Kind]:
+    """Pictures that white shines through."""
+    alpha = RANDOM.integers(0, 256, GRAYS.shape).astype(np.uint8)
+    alpha[0, :2] = 0, 255
+    colours = np.dstack([COLOURS, alpha])
+    expected = over_white(COLOURS, alpha)
+    for form, options in (("PNG", {}), ("TIFF", {}), ("WEBP", {"lossless": True, "exact": True})):
+        yield Kind(f"{form} with alpha", saved(colours, form, **options), expected, 1)
+    gray = Image.merge("LA", [Image.fromarray(GRAYS), Image.fromarray(alpha)])
+    yield Kind("gray PNG with alpha", saved(gray, "PNG"), over_white(rgb(GRAYS), alpha), 1)
+    deep = np.dstack([GRAYS.astype(">u2") * 257, alpha.astype(">u2") * 257])
+    png = made.png(7, 5, deep.astype(">u2").tobytes(), depth=16, colour=4)
+    yield Kind("gray PNG of 16 bits with alpha", png, over_white(rgb(GRAYS), alpha), 1)
+    png = made.png(7, 5, (colours.astype(">u2") * 257).astype(">u2").tobytes(), depth=16, colour=6)
+    yield Kind("PNG of 16 bits with alpha", png, expected, 1)
+    tone = made.chunk(b"tRNS", struct.pack(">3H", *COLOURS[2, 3]))
+    png = made.png(7, 5, COLOURS.tobytes(), colour=2, before=tone)
+    clear = (COLOURS[2, 3] == COLOURS).all(axis=-1, keepdims=True)
+    yield Kind("PNG with a transparent colour", png, np.where(clear, WHITE, COLOURS))
+    tone = made.chunk(b"tRNS", struct.pack(">H", GRAYS[1, 1]))
+    png = made.png(7, 5, GRAYS.tobytes(), before=tone)
+    yield Kind(
+        "gray PNG with a transparent level", png, rgb(np.where(GRAYS[1, 1] == GRAYS, WHITE, GRAYS))
+    )
+    wide = np.array([[5, 300, 300, 60000]], ">u2")
+    tone = made.chunk(b"tRNS", struct.pack(">H", 300))
+    png = made.png(4, 1, wide.tobytes(), depth=16, before=tone)
+    yield Kind(
+        "gray PNG of 16 bits with a transparent level",
+        png,
+        rgb(np.array([[0, 255, 255, 233]], np.uint8)),
+    )
+    tone = made.chunk(b"tRNS", struct.pack(">H", 0))
+    png = made.png(8, 1, b"\x0f", depth=1, before=tone)
+    yield Kind("PNG of 1 bit with a transparent level", png, rgb(np.full((1, 8), 255, np.uint8)))
+    level = made.chunk(b"tRNS", struct.pack(">H", 5))
+    png = made.png(2, 1, b"\x5a", depth=4, before=level)
+    yield Kind(
+        "PNG of 4 bits with a transparent level", png, rgb(np.array([[255, 170]], np.uint8))
+    )
+    solid = np.where(alpha > 200, alpha, 255).astype(np.uint8)
+    premultiplied = np.rint(COLOURS * (solid[..., None] / 255)).astype(np.uint8)
+    page = made.plain_tiff(np.dstack([premultiplied, solid]), 2, tags={338: (made.SHORT, [1])})
+    yield Kind("TIFF with premultiplied alpha", page, over_white(COLOURS, solid), 2)
+    masked = np.dstack([COLOURS[..., ::-1], alpha])[::-1]
+    masks = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    header = struct.pack("<IiiHHIIiiII", 108, 7, 5, 1, 32, 3, masked.size, 0, 0, 0, 0) + masks
+    header = header.ljust(108, b"\0")
+    bitmap = (
+        struct.pack("<2sIHHI", b"BM", 122 + masked.size, 0, 0, 122) + header + masked.tobytes()
+    )
+    yield Kind("BMP with alpha", bitmap, expected, 1)
+
+
+def inks() -> Iterator[Kind]:
+    """Cyan, magenta, yellow and black."""
+    amounts = np.zeros((16, 64, 4), np.uint8)  # flat fields, which JPEG keeps
+    for place, ink in enumerate([(0, 0, 0, 0), (255, 0, 0, 0), (0, 255, 255, 0), (0, 0, 0, 255)]):
+        amounts[:, 16 * place : 16 * place + 16] = ink
+    image = Image.frombytes("CMYK", (64, 16), amounts.tobytes())
+    colours = [(255, 255, 255), (0, 255, 255), (255, 0, 0), (0, 0, 0)]
+    shown = np.repeat(np.array([colours], np.uint8), 16, axis=1).repeat(16, axis=0)
+    yield Kind("CMYK TIFF", saved(image, "TIFF"), shown)
+    jpeg = saved(image, "JPEG", quality=100, subsampling=0)
+    yield Kind("CMYK JPEG of Adobe's, inverted", jpeg, shown, 3)
+    parts = [part for part in made.segments(jpeg) if part[0] != 0xEE]
+    yield Kind("CMYK JPEG without Adobe's mark, taken as inverted", made.joined(parts), shown, 3)
+    lightness = {
+        (c, m, y, k): 100 if c + m + y + k == 0 else 50 if (c, m, y, k) == (0, 0, 0, 1) else 0
+        for c in (0, 1)
+        for m in (0, 1)
+        for y in (0, 1)
+        for k in (0, 1)
+    }
+    profile = made.ink_profile(lightness)
+    black = np.zeros((8, 8, 4), np.uint8)
+    black[:, 4:, 3] = 255
+    image = Image.frombytes("CMYK", (8, 8), black.tobytes())
+    # L* 50 is a luminance of 18.4%, which sRGB writes as 119
+    gray = rgb(np.repeat([[255] * 4 + [119] * 4], 8, axis=0).astype(np.uint8))
+    yield Kind("CMYK TIFF with a profile", saved(image, "TIFF", icc_profile=profile), gray, 2)
+
+
+def to_signal(light: np.ndarray) -> np.ndarray:
+    """Linear light in [0, 1] as sRGB writes it, IEC 61966-2-1."""
+    low = light <= 0.0031308
+    return np.rint(255 * np.where(low, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055))
+
+
+def profiles() -> Iterator[Kind]:
+    """Colours that mean something else than sRGB, or only say so."""
+    red, green, blue = made.SRGB_PRIMARIES
+    swapped = made.matrix_profile((blue, green, red))
+    turned = COLOURS[..., ::-1]
+    for form, options in (
+        ("PNG", {}),
+        ("TIFF", {}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+        ("WEBP", {"lossless": True}),
+    ):
+        name = f"{form} under red that is blue {options or ''}".strip()
+        yield Kind(name, saved(COLOURS, form, icc_profile=swapped, **options), turned, 1)
+    jpeg = saved(SOFT, "JPEG", quality=100, subsampling=0, icc_profile=swapped)
+    yield Kind("JPEG under red that is blue", jpeg, SOFT[..., ::-1], 4)
+    linear = made.matrix_profile(linear=True)
+    light = to_signal(COLOURS / 255).astype(np.uint8)
+    yield Kind("PNG of linear light", saved(COLOURS, "PNG", icc_profile=linear), light, 1)
+    alpha = np.dstack([COLOURS, np.full(GRAYS.shape, 102, np.uint8)])
+    png = saved(alpha, "PNG", icc_profile=swapped)
+    yield Kind("PNG with alpha under red that is blue", png, over_white(turned, alpha[..., 3]), 1)
+    image = Image.fromarray(np.array([[0, 1]], np.uint8), mode="P")
+    image.putpalette([255, 0, 0, 0, 255, 0])
+    png = saved(image, "PNG", icc_profile=swapped)
+    shown = np.array([[[0, 0, 255], [0, 255, 0]]], np.uint8)
+    yield Kind("palette under red that is blue", png, shown, 1)
+    bright = rgb(to_signal(GRAYS / 255).astype(np.uint8))
+    dim = made.gray_profile(linear=True)
+    yield Kind("gray PNG of linear light", saved(GRAYS, "PNG", icc_profile=dim), bright, 1)
+    wide = saved(Image.fromarray(GRAYS.astype(np.uint16) * 257), "PNG", icc_profile=dim)
+    yield Kind("gray PNG of 16 bits of linear light", wide, bright, 1)
+    gray = Image.merge("LA", [Image.fromarray(GRAYS), Image.new("L", (7, 5), 255)])
+    yield Kind(
+        "gray PNG with alpha, RGB profile", saved(gray, "PNG", icc_profile=linear), bright, 1
+    )
+    same = made.gray_profile(linear=False)
+    yield Kind("gray PNG of sRGB's curve", saved(GRAYS, "PNG", icc_profile=same), rgb(GRAYS))
+    for name, profile in (
+        ("sRGB's profile", ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()),
+        ("another profile of sRGB", made.matrix_profile()),
+        ("a profile that is noise", b"\x93" * 300),
+        ("a profile that is cut short", linear[:140]),
+        ("a profile of 3 bytes", b"abc"),
+        ("a profile of gray", dim),
+    ):
+        yield Kind(f"PNG with {name}", saved(COLOURS, "PNG", icc_profile=profile), COLOURS)
+    yield Kind(
+        "gray PNG with a profile of RGB", saved(GRAYS, "PNG", icc_profile=linear), rgb(GRAYS)
+    )
+    broken = made.chunk(b"iCCP", b"name\0\0" + b"\x55" * 40)
+    png = made.png(7, 5, COLOURS.tobytes(), colour=2, before=broken)
+    yield Kind("PNG whose profile does not unpack", png, COLOURS)
+    lab = np.array([[[255, 128, 128], [128, 128, 128], [0, 128, 128]]], np.uint8)
+    lab ^= np.array([0, 128, 128], np.uint8)  # a and b are signed
+    page = made.plain_tiff(lab, 8)
+    yield Kind("CIELAB TIFF", page, rgb(np.array([[255, 119, 0]], np.uint8)), 1)
+
+
+def animations() -> Iterator[Kind]:
+    """More pictures than one; the first counts."""
+    frames = [Image.new("RGB", (6, 4), colour) for colour in ("red", "blue", "lime")]
+    red = np.full((4, 6, 3), [255, 0, 0], np.uint8)
+    for form, options in (
+        ("GIF", {}),
+        ("PNG", {}),
+        ("TIFF", {}),
+        ("WEBP", {"lossless": True}),
+        ("MPO", {"quality": 100, "subsampling": 0}),
+    ):
+        content = saved(frames[0], form, save_all=True, append_images=frames[1:], **options)
+        yield Kind(f"animated or many {form}", content, red, 2 if form == "MPO" else 0)
+    if features.check("avif"):
+        content = saved(frames[0], "AVIF", save_all=True, append_images=frames[1:], quality=100)
+        yield Kind("animated AVIF", content, red, 6)
+    yield Kind("GIF whose frame is smaller than its canvas", made.gif(4, 2), _corner(4, 2))
+    yield Kind("GIF of a thousand frames", made.gif(2, 1, 1000), _corner(2, 1))
+    yield Kind("GIF of a thousand and one frames", made.gif(2, 1, 1001), ("too_many_frames",))
+    control = made.chunk(b"acTL", struct.pack(">II", 2**31 - 1, 0))
+    png = made.png(7, 5, GRAYS.tobytes(), before=control)
+    yield Kind("PNG that claims billions of frames", png, ("too_many_frames",))
+    page = made.plain_tiff(COLOURS, 2)
+    looped = made.plain_tiff(COLOURS, 2, next_page=struct.unpack("<I", page[4:8])[0])
+    yield Kind("TIFF whose pages form a loop", looped, COLOURS)
+    lost = made.plain_tiff(COLOURS, 2, next_page=2**31)
+    yield Kind("TIFF whose second page is not there", lost, DAMAGED)
+
+
+def _corner(width: int, height: int) -> np.ndarray:
+    """The canvas of `containers.gif`: entry 0, black, is its background too."""
+    return np.zeros((height, width, 3), np.uint8)
+
+
+def jpegs() -> Iterator[Kind]:
+    """Sequential, progressive, and with what surrounds them."""
+    plain = saved(SOFT, "JPEG", quality=100, subsampling=0)
+    progressive = saved(SOFT, "JPEG", quality=100, subsampling=0, progressive=True)
+    yield Kind("progressive JPEG", progressive, SOFT, 3)
+    yield Kind("JPEG with half the colours", saved(SOFT, "JPEG", quality=100), SOFT, 6)
+    yield Kind("gray JPEG", saved(SOFT[..., 0], "JPEG", quality=100), rgb(SOFT[..., 0]), 3)
+    stay = saved(SOFT, "JPEG", quality=100, keep_rgb=True)
+    yield Kind("JPEG of RGB", stay, SOFT, 3)
+    restart = saved(SOFT, "JPEG", quality=100, subsampling=0, restart_marker_blocks=1)
+    yield Kind("JPEG with restarts", restart, SOFT, 3)
+    yield Kind("JPEG with words after its end", plain + b"words" * 99, SOFT, 3)
+    yield Kind("JPEG after fill bytes", plain[:2] + b"\xff" * 9 + plain[2:], SOFT, 3)
+    comment = b"\xff\xfe" + struct.pack(">H", 60_002) + b"x" * 60_000
+    yield Kind("JPEG with long comments", plain[:2] + comment * 20 + plain[2:], SOFT, 3)
+    parts = made.segments(plain)
+    films = made.joined([part for part in parts if part[0] != 0xC4])
+    yield Kind("JPEG without its Huffman tables, as in films", films, SOFT, 3)
+    for name, marker in (("quantization", 0xDB), ("frame", 0xC0)):
+        without = made.joined([part for part in parts if part[0] != marker])
+        yield Kind(f"JPEG without its {name}", without, DAMAGED)
+    for name, at, value in (
+        ("12 bits a sample", 4, b"\x0c"),
+        ("a height of 0", 5, b"\0\0"),
+        ("a width of 0", 7, b"\0\0"),
+        ("9 channels", 9, b"\x09"),
+    ):
+        changed = [
+            (m, body[:at] + value + body[at + len(value) :]) if m == 0xC0 else (m, body)
+            for m, body in parts
+        ]
+        yield Kind(f"JPEG of {name}", made.joined(changed), DAMAGED)
+    yield Kind("JPEG that ends in its header", plain[:200], DAMAGED)
+
+
+def tiffs() -> Iterator[Kind]:
+    """Compressions and arrangements."""
+    for compression in ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "zstd", "lzma"):
+        try:
+            page = saved(NOISE, "TIFF", compression=compression)
+        except OSError:
+            continue  # this libtiff has no such codec
+        yield Kind(f"TIFF of {compression}", page, NOISE)
+    page = saved(SOFT, "TIFF", compression="jpeg", quality=100)
+    yield Kind("TIFF of JPEG", page, SOFT, 6)
+    bits = NOISE[..., 0] > 127
+    for compression in ("group3", "group4"):
+        page = saved(Image.fromarray(bits), "TIFF", compression=compression)
+        yield Kind(f"TIFF of {compression}", page, rgb(bits * np.uint8(255)))
+    yield Kind("BigTIFF", saved(NOISE, "TIFF", big_tiff=True), NOISE)
+    predicted = saved(NOISE, "TIFF", compression="tiff_lzw", tiffinfo={317: 2})
+    yield Kind("TIFF of differences", predicted, NOISE)
+    tile = np.zeros((16, 16, 3), np.uint8)
+    tile[:5, :7] = COLOURS
+    frame = {256: (made.LONG, [7]), 257: (made.LONG, [5]), 258: (made.SHORT, [8, 8, 8])}
+    frame |= {259: (made.SHORT, [1]), 262: (made.SHORT, [2]), 277: (made.SHORT, [3])}
+    tiled = frame | {322: (made.LONG, [16]), 323: (made.LONG, [16]), 324: (made.LONG, [8])}
+    tiled[325] = (made.LONG, [tile.size])
+    yield Kind("TIFF of tiles", made.tiff(tiled, tile.tobytes()), COLOURS)
+    planes = frame | {273: (made.LONG, [8, 43, 78]), 278: (made.LONG, [5]), 284: (made.SHORT, [2])}
+    planes[279] = (made.LONG, [35, 35, 35])
+    separate = made.tiff(planes, np.moveaxis(COLOURS, -1, 0).tobytes())
+    yield Kind("TIFF of planes", separate, COLOURS)
+    deep = COLOURS.astype(np.uint16) * 256 + 99
+    yield Kind("TIFF of 16 bits a channel", made.plain_tiff(deep, 2), COLOURS)
+    png = made.png(7, 5, deep.astype(">u2").tobytes(), depth=16, colour=2)
+    yield Kind("PNG of 16 bits a channel", png, COLOURS)
+    huge = frame | {322: (made.LONG, [2**24]), 323: (made.LONG, [2**24]), 324: (made.LONG, [8])}
+    huge |= {325: (made.LONG, [100]), 259: (made.SHORT, [5])}
+    yield Kind("TIFF with a huge tile", made.tiff(huge, b"\x80" * 100), REFUSED)
+    wide = frame | {
+        256: (made.LONG, [700]),
+        273: (made.LONG, [8]),
+        278: (made.LONG, [5]),
+        279: (made.LONG, [2**32 - 1]),
+    }
+    yield Kind("TIFF with a strip beyond its end", made.tiff(wide, b"\x80" * 50), REFUSED)
+    sized = made.plain_tiff(COLOURS, 2, tags={256: (made.LONG, [2**31 - 1])})
+    yield Kind("TIFF of a huge width", sized, ("too_large",))
+    for name, tag in (("width", 256), ("height", 257)):
+        page = made.plain_tiff(COLOURS, 2, tags={tag: (made.LONG, [0])})
+        yield Kind(f"TIFF of a {name} of 0", page, DAMAGED)
+    odd = made.plain_tiff(COLOURS, 2, tags={258: (made.SHORT, [7, 7, 7])})
+    yield Kind("TIFF of 7 bits", odd, DAMAGED)
+
+
+def bitmaps() -> Iterator[Kind]:
+    """BMP of every depth."""
+    flipped = COLOURS[::-1]
+    padded = np.zeros((5, 24), np.uint8)
+    padded[:, :21] = flipped[..., ::-1].reshape(5, 21)
+    yield Kind("BMP of 24 bits", made.bmp(7, 5, 24, padded.tobytes()), COLOURS)
+    yield Kind("BMP from the top", made.bmp(7, -5, 24, padded[::-1].tobytes()), COLOURS)
+    four = np.dstack([flipped[..., ::-1], np.zeros((5, 7), np.uint8)])
+    yield Kind("BMP of 32 bits", made.bmp(7, 5, 32, four.tobytes()), COLOURS)
+    primary = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]]], np.uint8)
+    words = np.array([0x7C00, 0x03E0, 0x001F, 0x7FFF], "<u2").tobytes()
+    yield Kind("BMP of 16 bits", made.bmp(4, 1, 16, words), primary)
+    words = np.array([0xF800, 0x07E0, 0x001F, 0xFFFF], "<u2").tobytes()
+    masks = struct.pack("<3I", 0xF800, 0x07E0, 0x001F)
+    yield Kind(
+        "BMP of 5, 6 and 5 bits", made.bmp(4, 1, 16, words, compression=3, masks=masks), primary
+    )
+    palette = bytes([0, 0, 0, 0, 0, 0, 255, 0])  # black, red
+    red = np.array([[[0, 0, 0], [255, 0, 0]] * 4], np.uint8)
+    yield Kind("BMP of 1 bit", made.bmp(8, 1, 1, b"\x55\0\0\0", palette=palette), red)
+    yield Kind("BMP of 4 bits", made.bmp(8, 1, 4, b"\x01\x01\x01\x01", palette=palette), red)
+    runs = b"\x03\0\x05\x01\0\0\x08\x01\0\1"  # 3 of 0, 5 of 1, end of line, 8 of 1, end
+    run = np.array([[1] * 8, [0] * 3 + [1] * 5])
+    coded = made.bmp(8, 2, 8, runs, compression=1, palette=palette)
+    yield Kind("BMP of runs", coded, np.array([[0, 0, 0], [255, 0, 0]], np.uint8)[run])
+    for name, width, height in (("width of 0", 0, 5), ("height of 0", 7, 0)):
+        reasons = DAMAGED
+        yield Kind(f"BMP of a {name}", made.bmp(width, height, 24, padded.tobytes()), reasons)
+    yield Kind("BMP of a huge size", made.bmp(60_000, 60_000, 24, b"\0" * 99), ("too_large",))
+    yield Kind("BMP of 23 bits", made.bmp(7, 5, 23, padded.tobytes()), DAMAGED)
+
+
+def other_formats() -> Iterator[Kind]:
+    """Formats with little to go wrong, and names that lie."""
+    yield Kind("WebP", saved(NOISE, "WEBP", lossless=True), NOISE)
+    yield Kind("lossy WebP", saved(SOFT, "WEBP", quality=100), SOFT, 12)
+    yield Kind("JPEG 2000", saved(NOISE, "JPEG2000", irreversible=False), NOISE)
+    stream = saved(NOISE, "JPEG2000", irreversible=False, no_jp2=True)
+    yield Kind("JPEG 2000 without a box", stream, NOISE)
+    yield Kind("PPM", b"P6\n7 5\n255\n" + COLOURS.tobytes(), COLOURS)
+    words = " ".join(map(str, COLOURS.ravel().tolist())).encode()
+    yield Kind("PPM as text", b"P3 7 5 255\n" + words, COLOURS)
+    small = saved(COLOURS, "PNG")
+    yield Kind("icon", made.icon(small, 7, 5), COLOURS)
+    interlaced = made.PNG + made.chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 1))
+    interlaced += made.chunk(b"IDAT", zlib.compress(b"\0\x63")) + made.chunk(b"IEND", b"")
+    yield Kind("interlaced PNG", interlaced, np.full((1, 1, 3), 0x63, np.uint8))
+    pieces = made.png(7, 5, COLOURS.tobytes(), colour=2)
+    at = pieces.index(b"IDAT") - 4
+    length = struct.unpack(">I", pieces[at : at + 4])[0]
+    body = pieces[at + 8 : at + 8 + length]
+    bytewise = b"".join(made.chunk(b"IDAT", body[n : n + 1]) for n in range(length))
+    yield Kind(
+        "PNG in pieces of a byte", pieces[:at] + bytewise + pieces[at + 12 + length :], COLOURS
+    )
+    yield Kind("PNG with words after its end", small + b"<html>", COLOURS)
+    if features.check("avif"):
+        yield Kind("AVIF", saved(SOFT, "AVIF", quality=100, subsampling="4:4:4"), SOFT, 4)
+
+
+def smallest() -> Iterator[Kind]:
+    """One pixel, one row, one column."""
+    for width, height in ((1, 1), (1, 9), (9, 1), (1, 65_500), (65_500, 1)):
+        value = np.full((height, width, 3), [200, 30, 40], np.uint8)
+        yield Kind(f"PNG of {width} x {height}", saved(value, "PNG"), value)
+        yield Kind(
+            f"JPEG of {width} x {height}",
+            saved(value, "JPEG", quality=100, subsampling=0),
+            value,
+            3,
+        )
+        if max(width, height) < 10:
+            for form, options in (("WEBP", {"lossless": True}), ("TIFF", {}), ("BMP", {})):
+                yield Kind(f"{form} of {width} x {height}", saved(value, form, **options), value)
+    yield Kind("GIF of 1 x 1", made.gif(1, 1), np.zeros((1, 1, 3), np.uint8))
+    for width, height in ((0, 0), (0, 5), (7, 0)):
+        reasons = DAMAGED
+        yield Kind(f"PNG of {width} x {height}", made.png(width, height, b""), reasons)
+        yield Kind(f"PPM of {width} x {height}", f"P6 {width} {height} 255\n".encode(), reasons)
+    yield Kind("GIF of 0 x 0 without a frame", made.gif(0, 0, 0), DAMAGED)
+
+
+def not_images() -> Iterator[Kind]:
+    """What lies under a picture's name and is none, or none that is read."""
+    yield Kind("no byte", b"", ("empty_file",))
+    for name, content in (
+        ("one byte", b"\xff"),
+        ("zeros", bytes(5000)),
+        ("text", b"words\n" * 50),
+        ("HTML", b"<!DOCTYPE html><html><body>404 Not Found</body></html>"),
+        ("JSON", b'{"error": "rate limit"}'),
+        ("an archive", b"PK\x03\x04" + bytes(60)),
+        (
+            "a Git LFS pointer",
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+        ),
+        ("a film", b"\0\0\0\x20ftypisom" + bytes(60)),
+        ("a program", b"\x7fELF" + bytes(60)),
+        ("an SVG with a prolog", b'<?xml version="1.0"?><svg/>'),
+        ("noise", RANDOM.bytes(3000)),
+    ):
+        yield Kind(name, content, ("not_an_image",))
+    for name, content in (
+        ("HEIC", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99)),
+        ("JPEG XL", b"\xff\x0a" + bytes(99)),
+        ("PDF", b"%PDF-1.7\n" + b"%%EOF\n" * 9),
+        ("PostScript", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n"),
+        ("SVG", b"<svg xmlns='http://www.w3.org/2000/svg'/>"),
+        ("Photoshop's", b"8BPS\0\1" + bytes(99)),
+    ):
+        yield Kind(name, content, ("unsupported_format",))
+
+
+def bombs() -> Iterator[Kind]:
+    """Little bytes that ask for much memory or time."""
+    for side in (10_001, 50_000, 2**31 - 1):
+        claim = made.png_of_claimed_size(side, side)
+        yield Kind(f"PNG of {side} x {side}", claim, ("too_large",))
+    flat = zlib.compress(bytes(12_000 * 12_001), 9)
+    header = struct.pack(">IIBBBBB", 12_000, 12_000, 8, 0, 0, 0, 0)
+    whole = made.PNG + made.chunk(b"IHDR", header) + made.chunk(b"IDAT", flat)
+    yield Kind("PNG of 12,000 x 12,000, whole", whole + made.chunk(b"IEND", b""), ("too_large",))
+    yield Kind("GIF of a huge canvas", made.gif(65_535, 65_535), ("too_large",))
+    extended = (b"VP8X", bytes(4) + b"\xff\xff\xff\xff\xff\xff")
+    bits = (b"VP8L", b"\x2f\xff\xff\xff\x0f" + bytes(20))
+    yield Kind("WebP of a huge canvas", made.riff(extended, bits), REFUSED)
+    yield Kind("WebP of 16,384 x 16,384", made.riff(bits), REFUSED)
+    stream = bytearray(saved(NOISE, "JPEG2000", no_jp2=True))
+    stream[8:16] = struct.pack(">II", 2**31, 2**31)
+    yield Kind("JPEG 2000 of a huge size", bytes(stream), REFUSED)
+    stream[8:16] = stream[24:32] = struct.pack(">II", 30_000, 30_000)
+    yield Kind("JPEG 2000 of one huge tile", bytes(stream), REFUSED)
+    yield Kind("PPM of a huge size", b"P6 99999 99999 255\n" + bytes(99), ("too_large",))
+    parts = made.segments(saved(SOFT, "JPEG"))
+    large = [(m, b[:5] + b"\xff\xdc\xff\xdc" + b[9:] if m == 0xC0 else b) for m, b in parts]
+    yield Kind("JPEG of 65,500 x 65,500", made.joined(large), ("too_large",))
+    yield Kind(
+        "icon of a huge picture",
+        made.icon(made.png_of_claimed_size(60_000, 60_000), 7, 5),
+        REFUSED,
+    )
+    words = made.chunk(b"zTXt", b"words\0\0" + zlib.compress(bytes(50_000_000), 9))
+    for name, count in (("text that unpacks to 50 MB", 1), ("a hundred such texts", 100)):
+        png = made.png(7, 5, COLOURS.tobytes(), colour=2, before=words * count)
+        yield Kind(f"PNG with {name}", png, DAMAGED)
+    profile = made.chunk(b"iCCP", b"name\0\0" + zlib.compress(bytes(50_000_000), 9))
+    png = made.png(7, 5, COLOURS.tobytes(), colour=2, before=profile)
+    yield Kind("PNG with a profile that unpacks to 50 MB", png, DAMAGED)
+    notes = made.chunk(b"tEXt", b"note\0x") * 20_000
+    png = made.png(7, 5, COLOURS.tobytes(), colour=2, before=notes)
+    yield Kind("PNG with 20,000 texts", png, COLOURS)
+
+
+def damaged() -> Iterator[Kind]:
+    """Bytes that are wrong."""
+    reasons = DAMAGED
+    good = saved(NOISE, "PNG")
+    for name in (b"IHDR", b"IDAT"):
+        at = good.index(name)
+        length = struct.unpack(">I", good[at - 4 : at])[0]
+        check = at + 4 + length
+        bad = good[:check] + b"\0\0\0\0" + good[check + 4 :]
+        yield Kind(f"PNG whose {name.decode()} has a wrong checksum", bad, reasons)
+    header = made.chunk(b"IHDR", struct.pack(">IIBBBBB", 7, 5, 8, 2, 0, 0, 0))
+    for name, body in (
+        ("does not unpack", b"\x12" * 60),
+        ("is empty", b""),
+        ("holds too little", zlib.compress(bytes(30))),
+        ("has a filter that is none", zlib.compress(b"\x09" * 110)),
+    ):
+        png = made.PNG + header + made.chunk(b"IDAT", body) + made.chunk(b"IEND", b"")
+        yield Kind(f"PNG whose data {name}", png, reasons)
+    yield Kind("PNG without data", made.PNG + header + made.chunk(b"IEND", b""), reasons)
+    yield Kind("PNG without its header", made.PNG + made.chunk(b"IEND", b""), reasons)
+    body = made.chunk(b"IDAT", b"") + made.chunk(b"IEND", b"")
+    for name, fields in (("depth 3", (3, 2, 0, 0, 0)), ("colour 5", (8, 5, 0, 0, 0))):
+        png = made.PNG + made.chunk(b"IHDR", struct.pack(">IIBBBBB", 7, 5, *fields)) + body
+        yield Kind(f"PNG of {name}", png, reasons)
+    stored = bytearray(saved(NOISE, "PNG", compress_level=0))
+    stored[300] ^= 1
+    yield Kind("PNG with one bit of a pixel turned", bytes(stored), DAMAGED)
+    text = good.replace(b"\r\n", b"\n")
+    yield Kind("PNG sent as text", text, ("not_an_image",))
+    yield Kind("GIF without a frame", made.gif(4, 4, 0), reasons)
+    yield Kind(
+        "GIF whose code is none", made.gif(4, 4).replace(b"\x02D\x01", b"\x02\xff\xff"), reasons
+    )
+    yield Kind("icon without a picture", struct.pack("<HHH", 0, 1, 0), reasons)
+
+
+def truncated() -> Iterator[Kind]:
+    """Files that end too early, wherever that is."""
+    options: dict[str, dict[str, Any]] = {
+        "PNG": {},
+        "JPEG": {},
+        "GIF": {},
+        "BMP": {},
+        "TIFF": {"compression": "tiff_lzw"},
+        "WEBP": {"lossless": True},
+        "JPEG2000": {},
+        "PPM": {},
+    }
+    if features.check("avif"):
+        options["AVIF"] = {}
+    files = {form: saved(NOISE, form, **chosen) for form, chosen in options.items()}
+    files["progressive JPEG"] = saved(NOISE, "JPEG", progressive=True)
+    files["raw TIFF"] = saved(NOISE, "TIFF")
+    for form, whole in files.items():
+        for part in (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99):
+            cut = whole[: int(part * len(whole))]
+            yield Kind(f"{form}, {part:.0%} of it", cut, DAMAGED)
+
+
+class Placed(NamedTuple):
+    """What lies in a folder: how to put it there, and why it is rejected; None: it is read."""
+
+    name: bytes
+    put: Callable[[bytes], None]
+    reason: str | None
+
+
+SOUND = saved(COLOURS, "PNG")
+
+
+def placed() -> list[Placed]:
+    """Files whose place, name or nature is odd; the content is `SOUND`, where there is any."""
+    names = [
+        *(b"with spaces .png", b" leading.png", b"trailing ", b"-dash.png", b"~tilde.png"),
+        *(b"quotes '\".png", b"line\nbreak.png", b"return\r.png", b"tab\t.png", b"bell\x07.png"),
+        *(b"colour\x1b[31m.png", b"comma,semicolon;.png", b"$(touch pwned)`x`.png", b"%s%n.png"),
+        *(b"back\\slash.png", b"star*?.png", b"[bold]markup.png", b"=1+1.png", b"null"),
+        *("caf\u00e9.png".encode(), "cafe\u0301.png".encode(), "\U0001f408.png".encode()),
+        *(
+            b"case.PNG",
+            b"case.png",
+            b"Case.png",
+            b"x" * 255,
+            b"no suffix",
+            b"wrong.jpg",
+            b"two.jpg.gif",
+        ),
+    ]
+    rows = [Placed(name, _write, None) for name in names]
+    rows += [
+        Placed(name, _write, "name_not_utf8")
+        for name in (b"caf\xe9.png", b"\xff\xfe", b"\xed\xa0\x80")
+    ]
+    rows += [
+        Placed(b"inside.png", _link(b"case.png"), None),
+        Placed(b"gone.png", _link(b"nowhere.png"), "missing"),
+        Placed(b"loop.png", _link(b"loop.png"), "missing"),
+        Placed(b"outside.png", _link(b"/etc/hostname"), "outside"),
+        Placed(b"device.png", _link(b"/dev/zero"), "outside"),
+        Placed(b"up.png", _link(b"../../../x.png"), "outside"),
+        Placed(b"folder.png", _link(b"."), "linked_folder"),
+        Placed(b"pipe.png", os.mkfifo, "not_a_file"),
+        Placed(b"socket.png", _bind, "not_a_file"),
+        Placed(b"secret.png", _forbid, None if os.geteuid() == 0 else "no_permission"),
+        Placed(b"folder named.jpg/inner.png", _nest, None),
+    ]
+    return rows
+
+
+def _write(path: bytes) -> None:
+    with open(path, "wb") as stream:  # noqa: PTH123  # a name of bytes
+        stream.write(SOUND)
+
+
+def _link(target: bytes) -> Callable[[bytes], None]:
+    return lambda path: os.symlink(target, path)  # noqa: PTH211
+
+
+def _forbid(path: bytes) -> None:
+    _write(path)
+    os.chmod(path, 0)  # noqa: PTH101  # root reads it all the same
+
+
+def _nest(path: bytes) -> None:
+    os.mkdir(os.path.dirname(path))  # noqa: PTH102, PTH120
+    _write(path)
+
+
+def _bind(path: bytes) -> None:
+    here = os.getcwd()  # noqa: PTH109
+    os.chdir(os.path.dirname(path))  # noqa: PTH120  # the whole path may be too long for it
+    try:
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(os.path.basename(path))  # noqa: PTH119
+    finally:
+        os.chdir(here)
