@@ -16,7 +16,7 @@ from pipeline.errors import InputError
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 OPTIONAL_COLUMNS = ("weight", "group", "split")
-RESERVED_COLUMNS = ("digest", "width", "height")
+RESERVED_COLUMNS = ("digest", "width", "height", "fold")
 MAX_WEIGHT = 1e6
 LAYOUTS = "a folder per class, or a CSV, TSV or Parquet table with the columns path and label"
 
@@ -179,7 +179,7 @@ def _read_table(file: Path) -> pd.DataFrame:
         if columns.count(column) > 1:
             raise InputError(file, f"has {columns.count(column)} columns {column!r}", "keep one")
         if column in RESERVED_COLUMNS:
-            raise InputError(file, f"column {column!r} is one of ingest's own", "rename it")
+            raise InputError(file, f"column {column!r} is one of the pipeline's own", "rename it")
     return table.assign(**{c: "" for c in OPTIONAL_COLUMNS if c not in columns})
 
 
