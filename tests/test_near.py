@@ -50,7 +50,7 @@ def test_every_near_pair_is_found_and_no_other(distance, seed, count, flips):
 @pytest.mark.parametrize("distance", [0, 1, 4, 8])
 def test_every_pair_is_found_with_any_number_of_bands(monkeypatch, bands, distance):
     """A large data set takes more than the few of a test would."""
-    monkeypatch.setattr(near, "chosen_bands", lambda count, distance: bands)
+    monkeypatch.setattr(near, "chosen_bands", lambda *_: bands)
     hashes = clustered(7, 300, 4)
 
     assert pairs_of(hashes, distance) == all_pairs(hashes, distance)

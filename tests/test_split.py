@@ -587,12 +587,15 @@ def spoilt(tmp_path, **changes: object) -> Path:
     ],
 )
 def test_the_gate_reads_what_was_written(tmp_path, changes, match):
-    assert len(prove(spoilt(tmp_path), M, 30)) == 30
+    assert len(prove(spoilt(tmp_path), M, 30, folds=True)) == 30
 
     with pytest.raises(InputError, match=f"leakage gate of split failed: {match}"):
-        prove(spoilt(tmp_path, **changes), M, 30)
+        prove(spoilt(tmp_path, **changes), M, 30, folds=True)
+    write_table(tmp_path / "none.csv", images(30, split="train"))
+    with pytest.raises(InputError, match="has no column fold"):
+        prove(tmp_path / "none.csv", M, 30, folds=True)
     with pytest.raises(InputError, match="gate of split failed: 30 rows were written of 31"):
-        prove(spoilt(tmp_path), M, 31)
+        prove(spoilt(tmp_path), M, 31, folds=True)
 
 
 def test_the_gate_knows_groups(tmp_path):
@@ -601,7 +604,7 @@ def test_the_gate_knows_groups(tmp_path):
     write_table(file, table)
 
     with pytest.raises(InputError, match="gate of split failed: group 'g' stands in split 'test'"):
-        prove(file, M, 30)
+        prove(file, M, 30, folds=True)
 
 
 @pytest.mark.parametrize("faulty", ["unit_of_row", "near_components"])

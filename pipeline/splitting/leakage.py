@@ -18,8 +18,9 @@ from pipeline.errors import InputError
 from pipeline.images.contact_sheet import contact_sheet
 from pipeline.images.views import IDENTITY
 from pipeline.splitting.near import Hashes, NearPairs, near_pairs
-from pipeline.tables import FOLD, MANIFEST_COLUMNS, NUMBERS, SPLITS, read_table
+from pipeline.tables import FOLD, SPLITS, read_table
 
+READ = ("path", "label", "digest", "group", "split")
 NEAREST = 24  # pairs that are listed and shown
 REPORT_IT = "report it as a bug; data/splits.csv was not written"
 
@@ -36,21 +37,22 @@ class Nearest(NamedTuple):
     cut: int
 
 
-def prove(written: Path, splits: Path, rows: int) -> pd.DataFrame:
+def prove(written: Path, splits: Path, rows: int, *, folds: bool) -> pd.DataFrame:
     """Refuse written splits in which a picture or a group stands in two splits or folds.
 
     Args:
         written: The file to read.
         splits: What the file will be called, for the error.
         rows: How many there must be.
+        folds: Whether they must have folds.
 
     Returns:
-        The rows that were read: path, label, digest, group, split.
+        The rows that were read: `READ`, and the fold where there is one.
 
     Raises:
         InputError: The gate fails.
     """
-    table = read_table(written, MANIFEST_COLUMNS, NUMBERS)
+    table = read_table(written, (*READ, FOLD) if folds else READ, only=True)
     reason = ""
     if len(table) != rows:
         reason = f"{len(table)} rows were written of {rows}"

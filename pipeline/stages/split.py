@@ -137,7 +137,7 @@ def run(
     few = too_few(images, params.min_per_class)
     with replacing(splits) as partial:
         write_table(partial, images)
-        written = prove(partial, splits, len(images))
+        written = prove(partial, splits, len(images), folds=params.folds > 0)
         pictures, found = find_nearest(written, measures, params, splits)
     write_json(report, {**counts(images), "below_min_per_class": few})
     write_json(leakage, gate_report(pictures, found, params))
