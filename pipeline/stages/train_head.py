@@ -13,7 +13,7 @@ from pipeline.features import read_features
 from pipeline.files import Reads, Writes, replacing, write_json
 from pipeline.tables import FOLD, distinct, read_manifest, write_table
 from pipeline.training.cross_validation import NO_FOLDS, cross_validate
-from pipeline.training.head import HeadParams, build_head, held_out, training_epochs
+from pipeline.training.head import HeadParams, build_head, held_out, loss_of, training_epochs
 from pipeline.training.learning import learn, make_deterministic
 
 ENDING = ".weights.h5"  # Keras demands it
@@ -49,7 +49,9 @@ def run(
         params, params, train, classes, inputs=cached.rows, index=cached.index
     )
     held = held_out(params, val, classes, inputs=cached.rows, index=cached.index)
-    history = learn(head, params, params.loss, epochs, held, keep_start=False, what="train_head")
+    history = learn(
+        head, params, loss_of(params), epochs, held, keep_start=False, what="train_head"
+    )
     with replacing(weights) as partial:
         head.save_weights(partial)
     write_table(log, history)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pipeline.errors import InputError
 from pipeline.features import Features
 from pipeline.tables import FOLD
-from pipeline.training.head import HeadParams, build_head, held_out, training_epochs
+from pipeline.training.head import HeadParams, build_head, held_out, loss_of, training_epochs
 from pipeline.training.learning import learn, make_deterministic, predict_rows
 
 NO_FOLDS: dict[str, Any] = {"folds": 0}
@@ -93,7 +93,7 @@ def score(
         held_out(params, part, classes, inputs=cached.rows, index=cached.index)
         for part in (chooses, unseen)
     )
-    log = learn(head, params, params.loss, epochs, held, keep_start=False, what="train_head")
+    log = learn(head, params, loss_of(params), epochs, held, keep_start=False, what="train_head")
     hits = predict_rows(head, judged.inputs, judged.rows).argmax(axis=1) == judged.labels.argmax(
         axis=1
     )
