@@ -53,8 +53,8 @@ class Streams:
         self._step()
         high, low = self._state
         turn, mixed = high >> np.uint64(58), high ^ low
-        turned: Words = (mixed >> turn) | (mixed << ((np.uint64(64) - turn) & np.uint64(63)))
-        return turned
+        back = (np.uint64(64) - turn) & np.uint64(63)
+        return np.asarray((mixed >> turn) | (mixed << back), np.uint64)
 
     def random(self) -> NDArray[np.float64]:
         """The next number in [0, 1) of each, as `Generator.random` gives it."""
