@@ -231,7 +231,7 @@ def test_a_way_helps_where_the_interval_of_its_gain_is_above_zero():
     right = np.where(random.random(200) < 0.8, labels, 1 - labels)
     better = np.where(random.random(200) < 0.95, labels, 1 - labels)
     weights = np.vstack([np.ones(200), random.multinomial(200, [1 / 200] * 200, 300)])
-    guesses = {name: right for name in imbalance.WAYS}
+    guesses = dict.fromkeys(imbalance.WAYS, right)
     guesses |= {"class weights": better, "focal loss": 1 - right}
 
     scores = {
