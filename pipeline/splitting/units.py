@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pipeline.console import say
 from pipeline.errors import InputError
 
+AT_ONCE = 100_000  # names that are Python's own strings at a time
 SHOWN = 10  # lines on one matter; a million images could give as many
 
 Units = NDArray[np.int64]
@@ -78,8 +79,10 @@ def unit_draws(
     has_group[units[grouped]] = True
     decides = grouped | ~has_group[units]
     draws = np.ones(len(names))
-    for code in np.unique(codes[decides]):
-        draws[code] = uniform(seed, purpose + names[code])
+    deciding = np.unique(codes[decides])
+    for start in range(0, len(deciding), AT_ONCE):
+        some = deciding[start : start + AT_ONCE]
+        draws[some] = [uniform(seed, purpose + name) for name in names[some]]
     lowest = np.ones(len(has_group))
     np.minimum.at(lowest, units[decides], draws[codes[decides]])
     return lowest
@@ -111,9 +114,9 @@ def report_joined(images: pd.DataFrame, units: Units, how: str) -> None:
         say(f"split: {how} join groups in {len(joined) - SHOWN} more cases")
 
 
-def _names(images: pd.DataFrame) -> tuple[list[str], NDArray[np.int64], NDArray[np.bool_]]:
+def _names(images: pd.DataFrame) -> tuple[pd.Index, NDArray[np.int64], NDArray[np.bool_]]:
     """The distinct names, each row's place among them, and which rows have a group."""
     grouped = images["group"] != ""
     names = ("group:" + images["group"]).where(grouped, "digest:" + images["digest"])
     codes, distinct = pd.factorize(names)
-    return list(distinct), codes, grouped.to_numpy()
+    return distinct, codes, grouped.to_numpy()

@@ -134,12 +134,14 @@ def run(
     if params.folds:
         images[FOLD] = fold_of_row(images, units, place, params, manifest)
     check_places(images, manifest)
-    few = too_few(images, params.min_per_class)
+    document = {**counts(images), "below_min_per_class": too_few(images, params.min_per_class)}
+    rows = len(images)
     with replacing(splits) as partial:
         write_table(partial, images)
-        written = prove(partial, splits, len(images), folds=params.folds > 0)
+        del images  # what is written is what counts, and memory need not hold both
+        written = prove(partial, splits, rows, folds=params.folds > 0)
         pictures, found = find_nearest(written, measures, params, splits)
-    write_json(report, {**counts(images), "below_min_per_class": few})
+    write_json(report, document)
     write_json(leakage, gate_report(pictures, found, params))
     with replacing(sheet) as partial:
         sheet_of_pairs(pictures, found, raw).save(partial, format="PNG")
