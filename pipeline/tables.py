@@ -2,7 +2,8 @@
 
 manifest  path, label, digest, width, height, weight, group, split, extra columns;
           and container, position, size where images lie in archives
-splits    the same, with `split` filled in
+measures  digest, perceptual_hash, and what else `ingest` measured
+splits    the manifest with `split` filled in; with `fold` where split.folds is set
 views     digest, view, and one column per field of `pipeline.images.views.View`
 
 `path` is relative to the raw folder, `digest` is of the decoded pixels.  A
@@ -19,12 +20,14 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pandas.api.types import is_numeric_dtype
 
 from pipeline.errors import InputError
 from pipeline.files import replacing
 
 MANIFEST_COLUMNS = ("path", "label", "digest", "width", "height", "weight", "group", "split")
 PLACE_COLUMNS = ("container", "position", "size")  # of the archive, and where in it
+FOLD = "fold"  # of a row of train or val; empty in test
 SPLITS = ("train", "val", "test")
 NUMBERS = {"width": "int64", "height": "int64", "weight": "float64"}
 REMAKE = "run `dvc repro`, which makes it"
@@ -45,19 +48,30 @@ def read_manifest(file: Path) -> pd.DataFrame:
 
 
 def read_table(
-    file: Path, columns: Sequence[str], numbers: Mapping[str, Any] | None = None
+    file: Path,
+    columns: Sequence[str],
+    numbers: Mapping[str, Any] | None = None,
+    *,
+    only: bool = False,
 ) -> pd.DataFrame:
     """Read a CSV file as text, empty cells as empty strings.
 
     Args:
         columns: Must be there; others may.
         numbers: Column to numeric type, for those that are no text.
+        only: Read no other columns, for the sake of memory.
 
     Raises:
         InputError: The file is absent or is not such a table.
     """
     try:
-        table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8")
+        table = pd.read_csv(
+            file,
+            dtype=str,
+            keep_default_na=False,
+            encoding="utf-8",
+            usecols=columns.__contains__ if only else None,
+        )
     except FileNotFoundError:
         raise InputError(file, "does not exist", REMAKE) from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
@@ -76,7 +90,8 @@ def read_table(
 def write_table(file: Path, table: pd.DataFrame) -> None:
     """Write a CSV file with the shortest text that reads back as the same numbers."""
     # a lone carriage return would go unquoted, and be read back as the end of a line
-    returns = any(table[name].astype(str).str.contains("\r").any() for name in list(table))
+    texts = [name for name in list(table) if not is_numeric_dtype(table[name])]
+    returns = any(table[name].astype(str).str.contains("\r").any() for name in texts)
     quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
     with replacing(file) as partial:
         table.to_csv(partial, index=False, lineterminator="\n", encoding="utf-8", quoting=quoting)
@@ -105,5 +120,31 @@ def distinct(table: pd.DataFrame) -> pd.DataFrame:
 
 def extra_columns(table: pd.DataFrame) -> list[str]:
     """The columns that the user's own table brought along."""
-    own = {*MANIFEST_COLUMNS, *PLACE_COLUMNS}
+    own = {*MANIFEST_COLUMNS, *PLACE_COLUMNS, FOLD}
     return [column for column in table.columns if column not in own]
+
+
+def read_hashes(file: Path, digests: pd.Series) -> NDArray[np.uint64]:
+    """Look up perceptual hashes in data/measures.csv.
+
+    Returns:
+        (digest,) uint64, in the order of `digests`.
+
+    Raises:
+        InputError: The file is absent, lacks one of the digests or holds what is no hash.
+    """
+    table = read_table(file, ("digest", "perceptual_hash"), only=True)
+    text = table["perceptual_hash"]
+    bad = text[~text.str.fullmatch("[0-9a-f]{16}")]
+    if not bad.empty:
+        raise InputError(file, f"holds {bad.iloc[0]!r}, which is no perceptual hash", REMAKE)
+    # as numbers: a million digests as Python's strings would take a quarter of a gigabyte
+    codes, _ = pd.factorize(pd.concat([table["digest"], digests]))
+    known, wanted = codes[: len(table)], codes[len(table) :]
+    if known.max() + 1 < len(known):
+        raise InputError(file, "has two rows of one digest", REMAKE)
+    if wanted.max() >= len(known):
+        reason = f"has no row of digest {digests[wanted >= len(known)].iloc[0]!r}"
+        raise InputError(file, reason, REMAKE)
+    values = np.frombuffer(bytes.fromhex("".join(text)), dtype=">u8").astype(np.uint64)
+    return np.asarray(values[wanted])

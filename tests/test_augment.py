@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.images.views import IDENTITY, View
+from pipeline.images.streams import Streams
+from pipeline.images.views import IDENTITY, View, item_stream, stream_key
 from pipeline.params import load_section
+from pipeline.stages import augment
 from pipeline.stages.augment import AugmentParams, Chance, Crop, Factor, Rotation, draw, plan_views
 from tests.conftest import ROOT
 
@@ -102,3 +107,55 @@ def test_an_image_that_vanished_is_named(filled, refused):
         file.unlink()
 
     assert ".png: missing: No such file or directory" in refused("augment")
+
+
+EXTREME = PARAMS.model_copy(
+    update={
+        "seed": -3,
+        "horizontal_flip": Chance(probability=0.0),
+        "vertical_flip": Chance(probability=1.0),
+        "crop": Crop(probability=1.0, range=(0.1, 1.0)),
+        "contrast": Factor(probability=0.9, range=(0.7, 0.7)),
+    }
+)
+
+
+@pytest.mark.parametrize("params", [PARAMS, EXTREME, SHIPPED])
+@pytest.mark.parametrize("at_once", [7, 50_000])
+def test_views_drawn_together_are_those_drawn_one_by_one(monkeypatch, params, at_once):
+    monkeypatch.setattr(augment, "AT_ONCE", at_once)
+    table = images(range(300))
+
+    planned = plan_views(table, params)
+
+    alone = [
+        {"digest": digest, "view": number, **vars(draw(params, digest, number))}
+        for digest, split in table.itertuples(index=False)
+        for number in range(params.views if split == "train" else 1)
+    ]
+    pd.testing.assert_frame_equal(planned, pd.DataFrame(alone), check_exact=True)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.text(), min_size=1, max_size=30), st.integers(1, 1000))
+def test_streams_give_the_numbers_of_numpy(names, bound):
+    """Whatever the key, and for as long as they are asked."""
+    together, to_turn = (Streams(stream_key(1, name) for name in names) for _ in range(2))
+    alone = [item_stream(1, name) for name in names]
+
+    for _ in range(3):
+        assert together.random().tolist() == [stream.random() for stream in alone]
+    few = together.where(np.arange(len(names)) % 2 == 1)
+    assert few.random().tolist() == [stream.random() for stream in alone[1::2]]
+    turns = [int(item_stream(1, name).integers(0, bound)) for name in names]
+    assert to_turn.below(bound).tolist() == turns
+
+
+@pytest.mark.parametrize("bound", [3 * 2**30, 2**31 + 1])
+def test_refused_numbers_are_drawn_again(bound):
+    """With so large a bound a quarter or half of the first numbers are refused."""
+    names = [str(number) for number in range(200)]
+
+    turns = Streams(stream_key(1, name) for name in names).below(bound)
+
+    assert turns.tolist() == [int(item_stream(1, name).integers(0, bound)) for name in names]

@@ -10,12 +10,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from benchmarks import report
+from benchmarks import imbalance, report
 from benchmarks.project import Done, Project, apart, require, run, throwaway
 from benchmarks.stock_keras import extrapolated
 from tests.conftest import ROOT
@@ -221,3 +222,27 @@ def test_what_runs_apart_gives_its_result_or_its_error():
 
     with pytest.raises(ValueError, match="invalid literal"):
         apart(int, "x")
+
+
+def test_a_way_helps_where_the_interval_of_its_gain_is_above_zero():
+    """And one that turns every answer round harms."""
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 2, 200)
+    right = np.where(random.random(200) < 0.8, labels, 1 - labels)
+    better = np.where(random.random(200) < 0.95, labels, 1 - labels)
+    weights = np.vstack([np.ones(200), random.multinomial(200, [1 / 200] * 200, 300)])
+    guesses = dict.fromkeys(imbalance.WAYS, right)
+    guesses |= {"class weights": better, "focal loss": 1 - right}
+
+    scores = {
+        name: imbalance.mean_scores(labels, [np.eye(2)[guess] * 0.8 + 0.1] * 2, weights)
+        for name, guess in guesses.items()
+    }
+    helped, same, harmed, _ = imbalance.verdicts(scores).splitlines()
+
+    assert "class weights: helps balanced accuracy" in helped
+    assert "balanced sampler: no difference that these images can show" in same
+    assert "focal loss: harms balanced accuracy" in harmed
+    assert scores["none"]["balanced_accuracy"][0] == pytest.approx(
+        np.mean([(right == labels)[labels == kind].mean() for kind in (0, 1)])
+    )

@@ -236,7 +236,8 @@ def test_a_table_naming_absent_files_is_an_error_or_on_request_a_rejection(proje
     [
         ("file,label\n0.png,a\n", "has no column 'path', only file, label"),
         ("path,class\n0.png,a\n", "has no column 'label', only path, class"),
-        ("path,label,width\n0.png,a,3\n", "column 'width' is one of ingest's own"),
+        ("path,label,width\n0.png,a,3\n", "column 'width' is one of the pipeline's own"),
+        ("path,label,fold\n0.png,a,3\n", "column 'fold' is one of the pipeline's own"),
         ("", "labels.csv: empty_file: has 0 bytes"),
         ("\n", "has no column 'path', only none at all"),
         ("path,label\n0.png,a\n1.png,a,b\n", "line 3 has 3 cells, the header 2"),

@@ -11,7 +11,11 @@ from pipeline.stages.split import SplitParams
 from pipeline.training.head import HeadParams
 from tests.conftest import ROOT
 
-SPLIT = "split: {strategy: hash, seed: 1, val: 0.1, test: 0.1, stratify_columns: []}\n"
+SPLIT = (
+    "split: {strategy: hash, seed: 1, val: 0.1, test: 0.1, stratify_columns: [], "
+    "time_column: null, time_cuts: [], near_duplicates: ignore, near_distance: 4, "
+    "min_per_class: 10, folds: 0}\n"
+)
 
 
 def load_split(tmp_path, text: str) -> SplitParams:
@@ -33,6 +37,11 @@ def load_split(tmp_path, text: str) -> SplitParams:
         ("seed: 1", "seed: 1.5", r"split.seed: should be a valid integer, got 1.5"),
         ("seed: 1, ", "", r"split.seed is missing\n.*add split.seed"),
         ("split: {", "split: 3 #", r"split: 3 is not a section"),
+        ("ignore", "together?", r"split.near_duplicates: .*\n.*did you mean 'together'\?"),
+        ("distance: 4", "distance: 9", r"split.near_distance: .*less than or equal to 8, got 9"),
+        ("folds: 0", "folds: 2", r"split: folds must be 0 or at least 3, got 2"),
+        ("hash", "time", r"split: strategy time needs time_column"),
+        ("cuts: []", "cuts: [[1], 2]", r"split.time_cuts.0: "),
         ("{", "{{", r"is not YAML"),
         ("split: {", "split: {seed: 2, ", r"is not YAML.*duplicate"),
     ],
@@ -40,6 +49,37 @@ def load_split(tmp_path, text: str) -> SplitParams:
 def test_a_fault_is_named_with_the_nearest_right_key_or_value(tmp_path, old, new, match):
     with pytest.raises(InputError, match=match):
         load_split(tmp_path, SPLIT.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    ("cuts", "match"),
+    [
+        ("[1]", r"split: time_cuts must be two dates or two numbers, got \[1"),
+        ("[1, 2024-05-01]", r"two dates or two numbers, got \[1.0, '2024-05-01'\]"),
+        ("[2, 2]", r"split: time_cuts must be ISO dates and rise, got \[2"),
+        ("[2024-05-01, 2024-04-30]", r"must be ISO dates and rise, got \['2024-05-01'"),
+        ("[spring, autumn]", r"must be ISO dates and rise, got \['spring', 'autumn'\]"),
+        ("[.inf, .nan]", r"split.time_cuts.0: "),
+    ],
+)
+def test_cuts_that_are_no_times_are_refused(tmp_path, cuts, match):
+    """YAML reads a bare date as one; it is text from then on."""
+    timed = SPLIT.replace("hash", "time").replace("column: null", "column: taken")
+
+    good = load_split(tmp_path, timed.replace("cuts: []", "cuts: [2024-05-01, 2024-06-01T12:00]"))
+    with pytest.raises(InputError, match=match):
+        load_split(tmp_path, timed.replace("cuts: []", f"cuts: {cuts}"))
+
+    assert good.time_cuts == ["2024-05-01", "2024-06-01T12:00"]
+
+
+def test_folds_do_not_go_with_time(tmp_path):
+    timed = SPLIT.replace("hash", "time").replace("column: null", "column: taken")
+
+    with pytest.raises(InputError, match="split: folds would train on the future"):
+        load_split(
+            tmp_path, timed.replace("cuts: []", "cuts: [1, 2]").replace("folds: 0", "folds: 5")
+        )
 
 
 def test_every_fault_of_a_section_is_named_at_once(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,7 +14,13 @@ from sklearn.utils.class_weight import compute_sample_weight
 from pipeline.errors import InputError
 from pipeline.params import load_section
 from pipeline.training.epochs import Epochs, Gather, Held, image_weights, one_hot, view_rows
-from pipeline.training.head import HeadParams, build_head
+from pipeline.training.head import (
+    HeadParams,
+    build_head,
+    held_out,
+    loss_of,
+    training_epochs,
+)
 from pipeline.training.learning import learn, make_deterministic, optimizer, predict_rows, validate
 from pipeline.training.step import compile_step
 from tests.conftest import ROOT
@@ -289,3 +297,101 @@ def test_the_learning_rate_follows_its_schedule(keras, schedule, warmup, expecte
 
     rates = [float(rate(step)) if callable(rate) else float(rate.numpy()) for step in (0, 20, 40)]
     assert rates == pytest.approx(expected, abs=1e-6)
+
+
+def drawn_by(epochs: Epochs, number: int) -> np.ndarray:
+    """(draw, 2) image and view of each draw of an epoch."""
+    return np.concatenate([inputs[0] for inputs, _, _ in epochs.batches(number)]).astype(int)
+
+
+def of_classes(classes: list[int], views: int = 3, seed: int = 1) -> Epochs:
+    """Images of these classes, whose every view's row holds (image, view)."""
+    rows = np.array([(i, v) for i in range(len(classes)) for v in range(views)], np.float32)
+    first, count = np.arange(len(classes)) * views, np.full(len(classes), views)
+    labels, weights = np.eye(3, dtype=np.float32)[classes], np.ones(len(classes), np.float32)
+    return Epochs(looked_up_in(rows), first, count, labels, weights, 4, seed, balanced=True)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 2), min_size=1, max_size=60), st.integers(1, 9))
+def test_a_balanced_epoch_draws_each_class_alike(classes, number):
+    """And each image of a class as often as any other, give or take one."""
+    drawn = drawn_by(of_classes(classes), number)[:, 0]
+
+    of_class = pd.Series(np.array(classes)[drawn]).value_counts()
+    of_image = pd.Series(0, range(len(classes))).add(pd.Series(drawn).value_counts(), fill_value=0)
+    assert len(drawn) == len(classes)
+    assert set(of_class.index) == set(classes)
+    assert of_class.max() - of_class.min() <= 1
+    assert (of_image.groupby(np.array(classes)).agg(np.ptp) <= 1).all()
+
+
+def test_a_balanced_epoch_shows_a_rare_image_in_its_other_views():
+    drawn = drawn_by(of_classes([0] * 11 + [1]), 5)
+
+    rare = drawn[drawn[:, 0] == 11]
+    assert len(rare) == 6
+    assert sorted(rare[:, 1]) == [0, 0, 1, 1, 2, 2]
+
+
+def test_a_balanced_epoch_comes_to_every_image_in_the_end():
+    epochs = of_classes([0] * 30 + [1] * 3)
+
+    seen = {image for number in range(1, 15) for image in drawn_by(epochs, number)[:, 0]}
+
+    assert seen == set(range(33))
+    np.testing.assert_array_equal(drawn_by(epochs, 3), drawn_by(epochs, 3))
+    assert (drawn_by(epochs, 3) != drawn_by(epochs, 4)).any()
+
+
+def test_the_focal_loss_is_that_of_its_paper(keras):
+    """(1 - p) ** gamma times cross-entropy; with gamma 0, cross-entropy."""
+    random = np.random.default_rng(0)
+    labels = np.eye(3, dtype=np.float32)[random.integers(0, 3, 40)]
+    probabilities = random.dirichlet([1, 1, 1], 40).astype(np.float32)
+    true = (labels * probabilities).sum(axis=1).clip(1e-7, 1)
+    focal = PARAMS.model_copy(update={"loss": "categorical_focal_crossentropy"})
+
+    for gamma in (0.0, 2.0, 0.5):
+        loss = loss_of(focal.model_copy(update={"focal_gamma": gamma}))
+        expected = (1 - true) ** gamma * -np.log(true)
+        np.testing.assert_allclose(loss(labels, probabilities), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"loss": "categorical_focal_crossentropy"}, {"sampling": "balanced"}]
+)
+def test_each_way_against_imbalance_learns(keras, changes):
+    params = PARAMS.model_copy(
+        update={"hidden": [], "epochs": 6, "learning_rate": 0.05, **changes}
+    )
+    make_deterministic(1)
+    head = build_head(params, 5, 2)
+    train, held = separable()
+    train = dataclasses.replace(train, balanced=params.sampling == "balanced")
+
+    log = learn(head, params, loss_of(params), train, held, keep_start=True, what="test")
+
+    assert log["val_loss"].min() < log["val_loss"][0] / 2
+
+
+def test_balancing_reaches_epochs_and_validation_once():
+    """By weights or by draws, not by both."""
+    images = pd.DataFrame({"digest": list("abcd"), "label": list("xxxy"), "weight": 1.0})
+    index = pd.DataFrame({"digest": list("abcd"), "view": 0})
+    lookup = {"inputs": looked_up_in(np.zeros((4, 5), np.float32)), "index": index}
+    drawn = PARAMS.model_copy(update={"sampling": "balanced"})
+    weighed = PARAMS.model_copy(update={"class_weights": "balanced"})
+    plain, by_draws, by_weights = (
+        training_epochs(params, params, images, ["x", "y"], **lookup)
+        for params in (PARAMS, drawn, weighed)
+    )
+
+    assert (plain.balanced, by_draws.balanced, by_weights.balanced) == (False, True, False)
+    assert set(plain.weights) == set(by_draws.weights) == {1}
+    assert by_weights.weights[3] == 3 * by_weights.weights[0]
+    for params, ratio in ((PARAMS, 1), (drawn, 3), (weighed, 3)):
+        weights = held_out(params, images, ["x", "y"], **lookup).weights
+        assert weights[3] == ratio * weights[0]
+    with pytest.raises(ValueError, match="would balance the classes twice"):
+        HeadParams(**{**drawn.model_dump(), "class_weights": "balanced"})

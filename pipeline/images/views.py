@@ -40,8 +40,13 @@ IDENTITY = View()
 
 def item_stream(seed: int, *key: str) -> np.random.Generator:
     """A random stream that belongs to one item, whatever other items there are."""
-    digest = hashlib.sha256("\0".join([str(seed), *key]).encode()).digest()
+    digest = hashlib.sha256(stream_key(seed, *key).encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:16], "big"))
+
+
+def stream_key(seed: int, *key: str) -> str:
+    """The text that an item's stream is seeded by."""
+    return "\0".join([str(seed), *key])
 
 
 def render(pixels: Pixels, view: View, size: int, resize: ResizeFilter) -> Pixels:

@@ -35,7 +35,7 @@ def from_image_table(table: Found) -> Listing:
     column = parquet.image_column(file) or ""
     rows = arrow_as_text(str(file), parquet.other_columns(file, column))
     if "path" in rows:
-        raise InputError(file, "column 'path' is one of ingest's own", "rename it")
+        raise InputError(file, "column 'path' is one of the pipeline's own", "rename it")
     rows = with_columns(str(file), rows, ("label",))
     names = parquet.labels_named(file, "label")
     if names:

@@ -15,7 +15,7 @@ from pipeline.errors import InputError
 from pipeline.sources.place import in_words
 
 OPTIONAL_COLUMNS = ("weight", "group", "split")
-RESERVED_COLUMNS = ("digest", "width", "height", "container", "position", "size")
+RESERVED_COLUMNS = ("digest", "width", "height", "fold", "container", "position", "size")
 
 
 def read_label_table(name: str, content: bytes) -> pd.DataFrame:
@@ -52,7 +52,7 @@ def with_columns(name: str, table: pd.DataFrame, needed: tuple[str, ...]) -> pd.
         if columns.count(column) > 1:
             raise InputError(name, f"has {columns.count(column)} columns {column!r}", "keep one")
         if column in RESERVED_COLUMNS:
-            raise InputError(name, f"column {column!r} is one of ingest's own", "rename it")
+            raise InputError(name, f"column {column!r} is one of the pipeline's own", "rename it")
     return table.assign(**{c: "" for c in OPTIONAL_COLUMNS if c not in columns})
 
 

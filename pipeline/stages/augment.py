@@ -7,23 +7,27 @@ operation leaves every other number as it was.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from pipeline.console import progress
 from pipeline.files import Reads, Writes, replacing
 from pipeline.images.contact_sheet import contact_sheet
 from pipeline.images.places import read_places
-from pipeline.images.views import DECIMALS, IDENTITY, View, item_stream
+from pipeline.images.streams import Streams
+from pipeline.images.views import DECIMALS, IDENTITY, View, item_stream, stream_key
 from pipeline.params import Section
 from pipeline.tables import distinct, read_manifest, write_table
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 SHEET_IMAGES = 8
+AT_ONCE = 50_000  # views drawn together; bounds memory
 
 
 class Chance(Section):
@@ -116,24 +120,63 @@ def run(
 
 
 def plan_views(images: pd.DataFrame, params: AugmentParams) -> pd.DataFrame:
-    """Draw every view of every distinct image.
+    """Draw every view of every distinct image, as `draw` draws it.
 
     Returns:
-        One row a view, ordered by digest and view number.
+        One row a view, ordered as the images and by view number.
     """
-    rows: list[dict[str, object]] = []
-    with progress("augment", len(images), "image") as bar:
-        for digest, split in zip(images["digest"], images["split"], strict=True):
-            views = [
-                draw(params, digest, k) for k in range(params.views if split == "train" else 1)
-            ]
-            rows += [{"digest": digest, "view": k, **vars(view)} for k, view in enumerate(views)]
-            bar()
-    return pd.DataFrame(rows)
+    counts = np.where(images["split"] == "train", params.views, 1)
+    digests = images["digest"].repeat(counts.tolist()).reset_index(drop=True)
+    number = np.arange(len(digests)) - np.repeat(counts.cumsum() - counts, counts)
+    columns = {name: np.full(len(digests), value) for name, value in vars(IDENTITY).items()}
+    to_draw = np.flatnonzero(number)
+    with progress("augment", len(to_draw), "view") as bar:
+        for start in range(0, len(to_draw), AT_ONCE):
+            rows = to_draw[start : start + AT_ONCE]
+            views = list(zip(digests.iloc[rows], number[rows].tolist(), strict=True))
+            for name, operation in operations(params).items():
+                for column, (drawn, values) in draw_many(params.seed, name, operation, views):
+                    columns[column][rows[drawn]] = values
+            bar(len(rows))
+    return pd.DataFrame({"digest": digests, "view": number, **columns})
+
+
+def operations(params: AugmentParams) -> dict[str, Chance]:
+    """Every operation by name."""
+    return {name: value for name, value in params if isinstance(value, Chance)}
+
+
+def draw_many(
+    seed: int, name: str, operation: Chance, views: Sequence[tuple[str, int]]
+) -> Iterator[tuple[str, tuple[NDArray[np.bool_], NDArray[np.float64] | NDArray[np.int64]]]]:
+    """Draw one operation of many views (digest, number), as `draw` draws it.
+
+    Yields:
+        A column of the plan, with which views it is drawn for and the values of those.
+    """
+    if operation.probability == 0:
+        return
+    streams = Streams(stream_key(seed, digest, str(number), name) for digest, number in views)
+    drawn = streams.random() < operation.probability
+    streams = streams.where(drawn)
+    if not isinstance(operation, Range):
+        turns = name == "quarter_turn"
+        values = streams.below(3) + 1 if turns else np.ones(drawn.sum(), dtype=np.int64)
+        yield "quarter_turns" if turns else name, (drawn, values)
+        return
+    low, high = operation.range
+    exact = (low + (high - low) * streams.random()).tolist()
+    yield name, (drawn, np.array([round(value, DECIMALS) for value in exact]))
+    if name == "crop":
+        for column in ("crop_x", "crop_y"):
+            yield column, (drawn, streams.random().round(DECIMALS))
 
 
 def draw(params: AugmentParams, digest: str, number: int) -> View:
-    """Draw view `number` of an image; number 0 is the image itself."""
+    """Draw view `number` of an image; number 0 is the image itself.
+
+    This says what a view is; `draw_many` says the same of many at once.
+    """
     if number == 0:
         return IDENTITY
     drawn: dict[str, float] = {}

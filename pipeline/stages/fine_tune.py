@@ -33,7 +33,7 @@ from pipeline.tables import (
 )
 from pipeline.training.activations import activations
 from pipeline.training.epochs import view_rows
-from pipeline.training.head import HeadParams, held_out, load_head, training_epochs
+from pipeline.training.head import HeadParams, held_out, load_head, loss_of, training_epochs
 from pipeline.training.learning import LearningParams, learn, make_deterministic, predict_rows
 
 
@@ -89,7 +89,7 @@ def run(
         epochs = training_epochs(train_head, params, train, classes, inputs=inputs, index=plan)
         held = held_out(train_head, val, classes, inputs=inputs, index=plan)
         history = learn(
-            tuned, params, train_head.loss, epochs, held, keep_start=True, what="fine_tune"
+            tuned, params, loss_of(train_head), epochs, held, keep_start=True, what="fine_tune"
         )
         rows, _ = view_rows(test["digest"], plan)
         probabilities = predict_rows(tuned, inputs, rows)

@@ -1,36 +1,74 @@
 """Split: give every image a place in train, val or test.
 
-Exact copies and images of one group always land together: a copy of a training
-image in the test set would be scored as skill.  A unit is such a set of rows.
+Exact copies and images of one group always land together, near-duplicates where
+that is asked for: a copy of a training image in the test set would be scored as
+skill.  A unit is such a set of rows.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Hashable
+from datetime import date
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+import numpy as np
 import pandas as pd
-from pydantic import Field, model_validator
+from numpy.typing import NDArray
+from pydantic import BeforeValidator, Field, model_validator
 
 from pipeline.console import say
 from pipeline.errors import InputError
-from pipeline.files import Reads, Writes, write_json
+from pipeline.files import Reads, Writes, replacing, write_json
 from pipeline.params import Section
-from pipeline.tables import SPLITS, extra_columns, read_manifest, write_table
+from pipeline.splitting.folds import folds_by_hash, folds_by_share
+from pipeline.splitting.leakage import Nearest, described, nearest, prove, sheet_of_pairs
+from pipeline.splitting.near import MAX_DISTANCE, near_components
+from pipeline.splitting.strategies import (
+    TEST,
+    Places,
+    as_times,
+    by_column,
+    by_hash,
+    by_share,
+    by_time,
+    strata,
+)
+from pipeline.splitting.units import (
+    SHOWN,
+    Units,
+    check_labels,
+    report_joined,
+    unit_draws,
+    unit_of_row,
+)
+from pipeline.tables import FOLD, SPLITS, distinct, read_hashes, read_manifest, write_table
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+def _as_text(cut: Any) -> Any:
+    """YAML reads 2024-05-01 as a date."""
+    return cut.isoformat() if isinstance(cut, date) else cut
+
+
+Cut = Annotated[float | str, BeforeValidator(_as_text)]
 
 
 class SplitParams(Section):
     """How units are shared out.  `train` receives what `val` and `test` leave."""
 
-    strategy: Literal["hash", "stratified", "column"]
+    strategy: Literal["hash", "stratified", "column", "time"]
     seed: Annotated[int, Field(ge=0, lt=2**32)]
-    val: Fraction  # of units
+    val: Fraction  # of units (hash) or pictures (stratified)
     test: Fraction
     stratify_columns: list[str]  # stratified: exact proportions over the label and these
+    time_column: str | None  # time: an extra column of ISO dates or of numbers
+    time_cuts: list[Cut]  # time: where val and where test begin
+    near_duplicates: Literal["ignore", "together"]
+    near_distance: Annotated[int, Field(ge=0, le=MAX_DISTANCE)]  # bits of the perceptual hash
+    min_per_class: Annotated[int, Field(ge=0)]  # distinct pictures in each split; fewer: a warning
+    folds: Annotated[int, Field(ge=0, le=100)]  # of train and val; 0: none
 
     @model_validator(mode="after")
     def _leaves_room_for_train(self) -> SplitParams:
@@ -38,160 +76,126 @@ class SplitParams(Section):
             raise ValueError(f"val + test must be below 1, got {self.val + self.test:g}")
         return self
 
+    @model_validator(mode="after")
+    def _can_be_validated_and_scored(self) -> SplitParams:
+        if self.folds in {1, 2}:
+            # one fold is scored, one chooses the epoch, the others train
+            raise ValueError(f"folds must be 0 or at least 3, got {self.folds}")
+        if self.folds and self.strategy == "time":
+            raise ValueError("folds would train on the future of what they score; set folds to 0")
+        return self
+
+    @model_validator(mode="after")
+    def _has_times(self) -> SplitParams:
+        if self.strategy != "time":
+            return self
+        if self.time_column is None:
+            raise ValueError("strategy time needs time_column, a column of the table")
+        if len(self.time_cuts) != 2 or len({isinstance(cut, str) for cut in self.time_cuts}) > 1:
+            raise ValueError(
+                f"time_cuts must be two dates or two numbers, got {list(self.time_cuts)}"
+            )
+        _, marks = as_times(pd.Series([], dtype="str"), self.time_cuts)
+        if not marks[0] < marks[1]:
+            raise ValueError(f"time_cuts must be ISO dates and rise, got {list(self.time_cuts)}")
+        return self
+
 
 def run(
     params: SplitParams,
     *,
+    raw: Reads = Path("data/raw"),
     manifest: Reads = Path("data/manifest.csv"),
+    measures: Reads = Path("data/measures.csv"),
     splits: Writes = Path("data/splits.csv"),
     report: Writes = Path("reports/split.json"),
+    leakage: Writes = Path("reports/leakage.json"),
+    sheet: Writes = Path("reports/leakage.png"),
 ) -> None:
-    """Fill in the manifest's `split` column, and count the images of each class by split.
+    """Fill in the manifest's `split` column, and prove that it tears nothing.
+
+    The reports count the images of each class by split, and list and show the
+    nearest pairs of pictures in different splits.
 
     Raises:
         InputError: One picture has two labels, the table's own split separates
-            copies or groups, or a split or a class's training set is empty.
+            copies or groups, a split or a class's training set is empty, or the
+            leakage gate fails.
     """
     images = read_manifest(manifest)
     check_labels(images, manifest)
-    units = unit_of_row(images)
-    if params.strategy == "hash":
-        place = by_hash(images, units, params)
-    elif params.strategy == "stratified":
-        place = stratified(images, units, params, manifest)
-    else:
-        place = by_column(images, units, manifest)
+    hashes = read_hashes(measures, images["digest"])
+    units = find_units(images, hashes, params)
+    draws = unit_draws(images, units, params.seed)
+    place = places(images, units, draws, params, manifest)
     if params.strategy != "column" and (images["split"] != "").any():
         say("split: the table's own column split is not used; set split.strategy to column for it")
-    images["split"] = place
+    images["split"] = np.array(SPLITS)[place[units]]
+    if params.folds:
+        images[FOLD] = fold_of_row(images, units, place, params, manifest)
     check_places(images, manifest)
-    write_table(splits, images)
-    write_json(report, counts(images))
+    document = {**counts(images), "below_min_per_class": too_few(images, params.min_per_class)}
+    rows = len(images)
+    with replacing(splits) as partial:
+        write_table(partial, images)
+        del images  # what is written is what counts, and memory need not hold both
+        written = prove(partial, splits, rows, folds=params.folds > 0)
+        pictures, found = find_nearest(written, measures, params, splits)
+    write_json(report, document)
+    write_json(leakage, gate_report(pictures, found, params))
+    with replacing(sheet) as partial:
+        sheet_of_pairs(pictures, found, raw).save(partial, format="PNG")
 
 
-def check_labels(images: pd.DataFrame, manifest: Path) -> None:
-    """Refuse one picture under two labels, naming both files."""
-    first = images.drop_duplicates("digest").set_index("digest")
-    twins = first.loc[images["digest"]].reset_index()
-    clashes = images[(images["label"] != twins["label"]).to_numpy()]
-    if not clashes.empty:
-        other = clashes.iloc[0]
-        twin = first.loc[other["digest"]]
-        raise InputError(
-            manifest,
-            f"{twin['path']} and {other['path']} are the same picture "
-            f"but labelled {twin['label']!r} and {other['label']!r}",
-            "remove the wrong one from the raw folder, then `dvc repro`",
-        )
+def find_units(images: pd.DataFrame, hashes: NDArray[np.uint64], params: SplitParams) -> Units:
+    """Number the units, and say where one is joined that its names would not join."""
+    if params.near_duplicates == "ignore":
+        units = unit_of_row(images)
+        report_joined(images, units, "copies")
+        return units
+    near, cut = near_components(hashes, params.near_distance)
+    units = unit_of_row(images, near)
+    report_joined(images, units, "copies or near-duplicates")
+    joined = unit_of_row(images).max() - units.max()
+    say(f"split: near-duplicates make one unit of two, {joined} times")
+    if cut:
+        say(f"split: so many pictures look alike that {cut} comparisons were left out")
+    return units
 
 
-def unit_of_row(images: pd.DataFrame) -> pd.Series:
-    """Number the units: rows joined by an equal digest or an equal (non-empty) group.
-
-    Returns:
-        Row to unit, int64; numbers are of no meaning beyond being equal or not.
-    """
-    from scipy.sparse import coo_array  # noqa: PLC0415
-    from scipy.sparse.csgraph import connected_components  # noqa: PLC0415
-
-    digests, _ = pd.factorize(images["digest"])
-    keys = images["group"].where(images["group"] != "", "\0" + images["digest"])
-    groups, _ = pd.factorize(keys)
-    links = (pd.Series(1, images.index), (digests, groups + digests.max() + 1))
-    size = digests.max() + groups.max() + 2
-    _, component = connected_components(coo_array(links, shape=(size, size)), directed=False)
-    return pd.Series(component[digests], images.index, dtype="int64")
-
-
-def by_hash(images: pd.DataFrame, units: pd.Series, params: SplitParams) -> pd.Series:
-    """Place each unit by a hash of its own name, whatever other images there are.
-
-    A unit's name is its group, or its digest where it has none.  When a copy
-    joins several groups into one unit, the lowest hash among their names decides.
-    """
-    grouped = images["group"] != ""
-    names = ("group:" + images["group"]).where(grouped, "digest:" + images["digest"])
-    draws = names.map({name: uniform(params.seed, name) for name in names.unique()})
-    has_group = grouped.groupby(units).transform("any")
-    for _, of_unit in names[has_group].groupby(units[has_group]):
-        one_of_each = of_unit.drop_duplicates()
-        if len(one_of_each) > 1 and images.loc[of_unit.index, "digest"].duplicated().any():
-            paths = ", ".join(images.loc[one_of_each.index, "path"].head(4))
-            say(f"split: copies join groups or put an ungrouped picture into one: {paths}")
-    lowest = draws.where(grouped | ~has_group).groupby(units).transform("min")
-    place = pd.Series("train", images.index)
-    place[lowest < params.test + params.val] = "val"
-    place[lowest < params.test] = "test"
-    return place
+def places(
+    images: pd.DataFrame,
+    units: Units,
+    draws: NDArray[np.float64],
+    params: SplitParams,
+    manifest: Path,
+) -> Places:
+    """Place the units by the strategy that is asked for."""
+    shares = {"val": params.val, "test": params.test}
+    if params.strategy == "hash":
+        return by_hash(draws, **shares)
+    if params.strategy == "stratified":
+        return by_share(images, units, draws, params.stratify_columns, manifest, **shares)
+    if params.strategy == "column":
+        return by_column(images, units, manifest)
+    return by_time(images, units, str(params.time_column), params.time_cuts, manifest)
 
 
-def uniform(seed: int, name: str) -> float:
-    """A number in [0, 1) that belongs to a name."""
-    digest = hashlib.sha256(f"{seed}\0{name}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
-
-
-def stratified(
-    images: pd.DataFrame, units: pd.Series, params: SplitParams, manifest: Path
-) -> pd.Series:
-    """Share out units in equal proportions of every combination of label and named columns."""
-    from sklearn.model_selection import train_test_split  # noqa: PLC0415
-
-    absent = sorted(set(params.stratify_columns) - set(extra_columns(images)))
-    if absent:
-        reason = f"has no extra column {absent[0]!r}, named in split.stratify_columns"
-        have = ", ".join(extra_columns(images)) or "none"
-        raise InputError(manifest, reason, f"name extra columns of your table (it has: {have})")
-    # one row a unit, that of its smallest digest, so that file names do not matter
-    order = images["digest"].sort_values(kind="stable").index
-    first = units[order].drop_duplicates()
-    stratum = images.loc[first.index, ["label", *params.stratify_columns]].agg(
-        " / ".join, axis="columns"
-    )
-    stratum.index = pd.Index(first)
-    few = stratum.value_counts().sort_index()
-    if few.min() < len(SPLITS):
-        reason = f"{few.idxmin()!r} has {few.min()} distinct images or groups, needs {len(SPLITS)}"
-        raise InputError(manifest, reason, "add images, or stratify over fewer columns")
-
-    place = pd.Series("train", stratum.index)
-    try:
-        rest, test = train_test_split(
-            stratum.index, test_size=params.test, stratify=stratum, random_state=params.seed
-        )
-        share = params.val / (1 - params.test)
-        _, val = train_test_split(
-            rest, test_size=share, stratify=stratum[rest], random_state=params.seed
-        )
-    except ValueError as error:
-        fix = "raise split.val or split.test, add images, or use split.strategy hash"
-        raise InputError(manifest, f"cannot be stratified: {error}", fix) from error
-    place[test], place[val] = "test", "val"
-    return units.map(place)
-
-
-def by_column(images: pd.DataFrame, units: pd.Series, manifest: Path) -> pd.Series:
-    """Take the table's own split, and refuse one that separates copies or groups."""
-    place = images["split"]
-    unknown = images[~place.isin(SPLITS)]
-    if not unknown.empty:
-        row = unknown.iloc[0]
-        reason = f"{row['path']} has split {row['split']!r}, not one of {', '.join(SPLITS)}"
-        raise InputError(manifest, reason, "fill in the table's split column, or change strategy")
-    torn = place.groupby(units).nunique()
-    if (torn > 1).any():
-        rows = images[units == torn[torn > 1].index[0]].drop_duplicates("split")
-        one, other = rows.iloc[0], rows.iloc[1]
-        what = "copies" if one["digest"] == other["digest"] else f"of one group {one['group']!r}"
-        reason = (
-            f"{one['path']} in {one['split']} and {other['path']} in {other['split']} are {what}"
-        )
-        raise InputError(manifest, reason, "give both the same split in the table")
-    return place
+def fold_of_row(
+    images: pd.DataFrame, units: Units, place: Places, params: SplitParams, manifest: Path
+) -> NDArray[np.str_]:
+    """The fold of each row as text, empty in test."""
+    draws = unit_draws(images, units, params.seed, "fold\0")
+    fold = folds_by_hash(draws, params.folds)
+    if params.strategy == "stratified":
+        kinds = strata(images, units, params.stratify_columns, manifest)
+        kinds = kinds[place[kinds["unit"]] != TEST]
+        fold = folds_by_share(kinds, draws, params.folds)
+    return np.where(place == TEST, "", fold.astype(str))[units]
 
 
 def check_places(images: pd.DataFrame, manifest: Path) -> None:
-    """Refuse splits that cannot be trained on or measured with; warn of thin ones."""
+    """Refuse splits that cannot be trained on or measured with; warn of absent classes."""
     table = pd.crosstab(images["label"], images["split"]).reindex(columns=SPLITS, fill_value=0)
     for split in SPLITS:
         if table[split].sum() == 0:
@@ -208,6 +212,75 @@ def check_places(images: pd.DataFrame, manifest: Path) -> None:
                 f"split: class {label!r} has no image in {where}: its figures will say little; "
                 "add images, or use split.strategy stratified"
             )
+
+
+def too_few(images: pd.DataFrame, least: int) -> dict[str, dict[str, int]]:
+    """Name the classes of fewer distinct pictures in a split than `least`, on stderr too.
+
+    Returns:
+        Class to split to pictures, for those that are too few.
+    """
+    pictures = images.drop_duplicates("digest")
+    table = pd.crosstab(pictures["label"], pictures["split"]).reindex(columns=SPLITS, fill_value=0)
+    thin = table[(table < least).any(axis="columns")]
+    few = {
+        str(label): {split: int(row[split]) for split in SPLITS if row[split] < least}
+        for label, row in thin.iterrows()
+    }
+    for label, short in list(few.items())[:SHOWN]:
+        have = ", ".join(f"{number} in {split}" for split, number in short.items())
+        say(
+            f"split: class {label!r} has {have}, below split.min_per_class {least}; "
+            "add images of it, join it with another class, raise split.val and split.test, "
+            "or use split.strategy stratified"
+        )
+    if len(few) > SHOWN:
+        others = ", ".join(repr(label) for label in list(few)[SHOWN:])
+        say(f"split: below split.min_per_class too: {others}")
+    return few
+
+
+def find_nearest(
+    written: pd.DataFrame, measures: Path, params: SplitParams, splits: Path
+) -> tuple[pd.DataFrame, Nearest]:
+    """The gate's second half: near-duplicates across the splits that were written.
+
+    Raises:
+        InputError: There are some, and they were to be kept together.
+    """
+    pictures = distinct(written)
+    hashes = read_hashes(measures, pictures["digest"])
+    found = nearest(pictures, hashes, params.near_distance)
+    total = sum(found.counts.values())
+    if params.near_duplicates == "together" and total:
+        pair = described(pictures, found)[0]
+        one, other = pair["one"], pair["other"]
+        reason = (
+            f"the leakage gate of split failed: {one['path']} in {one['split']} and "
+            f"{other['path']} in {other['split']} are near-duplicates"
+        )
+        raise InputError(splits, reason, "lower split.near_distance: too many pictures look alike")
+    if total:
+        words = ", ".join(f"{number} of {name}" for name, number in found.counts.items() if number)
+        say(
+            f"split: pictures within {params.near_distance} bits of another split's: {words}; "
+            "see reports/leakage.png; split.near_duplicates together keeps them in one split"
+        )
+    return pictures, found
+
+
+def gate_report(pictures: pd.DataFrame, found: Nearest, params: SplitParams) -> dict[str, Any]:
+    """What the gate proved and found."""
+    return {
+        "proved": {
+            "pictures_in_one_split": len(pictures),
+            "groups_in_one_split": int(pictures.loc[pictures["group"] != "", "group"].nunique()),
+        },
+        "near_distance": params.near_distance,
+        "pictures": found.counts,
+        "comparisons_left_out": found.cut,
+        "nearest": described(pictures, found),
+    }
 
 
 def counts(images: pd.DataFrame) -> dict[str, dict[Hashable, int]]:

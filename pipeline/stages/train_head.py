@@ -1,14 +1,19 @@
-"""Train head: fit the head to cached features, without running the backbone."""
+"""Train head: fit the head to cached features, without running the backbone.
+
+Where the splits have folds, it is cross-validated too.  Only heads are trained.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline.console import say
 from pipeline.errors import InputError
 from pipeline.features import read_features
-from pipeline.files import Reads, Writes, replacing
-from pipeline.tables import distinct, read_manifest, write_table
-from pipeline.training.head import HeadParams, build_head, held_out, training_epochs
+from pipeline.files import Reads, Writes, replacing, write_json
+from pipeline.tables import FOLD, distinct, read_manifest, write_table
+from pipeline.training.cross_validation import NO_FOLDS, cross_validate
+from pipeline.training.head import HeadParams, build_head, held_out, loss_of, training_epochs
 from pipeline.training.learning import learn, make_deterministic
 
 ENDING = ".weights.h5"  # Keras demands it
@@ -21,8 +26,11 @@ def run(
     features: Reads = Path("data/features"),
     weights: Writes = Path("models/head.weights.h5"),
     log: Writes = Path("reports/train_head.csv"),
+    cross_validation: Writes = Path("reports/cross_validation.json"),
 ) -> None:
     """Write the weights of the best epoch on validation, and a log of every epoch.
+
+    Cross-validation touches no weights that are written, nor the test images.
 
     Raises:
         InputError: The features do not belong to the splits, or Keras would not
@@ -41,7 +49,19 @@ def run(
         params, params, train, classes, inputs=cached.rows, index=cached.index
     )
     held = held_out(params, val, classes, inputs=cached.rows, index=cached.index)
-    history = learn(head, params, params.loss, epochs, held, keep_start=False, what="train_head")
+    history = learn(
+        head, params, loss_of(params), epochs, held, keep_start=False, what="train_head"
+    )
     with replacing(weights) as partial:
         head.save_weights(partial)
     write_table(log, history)
+
+    validated = NO_FOLDS
+    if FOLD in images.columns:
+        validated = cross_validate(params, images[images[FOLD] != ""], classes, cached, splits)
+        low, high = validated["accuracy_low"], validated["accuracy_high"]
+        say(
+            f"train_head: accuracy over {validated['folds']} folds "
+            f"{validated['accuracy_mean']:.4f} [{low:.4f}, {high:.4f}]"
+        )
+    write_json(cross_validation, validated)

@@ -29,6 +29,8 @@ class Epochs:
         labels: (image, class) float32, one-hot.
         weights: (image,) float32.
         seed: Decides the order of each epoch.
+        balanced: Whether an epoch draws as many images of each class, frequent
+            classes in part and rare ones again and again, instead of every image.
     """
 
     inputs: Gather
@@ -38,6 +40,7 @@ class Epochs:
     weights: NDArray[np.float32]
     batch_size: int
     seed: int
+    balanced: bool = False
 
     @property
     def steps(self) -> int:
@@ -45,7 +48,7 @@ class Epochs:
         return -(-len(self.labels) // self.batch_size)
 
     def batches(self, epoch: int) -> Iterator[Batch]:
-        """Every image once, shuffled, in the view whose turn it is.
+        """Every image once, or each class alike, shuffled, in the view whose turn it is.
 
         Args:
             epoch: Counted from 1.
@@ -53,11 +56,40 @@ class Epochs:
         Yields:
             Inputs, one-hot labels, weights; the first axis is the image.
         """
-        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.labels))
+        random = np.random.default_rng([self.seed, epoch])
+        if self.balanced:
+            order, again = self._balanced(random)
+        else:
+            order, again = random.permutation(len(self.labels)), np.zeros_like(self.views)
         for start in range(0, len(order), self.batch_size):
             images = order[start : start + self.batch_size]
-            rows = self.first_row[images] + (images + epoch) % self.views[images]
+            turn = images + epoch + again[start : start + self.batch_size]
+            rows = self.first_row[images] + turn % self.views[images]
             yield self.inputs(rows), self.labels[images], self.weights[images]
+
+    def _balanced(
+        self, random: np.random.Generator
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """As many images as there are, an equal part of each class that there is.
+
+        No image comes twice more often than another of its class.
+
+        Returns:
+            (draw,) images, and how often each came before, so that it shows another view.
+        """
+        of_class = self.labels.argmax(axis=1)
+        present = random.permutation(np.unique(of_class))
+        total, drawn, again = len(of_class), [], []
+        for rank, label in enumerate(present):
+            count = total // len(present) + (rank < total % len(present))
+            images = np.flatnonzero(of_class == label)
+            rounds = -(-count // len(images))
+            drawn.append(
+                np.concatenate([random.permutation(images) for _ in range(rounds)])[:count]
+            )
+            again.append(np.arange(count) // len(images))
+        order = random.permutation(total)
+        return np.concatenate(drawn)[order], np.concatenate(again)[order]
 
 
 class Held(NamedTuple):

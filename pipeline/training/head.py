@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.errors import InputError
 from pipeline.training.epochs import Epochs, Gather, Held, image_weights, one_hot, view_rows
 from pipeline.training.learning import LearningParams
+from pipeline.training.step import Loss
 
 if TYPE_CHECKING:
     import keras
@@ -24,10 +26,43 @@ class HeadParams(LearningParams):
     hidden: list[Annotated[int, Field(ge=1, le=65536)]]  # units; empty: logistic regression
     dropout: Annotated[float, Field(ge=0, lt=1)]  # after each hidden layer
     l2: Annotated[float, Field(ge=0)]  # penalty on the kernels
-    loss: Literal["categorical_crossentropy", "binary_crossentropy"]
+    loss: Literal[
+        "categorical_crossentropy", "binary_crossentropy", "categorical_focal_crossentropy"
+    ]
+    focal_gamma: Annotated[float, Field(ge=0, le=10)]  # of the focal loss; 0: cross-entropy
     class_weights: Literal["balanced", "none"]
+    sampling: Literal["all", "balanced"]  # what an epoch draws: every image, or classes alike
     sample_weights: bool  # weigh images by the table's column `weight`
     epochs: Annotated[int, Field(ge=1)]  # at most; a head must have learnt something
+
+    @model_validator(mode="after")
+    def _balances_once(self) -> HeadParams:
+        if self.class_weights == self.sampling == "balanced":
+            raise ValueError(
+                "class_weights and sampling would balance the classes twice; keep one of them"
+            )
+        return self
+
+    @property
+    def balances_classes(self) -> bool:
+        """Whether rare classes count as much as frequent ones, on validation too."""
+        return self.class_weights == "balanced" or self.sampling == "balanced"
+
+
+def loss_of(params: HeadParams) -> Loss:
+    """What each image's loss is; see `learn`.
+
+    The focal loss (Lin et al. 2017, arXiv 1708.02002) is that of Keras with
+    alpha 1: one number for all classes would only scale it, and cross-entropy
+    is then the case of gamma 0.
+    """
+    if params.loss != "categorical_focal_crossentropy":
+        return params.loss
+    import keras  # noqa: PLC0415
+
+    return partial(
+        keras.losses.categorical_focal_crossentropy, alpha=1.0, gamma=params.focal_gamma
+    )
 
 
 def build_head(params: HeadParams, channels: int, classes: int) -> keras.Model:
@@ -87,7 +122,16 @@ def training_epochs(
         train, balanced=params.class_weights == "balanced", from_table=params.sample_weights
     )
     labels = one_hot(train["label"], classes)
-    return Epochs(inputs, first_row, views, labels, weights, phase.batch_size, params.seed)
+    return Epochs(
+        inputs,
+        first_row,
+        views,
+        labels,
+        weights,
+        phase.batch_size,
+        params.seed,
+        balanced=params.sampling == "balanced",
+    )
 
 
 def held_out(
@@ -99,6 +143,6 @@ def held_out(
     index: pd.DataFrame,
 ) -> Held:
     """Images to validate on, their classes balanced where training balances them."""
-    weights = image_weights(images, balanced=params.class_weights == "balanced", from_table=False)
+    weights = image_weights(images, balanced=params.balances_classes, from_table=False)
     rows, _ = view_rows(images["digest"], index)
     return Held(inputs, rows, one_hot(images["label"], classes), weights)

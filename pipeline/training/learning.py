@@ -16,7 +16,7 @@ from pipeline.errors import InputError
 from pipeline.params import Section
 from pipeline.tensorflow_start import start_tensorflow
 from pipeline.training.epochs import Epochs, Gather, Held, bare
-from pipeline.training.step import compile_step, train_one_epoch
+from pipeline.training.step import Loss, compile_step, train_one_epoch
 
 if TYPE_CHECKING:
     import keras
@@ -73,7 +73,7 @@ def optimizer(params: LearningParams, steps_per_epoch: int) -> keras.optimizers.
 def learn(
     model: keras.Model,
     params: LearningParams,
-    loss: str,
+    loss: Loss,
     train: Epochs,
     val: Held,
     *,
@@ -135,7 +135,7 @@ def averaged(model: keras.Model, updates: keras.optimizers.Optimizer) -> Iterato
         model.set_weights(latest)
 
 
-def validate(model: keras.Model, loss: str, val: Held) -> dict[str, float]:
+def validate(model: keras.Model, loss: Loss, val: Held) -> dict[str, float]:
     """Mean loss, without penalties, and accuracy, as `val.weights` weigh the images."""
     import keras  # noqa: PLC0415
 

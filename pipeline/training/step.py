@@ -12,11 +12,14 @@ from pipeline.training.epochs import Epochs, bare
 if TYPE_CHECKING:
     import keras
 
+Loss = str | Callable[[Any, Any], Any]
+"""Of each image, from one-hot labels and probabilities: one of Keras by name, or a function."""
+
 Step = Callable[[Any, Any, Any], Any]
 """Learns from a batch of inputs, one-hot labels and weights; see `compile_step`."""
 
 
-def compile_step(model: keras.Model, updates: keras.optimizers.Optimizer, loss: str) -> Step:
+def compile_step(model: keras.Model, updates: keras.optimizers.Optimizer, loss: Loss) -> Step:
     """Ready the training of `model` on one batch.
 
     It minimises the mean of each image's loss times its weight, plus the
