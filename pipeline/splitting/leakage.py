@@ -16,6 +16,7 @@ from PIL import Image
 
 from pipeline.errors import InputError
 from pipeline.images.contact_sheet import contact_sheet
+from pipeline.images.places import read_places
 from pipeline.images.views import IDENTITY
 from pipeline.splitting.near import Hashes, NearPairs, near_pairs
 from pipeline.tables import FOLD, SPLITS, read_table
@@ -150,10 +151,10 @@ def sheet_of_pairs(pictures: pd.DataFrame, found: Nearest, raw: Path) -> Image.I
     """
     left, right = [], []
     for number, (distance, *pair) in enumerate(found.pairs, start=1):
-        one, other = (pictures.iloc[at] for at in pair)
-        left.append((raw / one["path"], f"{number}: {one['split']}", [IDENTITY]))
-        words = f"{other['split']}, {distance} bits"
-        right.append((raw / other["path"], words, [IDENTITY]))
+        shown = pictures.iloc[pair]
+        one, other = zip(read_places(shown, raw), shown["split"], strict=True)
+        left.append((one[0], f"{number}: {one[1]}", [IDENTITY]))
+        right.append((other[0], f"{other[1]}, {distance} bits", [IDENTITY]))
     sides = [contact_sheet(left), contact_sheet(right)]
     sheet = Image.new("RGB", (sum(side.width for side in sides), sides[0].height))
     sheet.paste(sides[0], (0, 0))
