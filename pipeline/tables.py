@@ -3,6 +3,8 @@
 manifest  path, label, digest, width, height, weight, group, split, extra columns
 splits    the same, with `split` filled in
 views     digest, view, and one column per field of `pipeline.images.views.View`
+measures  digest, perceptual_hash, brightness, contrast, sharpness; one row a digest
+rejected  path, reason, detail
 
 `path` is relative to the raw folder, `digest` is of the decoded pixels.  A
 picture filed twice has two rows; `distinct` leaves one.
@@ -25,6 +27,9 @@ from pipeline.files import replacing
 MANIFEST_COLUMNS = ("path", "label", "digest", "width", "height", "weight", "group", "split")
 SPLITS = ("train", "val", "test")
 NUMBERS = {"width": "int64", "height": "int64", "weight": "float64"}
+REJECTED_COLUMNS = ("path", "reason", "detail")
+MEASURED = {"brightness": "float64", "contrast": "float64", "sharpness": "float64"}
+MEASURE_COLUMNS = ("digest", "perceptual_hash", *MEASURED)
 
 
 def read_manifest(file: Path) -> pd.DataFrame:
@@ -36,8 +41,30 @@ def read_manifest(file: Path) -> pd.DataFrame:
     return read_table(file, MANIFEST_COLUMNS, NUMBERS)
 
 
+def read_measures(file: Path) -> pd.DataFrame:
+    """Read what `ingest` measured, one row a digest, ordered by digest.
+
+    Raises:
+        InputError: The file is absent, lacks a column or has no rows.
+    """
+    return read_table(file, MEASURE_COLUMNS, MEASURED)
+
+
+def read_rejected(file: Path) -> pd.DataFrame:
+    """Read the rejected table, which may have no rows.
+
+    Raises:
+        InputError: The file is absent or lacks a column.
+    """
+    return read_table(file, REJECTED_COLUMNS, may_be_empty=True)
+
+
 def read_table(
-    file: Path, columns: Sequence[str], numbers: Mapping[str, Any] | None = None
+    file: Path,
+    columns: Sequence[str],
+    numbers: Mapping[str, Any] | None = None,
+    *,
+    may_be_empty: bool = False,
 ) -> pd.DataFrame:
     """Read a CSV file as text, empty cells as empty strings.
 
@@ -58,7 +85,7 @@ def read_table(
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise InputError(file, f"has no column {', '.join(missing)}", fix)
-    if table.empty:
+    if table.empty and not may_be_empty:
         raise InputError(file, "has no rows", fix)
     try:
         return table.astype(dict(numbers or {}))
