@@ -16,6 +16,7 @@ from pipeline.__main__ import COMMANDS, STAGES
 from pipeline.commands.summary import FILES, HEADLINE
 from tests.conftest import ROOT
 from tests.test_dvc_yaml import DVC, signature
+from tests.test_findings import CODES
 
 README = (ROOT / "README.md").read_text()
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
@@ -85,6 +86,13 @@ def test_every_reason_for_rejection_is_listed():
 
     assert len(reasons) > 10
     assert set(re.findall(r"`(\w+)`", listed)) == reasons
+
+
+def test_every_finding_is_explained():
+    table = README.partition("| finding |")[2].partition("\n\n")[0]
+    cells = re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE)
+
+    assert re.findall(r"`(\w+)`", "".join(cells)) == list(CODES)
 
 
 def test_figures_are_those_of_the_committed_run():

@@ -1,4 +1,4 @@
-"""Ingest: decode every image once and write down which can be used.
+"""Ingest: decode every image once and write down which can be used, and what is odd.
 
 What cannot be used is named in the rejected table with a reason, and the run
 goes on.  The user's files are only read.
@@ -13,16 +13,25 @@ from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from pydantic import Field
 
-from pipeline.console import progress, say
+from pipeline.console import progress, say, show_table
 from pipeline.errors import InputError
 from pipeline.files import Reads, Writes, write_json
+from pipeline.findings.find import find
+from pipeline.findings.finding import Finding
+from pipeline.findings.near_pairs import MAX_DISTANCE
+from pipeline.findings.rejected import by_reason
 from pipeline.images.decode import RejectedImage, decode, pixel_digest
+from pipeline.images.gray_copy import gray_copy
+from pipeline.images.measures import Measures, measure
 from pipeline.images.pictures import map_ahead
 from pipeline.listing import Listing, Rejected, list_images
 from pipeline.params import Section
-from pipeline.tables import MANIFEST_COLUMNS, extra_columns, write_table
+from pipeline.tables import MANIFEST_COLUMNS, MEASURE_COLUMNS, extra_columns, write_table
+
+BATCH = 16  # images that a thread decodes before it measures them together
 
 
 class IngestParams(Section):
@@ -31,6 +40,7 @@ class IngestParams(Section):
     table: str | None  # its file name in the raw folder; None: the only one there, if any
     max_rejected_fraction: Annotated[float, Field(ge=0, le=1)]  # of all files or rows
     missing_files: Literal["error", "reject"]  # when the table names a file that is not there
+    near_duplicate_distance: Annotated[int, Field(ge=0, le=MAX_DISTANCE)]  # bits of 64
 
 
 class Decoded(NamedTuple):
@@ -39,6 +49,16 @@ class Decoded(NamedTuple):
     digest: str
     width: int
     height: int
+    measures: Measures
+
+
+class Unmeasured(NamedTuple):
+    """A usable image before it is measured; `copy` is what `gray_copy` made of it."""
+
+    digest: str
+    width: int
+    height: int
+    copy: NDArray[np.uint8]
 
 
 def run(
@@ -47,9 +67,10 @@ def run(
     raw: Reads = Path("data/raw"),
     manifest: Writes = Path("data/manifest.csv"),
     rejected: Writes = Path("data/rejected.csv"),
+    measures: Writes = Path("data/measures.csv"),
     report: Writes = Path("reports/ingest.json"),
 ) -> None:
-    """Write the manifest of usable images, the table of rejected ones and the counts.
+    """Write the manifest of usable images, their measures, the rejected ones and the findings.
 
     Raises:
         InputError: There is nothing to ingest, too much of it is bad, a table
@@ -66,39 +87,87 @@ def run(
     decoded = pd.DataFrame(
         [result for result in results if isinstance(result, Decoded)], columns=Decoded._fields
     )
-    images = pd.concat([images, decoded], axis="columns")
+    images = pd.concat([images, decoded[["digest", "width", "height"]]], axis="columns")
 
-    write_table(rejected, pd.DataFrame(sorted(bad), columns=Rejected._fields))
+    table_of_bad = pd.DataFrame(sorted(bad), columns=Rejected._fields)
+    write_table(rejected, table_of_bad)
     check(params, listing, images, bad, raw=raw, rejected=rejected)
     images = images.sort_values(["path", "label"], kind="stable")
     write_table(manifest, images[[*MANIFEST_COLUMNS, *extra_columns(images)]])
-    write_json(report, {**summary(images, bad), "unlisted": listing.unlisted})
+    measured = measures_of(decoded)
+    write_table(measures, measured)
+    found = find(images, measured, params.near_duplicate_distance)
+    documents = [finding.document() for finding in found]
+    counts = summary(images, bad)
+    write_json(report, {**counts, "unlisted": listing.unlisted, "findings": documents})
     if listing.unlisted:
         say(f"ingest: {listing.unlisted} files are not named by the table and are left out")
-    if bad:
-        counts = Counter(item.reason for item in bad).most_common()
-        reasons = ", ".join(f"{reason} {count}" for reason, count in counts)
-        say(f"ingest: {len(bad)} rejected, listed in {rejected}: {reasons}")
+    show_rejected(table_of_bad, rejected)
+    show_findings(found, report)
 
 
 def decode_all(files: Sequence[Path]) -> list[Decoded | RejectedImage]:
     """Decode images in threads, in the given order."""
     results = []
+    batches = (files[start : start + BATCH] for start in range(0, len(files), BATCH))
     with progress("ingest", len(files), "image") as bar:
-        for result in map_ahead(decode_one, files):
-            results.append(result)
-            bar()
+        for batch in map_ahead(decode_batch, batches):
+            results += batch
+            bar(len(batch))
     return results
 
 
-def decode_one(file: Path) -> Decoded | RejectedImage:
+def decode_batch(files: Sequence[Path]) -> list[Decoded | RejectedImage]:
+    """Decode a few images, or say why one cannot be used, and measure them together."""
+    results = [decode_one(file) for file in files]
+    copies = [result.copy for result in results if isinstance(result, Unmeasured)]
+    measured = iter(measure(copies))
+    return [
+        Decoded(result.digest, result.width, result.height, next(measured))
+        if isinstance(result, Unmeasured)
+        else result
+        for result in results
+    ]
+
+
+def decode_one(file: Path) -> Unmeasured | RejectedImage:
     """Decode one image, or say why it cannot be used."""
     try:
         pixels = decode(file)
     except RejectedImage as rejection:
         return rejection
     height, width, _ = pixels.shape
-    return Decoded(pixel_digest(pixels), width, height)
+    return Unmeasured(pixel_digest(pixels), width, height, gray_copy(pixels))
+
+
+def measures_of(decoded: pd.DataFrame) -> pd.DataFrame:
+    """The measures of each distinct picture, ordered by digest."""
+    table = pd.DataFrame(decoded["measures"].tolist(), columns=Measures._fields)
+    table = table.assign(digest=decoded["digest"]).drop_duplicates("digest")
+    return table.sort_values("digest", ignore_index=True)[[*MEASURE_COLUMNS]]
+
+
+def show_rejected(table: pd.DataFrame, file: Path) -> None:
+    """Say how many files each reason rejected, and name the first of them."""
+    if table.empty:
+        return
+    title = f"ingest: {len(table)} rejected, listed in {file}"
+    rows = [(code, f"{files}", ", ".join(paths)) for code, files, paths in by_reason(table)]
+    show_table(title, ("reason", "files", "such as"), rows)
+
+
+def show_findings(findings: Sequence[Finding], file: Path) -> None:
+    """Say what is odd about the usable images, and name an example of each."""
+    there = [finding for finding in findings if finding.count]
+    if not there:
+        say("ingest: nothing odd was found")
+        return
+    rows = [
+        (finding.code, f"{finding.count}", finding.sentence, finding.examples[0].pictures[0].path)
+        for finding in there
+    ]
+    title = f"ingest: what is odd, in {file}"
+    show_table(title, ("finding", "count", "what", "such as"), rows)
 
 
 def check(
