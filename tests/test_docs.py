@@ -115,6 +115,7 @@ def test_every_file_that_is_named_can_be_there():
     outs = {out for stage in DVC["stages"].values() for out in stage["outs"]}
     outs |= {"reports/metrics.json", "models/provenance.json", "data/raw/labels.csv"}
     outs |= {"docs/benchmarks.md"}  # written by `make bench`
+    outs |= {"reports/inspect"}  # written by `python -m pipeline inspect`
     for document in DOCUMENTS:
         named = re.findall(
             r"\b(?:docs|examples|tests|pipeline|reports|models)/[\w./-]+\w", document.read_text()

@@ -166,7 +166,7 @@ def show_findings(findings: Sequence[Finding], file: Path) -> None:
         (finding.code, f"{finding.count}", finding.sentence, finding.examples[0].pictures[0].path)
         for finding in there
     ]
-    title = f"ingest: what is odd, in {file}"
+    title = f"ingest: see {file}, or run `python -m pipeline inspect`"
     show_table(title, ("finding", "count", "what", "such as"), rows)
 
 
