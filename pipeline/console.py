@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -17,6 +17,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 from rich.text import Text
 
 LOG_EVERY_S = 20.0  # where nobody is looking: a line so often
@@ -69,3 +70,19 @@ def _in_words(task: Task) -> str:
     left = "" if task.time_remaining is None else f", {task.time_remaining:.0f} s left"
     done = f"{task.completed:.0f} of {task.total:.0f} {task.fields['unit']}s"
     return f"{task.description}: {done}, {task.speed or 0:.1f} a second{left}"
+
+
+def printable(text: str) -> str:
+    """Text without what would move the cursor, break a line or be no text at all."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
+def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Show a table on stderr, as `say` says a line; its cells are not markup."""
+    table = Table(*columns, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*(Text(printable(cell), overflow="fold") for cell in row))
+    Console(stderr=True).print(table)

@@ -2,9 +2,10 @@
 
 manifest  path, label, digest, width, height, weight, group, split, extra columns;
           and container, position, size where images lie in archives
-measures  digest, perceptual_hash, and what else `ingest` measured
 splits    the manifest with `split` filled in; with `fold` where split.folds is set
 views     digest, view, and one column per field of `pipeline.images.views.View`
+measures  digest, perceptual_hash, brightness, contrast, sharpness; one row a digest
+rejected  path, reason, detail
 
 `path` is relative to the raw folder, `digest` is of the decoded pixels.  A
 picture filed twice has two rows; `distinct` leaves one.
@@ -32,6 +33,9 @@ SPLITS = ("train", "val", "test")
 NUMBERS = {"width": "int64", "height": "int64", "weight": "float64"}
 REMAKE = "run `dvc repro`, which makes it"
 SPANS = {"position": "int64", "size": "int64"}
+REJECTED_COLUMNS = ("path", "reason", "detail")
+MEASURED = {"brightness": "float64", "contrast": "float64", "sharpness": "float64"}
+MEASURE_COLUMNS = ("digest", "perceptual_hash", *MEASURED)
 
 
 def read_manifest(file: Path) -> pd.DataFrame:
@@ -47,12 +51,31 @@ def read_manifest(file: Path) -> pd.DataFrame:
         raise InputError(file, f"holds what is no number: {error}", REMAKE) from error
 
 
+def read_measures(file: Path) -> pd.DataFrame:
+    """Read what `ingest` measured, one row a digest, ordered by digest.
+
+    Raises:
+        InputError: The file is absent, lacks a column or has no rows.
+    """
+    return read_table(file, MEASURE_COLUMNS, MEASURED)
+
+
+def read_rejected(file: Path) -> pd.DataFrame:
+    """Read the rejected table, which may have no rows.
+
+    Raises:
+        InputError: The file is absent or lacks a column.
+    """
+    return read_table(file, REJECTED_COLUMNS, may_be_empty=True)
+
+
 def read_table(
     file: Path,
     columns: Sequence[str],
     numbers: Mapping[str, Any] | None = None,
     *,
     only: bool = False,
+    may_be_empty: bool = False,
 ) -> pd.DataFrame:
     """Read a CSV file as text, empty cells as empty strings.
 
@@ -79,7 +102,7 @@ def read_table(
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise InputError(file, f"has no column {', '.join(missing)}", REMAKE)
-    if table.empty:
+    if table.empty and not may_be_empty:
         raise InputError(file, "has no rows", REMAKE)
     try:
         return table.astype(dict(numbers or {}))

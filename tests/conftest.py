@@ -8,14 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
 from pipeline.__main__ import main
-from pipeline.commands.stage import read_signature
-from pipeline.stages import ingest
 from pipeline.tensorflow_start import start_tensorflow
 
 ROOT = Path(__file__).parents[1]
@@ -59,20 +56,6 @@ def fill_class_folders(raw: Path, per_class: int = 12) -> None:
             picture(seed, brightness=brightness).save(raw / label / f"{index:03}.png")
 
 
-def write_measures(folder: Path) -> None:
-    """Write data/measures.csv, where `ingest` does not: an average hash of 8 x 8 pixels."""
-    if "measures" in read_signature(ingest.run).files:
-        return
-    manifest = pd.read_csv(folder / "data/manifest.csv", dtype=str).drop_duplicates("digest")
-    hashes = []
-    for path in manifest["path"]:
-        with Image.open(folder / "data/raw" / path) as image:
-            small = np.asarray(image.convert("L").resize((8, 8)))
-        hashes.append(np.packbits(small > small.mean()).tobytes().hex())
-    table = pd.DataFrame({"digest": manifest["digest"], "perceptual_hash": hashes})
-    table.sort_values("digest").to_csv(folder / "data/measures.csv", index=False)
-
-
 class Project:
     """A folder with params.yaml and data/raw, in which stages run."""
 
@@ -95,13 +78,7 @@ class Project:
 
     def run(self, *stages: str) -> int:
         """Run stages in order until one fails; return its status, or 0."""
-        return next((status for stage in stages if (status := self._run_one(stage))), 0)
-
-    def _run_one(self, stage: str) -> int:
-        status = main([stage])
-        if stage == "ingest" and status == 0:
-            write_measures(self.folder)
-        return status
+        return next((status for stage in stages if (status := main([stage]))), 0)
 
 
 @pytest.fixture

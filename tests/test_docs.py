@@ -18,6 +18,7 @@ from pipeline.listing.listing import FAULTS
 from pipeline.sources.place import READ_FAULTS
 from tests.conftest import ROOT
 from tests.test_dvc_yaml import DVC, signature
+from tests.test_findings import CODES
 
 README = (ROOT / "README.md").read_text()
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
@@ -93,6 +94,13 @@ def test_every_reason_for_rejection_is_listed():
     assert set(re.findall(r"`(\w+)`", listed)) == reasons
 
 
+def test_every_finding_is_explained():
+    table = README.partition("| finding |")[2].partition("\n\n")[0]
+    cells = re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE)
+
+    assert re.findall(r"`(\w+)`", "".join(cells)) == list(CODES)
+
+
 def test_figures_are_those_of_the_committed_run():
     block = README.partition("<!-- figures")[2].partition("<!-- end of figures")[0]
     rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", block, re.MULTILINE)
@@ -113,6 +121,7 @@ def test_every_file_that_is_named_can_be_there():
     outs = {out for stage in DVC["stages"].values() for out in stage["outs"]}
     outs |= {"reports/metrics.json", "models/provenance.json", "data/raw/labels.csv"}
     outs |= {"docs/benchmarks.md"}  # written by `make bench`
+    outs |= {"reports/inspect"}  # written by `python -m pipeline inspect`
     for document in DOCUMENTS:
         named = re.findall(
             r"\b(?:docs|examples|tests|pipeline|reports|models)/[\w./-]+\w", document.read_text()

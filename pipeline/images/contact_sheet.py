@@ -1,19 +1,35 @@
-"""A picture for people: a row an image, a column a view."""
+"""Pictures for people: a row an image, a column a view; or captioned tiles in frames."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
+from typing import NamedTuple
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
+from pipeline.console import printable
 from pipeline.errors import InputError, RejectedImage
-from pipeline.images.decode import decode_at
-from pipeline.images.views import View, render
+from pipeline.images.decode import Pixels, decode_at
+from pipeline.images.views import View, as_image, render
 from pipeline.sources.place import Place
 
 TILE = 112  # pixels
 CAPTION = 16  # pixels above each row
 MAX_COLUMNS = 12
+
+FRAMED_TILE = 176  # pixels, of a captioned tile
+LINE = 14  # pixels
+LINES = 4  # below each picture
+MARGIN = 6  # pixels around each tile
+FRAMED_COLUMNS = 6
+
+
+class Tile(NamedTuple):
+    """A picture, or None where it cannot be shown, and what stands below it."""
+
+    pixels: Pixels | None
+    lines: Sequence[str]
 
 
 def contact_sheet(rows: Sequence[tuple[Place, str, Sequence[View]]]) -> Image.Image:
@@ -37,3 +53,78 @@ def contact_sheet(rows: Sequence[tuple[Place, str, Sequence[View]]]) -> Image.Im
             tile = Image.fromarray(render(pixels, view, TILE, "bicubic"))
             sheet.paste(tile, (column * TILE, top + CAPTION))
     return sheet
+
+
+def framed_sheet(frames: Sequence[Sequence[Tile]]) -> Image.Image:
+    """Draw tiles row by row; those of one frame stand side by side within a line.
+
+    A picture keeps its aspect ratio.  A line that is too long loses its middle,
+    for the ends of a path tell more.
+
+    Args:
+        frames: Each of at most `FRAMED_COLUMNS` tiles; more are left out.
+    """
+    width, height = FRAMED_TILE + 2 * MARGIN, FRAMED_TILE + LINES * LINE + 2 * MARGIN
+    places = _places([min(FRAMED_COLUMNS, len(frame)) for frame in frames])
+    rows = 1 + max((row for row, _ in places), default=0)
+    sheet = Image.new("RGB", (FRAMED_COLUMNS * width, rows * height), "white")
+    pen = ImageDraw.Draw(sheet)
+    for (row, column), frame in zip(places, frames, strict=True):
+        shown = frame[:FRAMED_COLUMNS]
+        left, top = column * width, row * height
+        pen.rectangle(
+            (left + 1, top + 1, left + len(shown) * width - 2, top + height - 2), outline="#999999"
+        )
+        for tile in shown:
+            _draw(sheet, tile, left + MARGIN, top + MARGIN)
+            left += width
+    return sheet
+
+
+def _places(sizes: Sequence[int]) -> list[tuple[int, int]]:
+    """(row, column) of each frame's first tile; a frame that does not fit begins a row."""
+    places: list[tuple[int, int]] = []
+    row = column = 0
+    for size in sizes:
+        if column and column + size > FRAMED_COLUMNS:
+            row, column = row + 1, 0
+        places.append((row, column))
+        column += size
+    return places
+
+
+def _draw(sheet: Image.Image, tile: Tile, left: int, top: int) -> None:
+    pen = ImageDraw.Draw(sheet)
+    if tile.pixels is None:
+        pen.rectangle((left, top, left + FRAMED_TILE - 1, top + FRAMED_TILE - 1), fill="#eeeeee")
+        pen.line((left, top, left + FRAMED_TILE - 1, top + FRAMED_TILE - 1), fill="#999999")
+    else:
+        image = as_image(tile.pixels)
+        shrink = max(image.size) / FRAMED_TILE
+        size = (max(1, round(image.width / shrink)), max(1, round(image.height / shrink)))
+        picture = image.resize(size, Image.Resampling.BICUBIC)
+        sheet.paste(
+            picture,
+            (left + (FRAMED_TILE - picture.width) // 2, top + (FRAMED_TILE - picture.height) // 2),
+        )
+    for number, line in enumerate(tile.lines[:LINES]):
+        place = (left, top + FRAMED_TILE + 1 + number * LINE)
+        pen.text(place, _fitting(line, FRAMED_TILE), fill="black", font=_font())
+
+
+def _fitting(text: str, width: int) -> str:
+    """A line in letters that the font has, its middle left out where it is too long."""
+    plain = printable(text).encode("ascii", "backslashreplace").decode()
+    if _font().getlength(plain) <= width:
+        return plain
+    kept = len(plain)
+    shortened = plain
+    while kept > 2 and _font().getlength(shortened) > width:
+        kept -= 1
+        shortened = f"{plain[: kept // 2]}...{plain[len(plain) - (kept - kept // 2) :]}"
+    return shortened
+
+
+@cache
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size=11)

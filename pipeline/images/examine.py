@@ -7,14 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable
 from functools import partial
+from itertools import islice
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.errors import RejectedImage
 from pipeline.images.decode import Limits, decode_at, pixel_digest
+from pipeline.images.gray_copy import gray_copy
 from pipeline.images.isolated import Died, map_isolated
+from pipeline.images.measures import Measures, measure
 from pipeline.sources.place import Place
 
 BYTES_A_PIXEL = 32  # in every form that a picture has on its way to RGB, at most
+BATCH = 64  # images that are measured together, several times faster than one by one
 BASE_BYTES = 512 * 2**20  # for decoders' tables and threads
 
 
@@ -24,14 +31,24 @@ class Decoded(NamedTuple):
     digest: str
     width: int
     height: int
+    measures: Measures
 
 
-def examine(place: Place, limits: Limits) -> Decoded | RejectedImage:
+class Unmeasured(NamedTuple):
+    """A usable image before it is measured; `copy` is what `gray_copy` made of it."""
+
+    digest: str
+    width: int
+    height: int
+    copy: NDArray[np.uint8]
+
+
+def examine(place: Place, limits: Limits) -> Unmeasured | RejectedImage:
     """Decode one image, or say why it cannot be used."""
     try:
         pixels = decode_at(place, limits)
         height, width, _ = pixels.shape
-        return Decoded(pixel_digest(pixels), width, height)
+        return Unmeasured(pixel_digest(pixels), width, height, gray_copy(pixels))
     except RejectedImage as rejection:
         return rejection
     except MemoryError:
@@ -55,8 +72,11 @@ def examine_all(
         processes=processes,
         preload=[__name__],
     )
-    for result in found:
-        yield _rejection(result) if isinstance(result, Died) else result
+    results = (_rejection(result) if isinstance(result, Died) else result for result in found)
+    while batch := list(islice(results, BATCH)):
+        measured = iter(measure([one.copy for one in batch if isinstance(one, Unmeasured)]))
+        for one in batch:
+            yield Decoded(*one[:3], next(measured)) if isinstance(one, Unmeasured) else one
 
 
 def _rejection(died: Died) -> RejectedImage:

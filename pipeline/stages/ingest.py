@@ -16,18 +16,29 @@ import numpy as np
 import pandas as pd
 from pydantic import ConfigDict, Field
 
-from pipeline.console import progress, say
+from pipeline.console import progress, say, show_table
 from pipeline.errors import InputError, RejectedImage
 from pipeline.files import Reads, Writes, write_json
+from pipeline.findings.find import find
+from pipeline.findings.finding import Finding
+from pipeline.findings.near_pairs import MAX_DISTANCE
+from pipeline.findings.rejected import by_reason
 from pipeline.images.decode import Limits
 from pipeline.images.examine import Decoded, examine_all
+from pipeline.images.measures import Measures
 from pipeline.images.places import write_places
 from pipeline.listing.folders import FolderLabels
 from pipeline.listing.listing import Listing, Rejected
 from pipeline.listing.sources import list_images
 from pipeline.params import Section
 from pipeline.sources.place import Place
-from pipeline.tables import MANIFEST_COLUMNS, PLACE_COLUMNS, extra_columns, write_table
+from pipeline.tables import (
+    MANIFEST_COLUMNS,
+    MEASURE_COLUMNS,
+    PLACE_COLUMNS,
+    extra_columns,
+    write_table,
+)
 
 
 class LimitParams(Section):
@@ -55,6 +66,7 @@ class IngestParams(LimitParams):
     max_rejected_fraction: Annotated[float, Field(ge=0, le=1)]  # of all files or rows
     missing_files: Literal["error", "reject"]  # when the table names a file that is not there
     decode_timeout_s: Annotated[float, Field(ge=1, le=86_400)]  # for one image
+    near_duplicate_distance: Annotated[int, Field(ge=0, le=MAX_DISTANCE)]  # bits of 64
 
 
 def run(
@@ -63,9 +75,10 @@ def run(
     raw: Reads = Path("data/raw"),
     manifest: Writes = Path("data/manifest.csv"),
     rejected: Writes = Path("data/rejected.csv"),
+    measures: Writes = Path("data/measures.csv"),
     report: Writes = Path("reports/ingest.json"),
 ) -> None:
-    """Write the manifest of usable images, the table of rejected ones and the counts.
+    """Write the manifest of usable images, their measures, the rejected ones and the findings.
 
     Raises:
         InputError: There is nothing to ingest, too much of it is bad, a table
@@ -82,25 +95,30 @@ def run(
     decoded = pd.DataFrame(
         [result for result in results if isinstance(result, Decoded)], columns=Decoded._fields
     )
+    seen = decoded[["digest", "width", "height"]]
     places = [place for place, use in zip(listing.places, good, strict=True) if use]
-    images = write_places(pd.concat([images, decoded], axis="columns"), places, raw)
+    images = write_places(pd.concat([images, seen], axis="columns"), places, raw)
 
-    write_table(rejected, pd.DataFrame(sorted(bad), columns=Rejected._fields))
+    table_of_bad = pd.DataFrame(sorted(bad), columns=Rejected._fields)
+    write_table(rejected, table_of_bad)
     check(params, listing, images, bad, raw=raw, rejected=rejected)
     images = images.sort_values(["path", "label"], kind="stable")
     where = [name for name in PLACE_COLUMNS if name in images]
     write_table(manifest, images[[*MANIFEST_COLUMNS, *extra_columns(images), *where]])
-    write_json(report, {**summary(images, bad), "unlisted": listing.unlisted})
+    measured = measures_of(decoded)
+    write_table(measures, measured)
+    found = find(images, measured, params.near_duplicate_distance)
+    documents = [finding.document() for finding in found]
+    counts = summary(images, bad)
+    write_json(report, {**counts, "unlisted": listing.unlisted, "findings": documents})
     if listing.unlisted:
         say(f"ingest: {listing.unlisted} files are not named by the table and are left out")
-    if bad:
-        counts = Counter(item.reason for item in bad).most_common()
-        reasons = ", ".join(f"{reason} {count}" for reason, count in counts)
-        say(f"ingest: {len(bad)} rejected, listed in {rejected}: {reasons}")
+    show_rejected(table_of_bad, rejected)
+    show_findings(found, report)
 
 
 def decode_all(places: Sequence[Place], params: IngestParams) -> list[Decoded | RejectedImage]:
-    """Decode images in processes of their own, in the given order."""
+    """Decode and measure images in processes of their own, in the given order."""
     results = []
     found = examine_all(places, params.limits(), params.decode_timeout_s)
     with progress("ingest", len(places), "image") as bar, closing(found):
@@ -108,6 +126,36 @@ def decode_all(places: Sequence[Place], params: IngestParams) -> list[Decoded | 
             results.append(result)
             bar()
     return results
+
+
+def measures_of(decoded: pd.DataFrame) -> pd.DataFrame:
+    """The measures of each distinct picture, ordered by digest."""
+    table = pd.DataFrame(decoded["measures"].tolist(), columns=Measures._fields)
+    table = table.assign(digest=decoded["digest"]).drop_duplicates("digest")
+    return table.sort_values("digest", ignore_index=True)[[*MEASURE_COLUMNS]]
+
+
+def show_rejected(table: pd.DataFrame, file: Path) -> None:
+    """Say how many files each reason rejected, and name the first of them."""
+    if table.empty:
+        return
+    title = f"ingest: {len(table)} rejected, listed in {file}"
+    rows = [(code, f"{files}", ", ".join(paths)) for code, files, paths in by_reason(table)]
+    show_table(title, ("reason", "files", "such as"), rows)
+
+
+def show_findings(findings: Sequence[Finding], file: Path) -> None:
+    """Say what is odd about the usable images, and name an example of each."""
+    there = [finding for finding in findings if finding.count]
+    if not there:
+        say("ingest: nothing odd was found")
+        return
+    rows = [
+        (finding.code, f"{finding.count}", finding.sentence, finding.examples[0].pictures[0].path)
+        for finding in there
+    ]
+    title = f"ingest: see {file}, or run `python -m pipeline inspect`"
+    show_table(title, ("finding", "count", "what", "such as"), rows)
 
 
 def check(

@@ -1,0 +1,123 @@
+"""Inspect: show what ingest found, a contact sheet a finding and all on one page."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from io import BytesIO
+from pathlib import Path
+
+from pipeline.console import printable, say
+from pipeline.errors import InputError, RejectedImage
+from pipeline.files import replacing
+from pipeline.findings.finding import Example, Finding, Picture
+from pipeline.findings.page import page
+from pipeline.images.contact_sheet import Tile, framed_sheet
+from pipeline.images.decode import decode_at, pixel_digest
+from pipeline.images.places import read_places
+from pipeline.sources.place import Place
+from pipeline.tables import read_manifest, read_measures, read_rejected
+
+RAW = Path("data/raw")
+MANIFEST = Path("data/manifest.csv")
+MEASURES = Path("data/measures.csv")
+REJECTED = Path("data/rejected.csv")
+REPORT = Path("reports/ingest.json")
+OUT = Path("reports/inspect")
+
+Known = dict[str, tuple[Place, str]]
+
+
+def main(words: list[str]) -> int:
+    """Write the sheets and the page, and say where they are."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline inspect", description=__doc__)
+    parser.add_argument("--out", type=Path, default=OUT, metavar="FOLDER", help=f"default: {OUT}")
+    out: Path = parser.parse_args(words).out
+    if out.exists() and not out.is_dir():
+        raise InputError(out, "is no folder", "name another with --out")
+
+    findings = read_findings(REPORT)
+    manifest = read_manifest(MANIFEST)
+    places = read_places(manifest, RAW)
+    known = dict(zip(manifest["path"], zip(places, manifest["digest"], strict=True), strict=True))
+    sheets: dict[str, bytes] = {}
+    unseen: dict[str, str] = {}
+    for finding in findings:
+        file = out / f"{finding.code}.png"
+        if not finding.count:
+            file.unlink(missing_ok=True)  # of an earlier run
+            continue
+        sheets[finding.code] = draw(finding, known, unseen)
+        with replacing(file) as partial:
+            partial.write_bytes(sheets[finding.code])
+    html = page(
+        findings,
+        manifest,
+        read_measures(MEASURES),
+        read_rejected(REJECTED),
+        sheets=sheets,
+        unseen=sorted(unseen.items()),
+    )
+    with replacing(out / "index.html") as partial:
+        partial.write_text(html, encoding="utf-8", newline="\n")
+    for path, why in sorted(unseen.items())[:3]:
+        say(f"inspect: {printable(path)} cannot be shown: {printable(why)}")
+    if len(unseen) > 3:
+        say(f"inspect: {len(unseen) - 3} more cannot be shown; the page names them")
+    print(f"{len(sheets)} findings with pictures: {out / 'index.html'}")
+    return 0
+
+
+def read_findings(report: Path) -> list[Finding]:
+    """Read the findings from the report of `ingest`.
+
+    Raises:
+        InputError: The file is absent or is no such report.
+    """
+    try:
+        document = json.loads(report.read_text(encoding="utf-8"))
+        return [
+            Finding(
+                code=Path(found["code"]).name,
+                sentence=str(found["sentence"]),
+                count=int(found["count"]),
+                examples=[
+                    Example(str(example["note"]), [Picture(**p) for p in example["pictures"]])
+                    for example in found["examples"]
+                ],
+            )
+            for found in document["findings"]
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(report, f"cannot be read: {error!r}", "run `dvc repro ingest`") from error
+
+
+def draw(finding: Finding, known: Known, unseen: dict[str, str]) -> bytes:
+    """Draw a finding's contact sheet as PNG.
+
+    Args:
+        known: By path, where the picture lies and the digest that ingest saw.
+        unseen: Takes up why, by path, a picture cannot be shown.
+    """
+    frames = [
+        [tile(picture, example.note, known, unseen) for picture in example.pictures]
+        for example in finding.examples
+    ]
+    content = BytesIO()
+    framed_sheet(frames).save(content, format="PNG")
+    return content.getvalue()
+
+
+def tile(picture: Picture, note: str, known: Known, unseen: dict[str, str]) -> Tile:
+    """A picture with its path, label and note; or what became of it since ingest."""
+    path, label = picture
+    place, digest = known.get(path, (Place(RAW / path), ""))
+    try:
+        pixels = decode_at(place)
+    except RejectedImage as rejection:
+        unseen[path] = str(rejection)
+        return Tile(None, (path, label, str(rejection)))
+    if pixel_digest(pixels) != digest:
+        unseen[path] = "has changed since ingest read it"
+        return Tile(None, (path, label, unseen[path]))
+    return Tile(pixels, (path, label, note))

@@ -1,0 +1,37 @@
+"""One picture in several files: equal pixels, whatever their names and formats."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from pipeline.findings.finding import EXAMPLES, Example, Finding, together
+
+
+def exact_duplicates(manifest: pd.DataFrame) -> Finding:
+    """Files that repeat another's pixels under the same label."""
+    alike = manifest[~manifest["digest"].isin(_digests_of_two_labels(manifest))]
+    files = alike["digest"].value_counts()
+    files = files[files > 1].sort_index().sort_values(ascending=False, kind="stable")
+    shown = files.head(EXAMPLES)
+    pictures = together(alike, "digest", shown.index)
+    examples = [Example(f"{shown[digest]} files", pictures[digest]) for digest in pictures]
+    sentence = "files that repeat another, pixel for pixel: a split keeps them together"
+    return Finding("exact_duplicates", sentence, int((files - 1).sum()), examples)
+
+
+def two_labels(manifest: pd.DataFrame) -> Finding:
+    """Pictures that stand under more than one label."""
+    digests = _digests_of_two_labels(manifest)
+    labelled = manifest.drop_duplicates(["digest", "label"])
+    pictures = together(labelled, "digest", digests[:EXAMPLES])
+    examples = [
+        Example(" or ".join(repr(picture.label) for picture in of_digest), of_digest)
+        for of_digest in pictures.values()
+    ]
+    sentence = "pictures under several labels, which `split` will refuse: remove the wrong files"
+    return Finding("two_labels", sentence, len(digests), examples)
+
+
+def _digests_of_two_labels(manifest: pd.DataFrame) -> list[str]:
+    labelled = manifest[["digest", "label"]].drop_duplicates()
+    return sorted(labelled.loc[labelled["digest"].duplicated(), "digest"].unique())

@@ -1,0 +1,115 @@
+"""Labels that may be one label, written in two ways."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import combinations, takewhile
+
+import pandas as pd
+
+from pipeline.findings.finding import EXAMPLES, PICTURES, Example, Finding, together
+
+SHORTEST_WORD = 4  # letters: among shorter words one letter makes another word too often
+MOST_LABELS = 20_000  # as many are compared for typos; more are names rather than classes
+
+
+def same_label(labelled: pd.DataFrame) -> Finding:
+    """Labels that differ by case, spaces, dashes or Unicode form only."""
+    counts = labelled["label"].value_counts()
+    groups = [sorted(group) for group in _by_spelling(list(counts.index)).values()]
+    found = sorted(group for group in groups if len(group) > 1)
+    sentence = "labels that differ by case, spaces, dashes or Unicode form only: make them one"
+    return _finding("same_label", sentence, labelled, counts, found)
+
+
+def similar_labels(labelled: pd.DataFrame) -> Finding:
+    """Labels one letter apart: left out, doubled, exchanged or swapped with the next."""
+    counts = labelled["label"].value_counts()
+    most = counts.sort_index().sort_values(ascending=False, kind="stable").index[:MOST_LABELS]
+    spelt = {min(group): _words(min(group)) for group in _by_spelling(list(most)).values()}
+    found = [
+        [one, other] for one, other in one_edit_apart(spelt) if is_typo(spelt[one], spelt[other])
+    ]
+    sentence = "labels one letter apart, which look like typos"
+    if len(counts) > MOST_LABELS:
+        sentence += f" (only the {MOST_LABELS:,} commonest of {len(counts):,} were compared)"
+    return _finding("similar_labels", sentence, labelled, counts, sorted(found))
+
+
+def _finding(
+    code: str, sentence: str, labelled: pd.DataFrame, counts: pd.Series, groups: list[list[str]]
+) -> Finding:
+    shown = groups[:EXAMPLES]
+    members = together(labelled, "label", {label for group in shown for label in group})
+    examples = [
+        Example(
+            ", ".join(f"{label!r} ({counts[label]})" for label in group),
+            [members[label][0] for label in group[:PICTURES]],
+        )
+        for group in shown
+    ]
+    return Finding(code, sentence, len(groups), examples)
+
+
+def _by_spelling(labels: Sequence[str]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = defaultdict(list)
+    for label in labels:
+        words = _words(label)
+        # a space between digits counts, for 1-2 is not 12
+        groups[re.sub(r"(?<!\d) | (?!\d)", "", words)].append(label)
+    return groups
+
+
+def _words(label: str) -> str:
+    """A label in small letters, its words apart by one space; a leading sign is kept."""
+    text = unicodedata.normalize("NFKC", label)
+    text = "".join(letter for letter in text if unicodedata.category(letter) != "Cf")
+    text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)
+    text = unicodedata.normalize("NFKC", text.casefold())
+    return re.sub(r"(?<=[^\W_])[\s_-]+(?=[^\W_])|\s+", " ", text).strip()
+
+
+def one_edit_apart(spelt: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """Pairs of names whose spellings have in common what one of their letters leaves.
+
+    All within one edit are among them (as in SymSpell), in time that grows
+    with the number of labels, not with its square.
+    """
+    without: dict[str, list[str]] = defaultdict(list)
+    for name, text in spelt.items():
+        for left in {text, *(text[:at] + text[at + 1 :] for at in range(len(text)))}:
+            without[left].append(name)
+    pairs = {pair for names in without.values() for pair in combinations(sorted(names), 2)}
+    yield from sorted(pairs)
+
+
+def is_typo(one: str, other: str) -> bool:
+    """Whether one edit of a letter, in a word of some length, makes one the other.
+
+    Numbers that differ do so on purpose.
+    """
+    start = _alike(one, other)
+    end = _alike(one[start:][::-1], other[start:][::-1])
+    left, right = one[start : len(one) - end], other[start : len(other) - end]
+    swapped = len(left) == 2 and left == right[::-1]
+    if not swapped and max(len(left), len(right)) > 1:
+        return False
+    if not (left + right).isalpha():
+        return False
+    return min(_word_at(one, start), _word_at(other, start)) >= SHORTEST_WORD
+
+
+def _alike(one: str, other: str) -> int:
+    """How many letters two texts begin with in common."""
+    pairs = takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
+    return sum(1 for _ in pairs)
+
+
+def _word_at(text: str, place: int) -> int:
+    """How many letters the word around a place has."""
+    before = re.search(r"[^\W\d_]*$", text[:place])
+    after = re.match(r"[^\W\d_]*", text[place:])
+    return len(before.group() if before else "") + len(after.group() if after else "")
