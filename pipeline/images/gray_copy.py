@@ -8,7 +8,7 @@ from PIL import Image
 
 from pipeline.images.decode import Pixels
 
-SIDE = 64  # pixels; docs/decisions/0026-measures-on-a-small-copy.md says why no more
+SIDE = 64  # pixels; docs/decisions/0024-measures-on-a-small-copy.md says why no more
 MIN_ROWS = 160  # of a taller picture every n-th row is read, but at least so many
 
 

@@ -3,7 +3,7 @@
 The "pHash" of Zauner 2010, "Implementation and Benchmarking of Perceptual Image
 Hash Functions", as the package imagehash has it (its `phash` with a
 `highfreq_factor` of 8), but in whole numbers, so that it is the same on every
-machine: docs/decisions/0025-perceptual-hash-in-whole-numbers.md.
+machine: docs/decisions/0023-perceptual-hash-in-whole-numbers.md.
 """
 
 from __future__ import annotations

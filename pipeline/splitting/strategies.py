@@ -116,7 +116,7 @@ def by_time(
 ) -> Places:
     """Before the first cut train, from the second on test; a unit goes by its latest row.
 
-    docs/decisions/0021-time-splits-go-by-the-latest-row.md argues for the latest.
+    docs/decisions/0019-time-splits-go-by-the-latest-row.md argues for the latest.
 
     Raises:
         InputError: There is no such column, or a row holds no time in it.
