@@ -2,6 +2,8 @@
 PYTHON ?= python3
 LOCK ?= requirements.lock
 BIN := .venv/bin
+# two processes, a file at a time: a test uses about one core
+PYTEST = python -m pytest --numprocesses 2 --dist loadfile
 BENCHMARKS = cold intake stock_keras retune changes engine train_step scale dask_workers kills imbalance
 COMPILE = uv pip compile --universal --python-version 3.11 --no-header --no-annotate --generate-hashes --extra cluster --extra dev
 # `dvc` and the stages that it starts must be those of .venv
@@ -25,10 +27,10 @@ repro: setup  ## run every stale stage and show the summary
 	@python -m pipeline summary
 
 test: setup  ## run the tests but for the slow ones
-	python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-slow: setup  ## run every test
-	python -m pytest
+	$(PYTEST)
 
 check: setup  ## lint, format, types, import rules
 	ruff check .
