@@ -268,6 +268,7 @@ def test_labels_that_differ_are_not_one(one, other):
         ("cat", "bat", False),
         ("class 1", "class 2", False),
         ("sample10", "sample1", False),
+        ("sample1", "sample", False),
         ("grade a", "grade b", False),
         ("functional", "defective", False),
     ],

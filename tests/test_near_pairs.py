@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.findings.near_pairs import MAX_DISTANCE, WINDOW, near_pairs
+from pipeline.findings.near_pairs import MAX_DISTANCE, WINDOW, _masks, near_pairs
 
 COMPARISONS = "pipeline.findings.near_pairs.COMPARISONS"
 
@@ -105,6 +105,27 @@ def test_a_crowd_is_said_to_be_one_and_no_pair_is_counted_twice(monkeypatch):
     counts = zip(found.by_distance, each_with_each(hashes, 4), strict=True)
     assert all(count <= there for count, there in counts)
     assert sum(found.by_distance) > 0
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(1, MAX_DISTANCE))
+def test_in_a_crowd_every_pair_that_is_compared_is_counted_once(seed, window, distance):
+    hashes = np.unique(clustered(seed, 120, 5, centres=2))
+    pairs: set[tuple[int, int]] = set()
+    for mask in _masks(distance):
+        order = np.argsort(hashes & mask, kind="stable")
+        for step in range(1, window + 1):
+            one, other = hashes[order[:-step]], hashes[order[step:]]
+            met = ((one ^ other) & mask == 0) & (np.bitwise_count(one ^ other) <= distance)
+            pairs |= set(zip(one[met].tolist(), other[met].tolist(), strict=True))
+    expected = {tuple(sorted(pair)) for pair in pairs}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(COMPARISONS, 0)
+        patch.setattr("pipeline.findings.near_pairs.WINDOW", window)
+        found = near_pairs(hashes, distance, 3)
+
+    assert sum(found.by_distance) == len(expected)
 
 
 def test_a_run_no_longer_than_the_window_is_no_crowd(monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 import pandas as pd
 
 from pipeline.findings.finding import EXAMPLES, Example, Finding, together
@@ -9,9 +11,10 @@ from pipeline.findings.finding import EXAMPLES, Example, Finding, together
 
 def exact_duplicates(manifest: pd.DataFrame) -> Finding:
     """Files that repeat another's pixels under the same label."""
-    alike = manifest[~manifest["digest"].isin(_digests_of_two_labels(manifest))]
+    repeated = manifest[manifest["digest"].duplicated(keep=False)]
+    alike = repeated[~repeated["digest"].isin(_digests_of_two_labels(manifest))]
     files = alike["digest"].value_counts()
-    files = files[files > 1].sort_index().sort_values(ascending=False, kind="stable")
+    files = files.sort_index().sort_values(ascending=False, kind="stable")
     shown = files.head(EXAMPLES)
     pictures = together(alike, "digest", shown.index)
     examples = [Example(f"{shown[digest]} files", pictures[digest]) for digest in pictures]
@@ -22,8 +25,9 @@ def exact_duplicates(manifest: pd.DataFrame) -> Finding:
 def two_labels(manifest: pd.DataFrame) -> Finding:
     """Pictures that stand under more than one label."""
     digests = _digests_of_two_labels(manifest)
-    labelled = manifest.drop_duplicates(["digest", "label"])
-    pictures = together(labelled, "digest", digests[:EXAMPLES])
+    pictures = together(
+        manifest.drop_duplicates(["digest", "label"]), "digest", digests[:EXAMPLES]
+    )
     examples = [
         Example(" or ".join(repr(picture.label) for picture in of_digest), of_digest)
         for of_digest in pictures.values()
@@ -32,6 +36,7 @@ def two_labels(manifest: pd.DataFrame) -> Finding:
     return Finding("two_labels", sentence, len(digests), examples)
 
 
-def _digests_of_two_labels(manifest: pd.DataFrame) -> list[str]:
-    labelled = manifest[["digest", "label"]].drop_duplicates()
+def _digests_of_two_labels(manifest: pd.DataFrame) -> list[Hashable]:
+    repeated = manifest.loc[manifest["digest"].duplicated(keep=False), ["digest", "label"]]
+    labelled = repeated.drop_duplicates()
     return sorted(labelled.loc[labelled["digest"].duplicated(), "digest"].unique())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import pandas as pd
+
+Value = TypeVar("Value", bound=Hashable)
 
 EXAMPLES = 12  # of each finding
 PICTURES = 4  # of each example
@@ -56,9 +58,9 @@ def one_by_one(rows: pd.DataFrame, notes: Iterable[str]) -> list[Example]:
     return [Example(note, [picture]) for note, picture in zip(notes, pictures, strict=False)]
 
 
-def together(rows: pd.DataFrame, key: str, chosen: Iterable[str]) -> dict[str, list[Picture]]:
+def together(rows: pd.DataFrame, key: str, chosen: Iterable[Value]) -> dict[Value, list[Picture]]:
     """The first pictures, by path, of each chosen value of a column; values in their order."""
-    groups: dict[str, list[Picture]] = {value: [] for value in chosen}
+    groups: dict[Value, list[Picture]] = {value: [] for value in chosen}
     wanted = rows[rows[key].isin(list(groups))].sort_values(["path", "label"], kind="stable")
     wanted = wanted[wanted.groupby(key).cumcount() < PICTURES]
     for value, path, label in zip(wanted[key], wanted["path"], wanted["label"], strict=True):

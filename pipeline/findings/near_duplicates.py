@@ -18,13 +18,13 @@ def near_duplicates(pictures: pd.DataFrame, distance: int) -> Finding:
     Args:
         pictures: One row a digest, ordered by digest.
     """
-    seen = pictures[~shows_nothing(pictures)]
-    packed = bytes.fromhex("".join(seen["perceptual_hash"]))
+    seen = pictures.loc[~shows_nothing(pictures), ["path", "label", "perceptual_hash"]]
+    packed = bytes.fromhex("".join(seen["perceptual_hash"].tolist()))
     hashes = np.frombuffer(packed, dtype=">u8").astype(np.uint64)
     pairs = near_pairs(hashes, distance, EXAMPLES)
-    paths, labels = seen["path"].tolist(), seen["label"].tolist()
+    files = seen[["path", "label"]]
     examples = [
-        Example(f"{bits} of 64 bits apart", sorted(Picture(paths[i], labels[i]) for i in pair))
+        Example(f"{bits} of 64 bits apart", sorted(Picture(*files.iloc[i]) for i in pair))
         for bits, *pair in pairs.nearest
     ]
     counts = ", ".join(
