@@ -25,8 +25,9 @@ import numpy as np
 
 from benchmarks.project import RSS_UNIT
 from pipeline.console import progress, say
-from pipeline.images.decode import Limits, RejectedImage, decode_bytes, pixel_digest
+from pipeline.images.decode import decode_bytes, pixel_digest
 from pipeline.images.isolated import Died, map_isolated
+from pipeline.images.rejection import Limits, RejectedImage
 from tests import corpus
 
 COUNT = 20_000

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.images.decode import Pixels, RejectedImage, decode
+from pipeline.images.decode import Pixels, decode
+from pipeline.images.rejection import RejectedImage
 
 poisoned = False
 

@@ -19,9 +19,9 @@ from PIL import Image
 
 from pipeline.errors import InputError
 from pipeline.images import examine
-from pipeline.images.decode import Limits, RejectedImage
 from pipeline.images.examine import Decoded, examine_all
 from pipeline.images.isolated import map_isolated
+from pipeline.images.rejection import Limits, RejectedImage
 from pipeline.stages import ingest
 from tests.corpus import COLOURS, SOUND, Kind, kinds, placed, saved
 from tests.hazards import seen

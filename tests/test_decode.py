@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.images.decode import Limits, RejectedImage, decode, decode_bytes, pixel_digest
+from pipeline.images.decode import decode, decode_bytes, image_digest, load_image, pixel_digest
+from pipeline.images.rejection import Limits, RejectedImage
 from tests.containers import gif, plain_tiff, png_of_claimed_size
 
 
@@ -99,6 +100,14 @@ def test_the_digest_is_of_the_pixels_and_the_shape(tmp_path):
 
     assert pixel_digest(decode(png)) == pixel_digest(decode(tiff))
     assert pixel_digest(decode(png)) != pixel_digest(decode(png).reshape(6, 4, 3))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("size", [(1, 1), (7, 5), (300, 301), (1, 40_000), (40_000, 2)])
+def test_an_images_digest_is_that_of_its_pixels(tmp_path, mode, size):
+    file = save(tmp_path, Image.effect_noise(size, 50).convert(mode))
+
+    assert image_digest(load_image(file)) == pixel_digest(decode(file))
 
 
 @pytest.mark.parametrize("name", ["x.png", "x.tif", "x.bmp"])

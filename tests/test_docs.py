@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from benchmarks.report import SECTIONS
 from pipeline.__main__ import COMMANDS, STAGES
 from pipeline.commands.summary import FILES, HEADLINE
-from pipeline.images.decode import READ_FAULTS
+from pipeline.images.read import READ_FAULTS
 from tests.conftest import ROOT
 from tests.test_dvc_yaml import DVC, signature
 

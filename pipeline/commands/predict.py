@@ -14,8 +14,9 @@ import numpy as np
 
 from pipeline.console import say
 from pipeline.errors import InputError
-from pipeline.images.decode import DEFAULT_LIMITS, Limits, Pixels, RejectedImage, decode
+from pipeline.images.decode import Pixels, decode
 from pipeline.images.pictures import map_ahead
+from pipeline.images.rejection import DEFAULT_LIMITS, Limits, RejectedImage
 from pipeline.images.views import IDENTITY, render
 from pipeline.inference import classify, load_classifier
 from pipeline.listing import TABLE_SUFFIXES, visible_files

@@ -8,7 +8,8 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from pipeline.errors import InputError
-from pipeline.images.decode import RejectedImage, decode
+from pipeline.images.decode import decode
+from pipeline.images.rejection import RejectedImage
 from pipeline.images.views import View, render
 
 TILE = 112  # pixels

@@ -10,8 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.images.decode import Limits, RejectedImage, decode, pixel_digest
+from pipeline.images.decode import image_digest, load_image
 from pipeline.images.isolated import Died, map_isolated
+from pipeline.images.rejection import Limits, RejectedImage
 
 BYTES_A_PIXEL = 32  # in every form that a picture has on its way to RGB, at most
 BASE_BYTES = 512 * 2**20  # for decoders' tables and threads
@@ -28,9 +29,8 @@ class Decoded(NamedTuple):
 def examine(file: Path, limits: Limits) -> Decoded | RejectedImage:
     """Decode one image, or say why it cannot be used."""
     try:
-        pixels = decode(file, limits)
-        height, width, _ = pixels.shape
-        return Decoded(pixel_digest(pixels), width, height)
+        image = load_image(file, limits)
+        return Decoded(image_digest(image), *image.size)
     except RejectedImage as rejection:
         return rejection
     except MemoryError:

@@ -13,7 +13,8 @@ from typing import NamedTuple, TypeVar
 import pandas as pd
 
 from pipeline.errors import InputError
-from pipeline.images.decode import Pixels, RejectedImage, decode, decode_bytes, pixel_digest
+from pipeline.images.decode import Pixels, decode, decode_bytes, pixel_digest
+from pipeline.images.rejection import RejectedImage
 from pipeline.images.views import IDENTITY, ResizeFilter, View, as_image, render_image
 from pipeline.tables import read_table
 

@@ -19,8 +19,8 @@ from pydantic import ConfigDict, Field
 from pipeline.console import progress, say
 from pipeline.errors import InputError
 from pipeline.files import Reads, Writes, write_json
-from pipeline.images.decode import Limits, RejectedImage
 from pipeline.images.examine import Decoded, examine_all
+from pipeline.images.rejection import Limits, RejectedImage
 from pipeline.listing import Listing, Rejected, list_images
 from pipeline.params import Section
 from pipeline.tables import MANIFEST_COLUMNS, extra_columns, write_table
