@@ -23,6 +23,7 @@ SECTIONS = {  # module and title, in the document's order
     "intake": "Many small images",
     "stock_keras": "The Keras guide's way and this pipeline",
     "retune": "Other heads, rates and layers",
+    "decode": "Decoding, and plain Pillow",
     "changes": "Images added and removed, augmentation changed",
     "engine": "Images a second",
     "train_step": "A training step",

@@ -102,6 +102,14 @@ def test_the_digest_is_of_the_pixels_and_the_shape(tmp_path):
     assert pixel_digest(decode(png)) != pixel_digest(decode(png).reshape(6, 4, 3))
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("size", [(1, 1), (7, 5), (300, 301), (1, 40_000), (40_000, 2)])
+def test_an_images_digest_is_that_of_its_pixels(tmp_path, mode, size):
+    file = save(tmp_path, Image.effect_noise(size, 50).convert(mode))
+
+    assert image_digest(load_image(file)) == pixel_digest(decode(file))
+
+
 @pytest.mark.parametrize("name", ["x.png", "x.tif", "x.bmp"])
 def test_a_gray_file_is_the_picture_of_its_twin_in_rgb(tmp_path, name):
     gray = Image.effect_noise((60, 40), 50)

@@ -6,6 +6,7 @@ import struct
 import zlib
 
 SIGNATURE = 8  # bytes before the first chunk
+HEAD, CRC = struct.Struct(">I4s"), struct.Struct(">I")
 ANCILLARY = 0x20  # bit of a name's first letter: a reader can do without the chunk
 
 
@@ -17,12 +18,12 @@ def broken_chunk(content: bytes) -> str | None:
     """
     at, whole = SIGNATURE, memoryview(content)
     while at + 12 <= len(content):
-        length, name = struct.unpack_from(">I4s", content, at)
+        length, name = HEAD.unpack_from(content, at)
         end = at + 8 + length
         if end + 4 > len(content):
             break
         if not name[0] & ANCILLARY:
-            (crc,) = struct.unpack_from(">I", content, end)
+            (crc,) = CRC.unpack_from(content, end)
             if zlib.crc32(whole[at + 4 : end]) != crc:
                 return ascii(name.decode("latin-1")).strip("'")
         if name == b"IEND":

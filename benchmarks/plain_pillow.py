@@ -1,0 +1,29 @@
+"""What one does without this pipeline, and parts of what it does: run in processes."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from PIL import Image
+
+from pipeline.images.decode import load_image
+
+
+def plain(file: Path) -> tuple[int, int]:
+    """Open, load and convert."""
+    with Image.open(file) as image:
+        image.load()
+        return image.convert("RGB").size
+
+
+def with_digest(file: Path) -> str:
+    """The same, and the SHA-256 of the pixels."""
+    with Image.open(file) as image:
+        image.load()
+        return hashlib.sha256(image.convert("RGB").tobytes()).hexdigest()
+
+
+def decoded(file: Path) -> tuple[int, int]:
+    """What `ingest` does but for the digest."""
+    return load_image(file).size
