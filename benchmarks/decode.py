@@ -25,9 +25,11 @@ from PIL import Image
 from benchmarks import report
 from benchmarks.plain_pillow import decoded, plain, with_digest
 from benchmarks.project import require
+from pipeline.errors import RejectedImage
+from pipeline.images.decode import Limits
 from pipeline.images.examine import examine_all
 from pipeline.images.isolated import METHOD, Died, map_isolated
-from pipeline.images.rejection import Limits, RejectedImage
+from pipeline.sources.place import Place
 
 TIMEOUT_S = 60.0
 SHARES = 4  # of the files, for each of plain Pillow's processes
@@ -65,7 +67,14 @@ def main(words: Sequence[str] | None = None) -> int:
                 )
                 rates = (plainly, ours, ratios[0], digesting, whole, *ratios[1:])
                 rows.append((name, len(paths), processes, *rates))
-    header = ("files", "number", "processes", "Pillow", "ingest, no digest", "**ratio**")
+    header: tuple[str, ...] = (
+        "files",
+        "number",
+        "processes",
+        "Pillow",
+        "ingest, no digest",
+        "**ratio**",
+    )
     header += ("Pillow, digest", "ingest", "**ratio**", "ingest / Pillow, no digest")
     report.write(
         chosen,
@@ -104,7 +113,7 @@ def in_turns(paths: list[Path], processes: int, rounds: int) -> list[float]:
         partial(pooled, plain, paths, processes),
         lambda: map_isolated(decoded, paths, timeout_s=TIMEOUT_S, processes=processes),
         partial(pooled, with_digest, paths, processes),
-        lambda: examine_all(paths, Limits(), TIMEOUT_S, processes=processes),
+        lambda: examine_all(map(Place, paths), Limits(), TIMEOUT_S, processes=processes),
     ]
     seconds: list[list[float]] = [[] for _ in ways]
     for _ in range(rounds + 1):

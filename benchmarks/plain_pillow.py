@@ -7,7 +7,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from pipeline.images.decode import load_image
+from pipeline.images.decode import image_at
+from pipeline.sources.place import Place
 
 
 def plain(file: Path) -> tuple[int, int]:
@@ -26,4 +27,4 @@ def with_digest(file: Path) -> str:
 
 def decoded(file: Path) -> tuple[int, int]:
     """What `ingest` does but for the digest."""
-    return load_image(file).size
+    return image_at(Place(file)).size

@@ -28,7 +28,6 @@ from pipeline.console import progress, say
 from pipeline.errors import RejectedImage
 from pipeline.images.decode import Limits, decode_bytes, pixel_digest
 from pipeline.images.isolated import Died, map_isolated
-from pipeline.images.rejection import Limits, RejectedImage
 from tests import corpus
 
 COUNT = 20_000

@@ -14,7 +14,15 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import RejectedImage
-from pipeline.images.decode import Limits, decode, decode_bytes, pixel_digest
+from pipeline.images.decode import (
+    Limits,
+    decode,
+    decode_bytes,
+    image_at,
+    image_digest,
+    pixel_digest,
+)
+from pipeline.sources.place import Place
 from tests.containers import gif, plain_tiff, png_of_claimed_size
 
 
@@ -107,7 +115,7 @@ def test_the_digest_is_of_the_pixels_and_the_shape(tmp_path):
 def test_an_images_digest_is_that_of_its_pixels(tmp_path, mode, size):
     file = save(tmp_path, Image.effect_noise(size, 50).convert(mode))
 
-    assert image_digest(load_image(file)) == pixel_digest(decode(file))
+    assert image_digest(image_at(Place(file))) == pixel_digest(decode(file))
 
 
 @pytest.mark.parametrize("name", ["x.png", "x.tif", "x.bmp"])

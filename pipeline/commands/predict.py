@@ -16,7 +16,6 @@ from pipeline.console import say
 from pipeline.errors import InputError, RejectedImage
 from pipeline.images.decode import DEFAULT_LIMITS, Limits, Pixels, decode
 from pipeline.images.pictures import map_ahead
-from pipeline.images.rejection import DEFAULT_LIMITS, Limits, RejectedImage
 from pipeline.images.views import IDENTITY, render
 from pipeline.inference import classify, load_classifier
 from pipeline.model_file import FIX

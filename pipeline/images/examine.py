@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import RejectedImage
-from pipeline.images.decode import Limits, decode_at, pixel_digest
+from pipeline.images.decode import Limits, as_pixels, image_at, image_digest
 from pipeline.images.gray_copy import gray_copy
 from pipeline.images.isolated import Died, map_isolated
 from pipeline.images.measures import Measures, measure
@@ -46,9 +46,8 @@ class Unmeasured(NamedTuple):
 def examine(place: Place, limits: Limits) -> Unmeasured | RejectedImage:
     """Decode one image, or say why it cannot be used."""
     try:
-        pixels = decode_at(place, limits)
-        height, width, _ = pixels.shape
-        return Unmeasured(pixel_digest(pixels), width, height, gray_copy(pixels))
+        image = image_at(place, limits)
+        return Unmeasured(image_digest(image), *image.size, gray_copy(as_pixels(image)))
     except RejectedImage as rejection:
         return rejection
     except MemoryError:
