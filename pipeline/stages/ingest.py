@@ -25,6 +25,7 @@ from pipeline.findings.near_pairs import MAX_DISTANCE
 from pipeline.findings.rejected import by_reason
 from pipeline.images.decode import Limits
 from pipeline.images.examine import Decoded, examine_all
+from pipeline.images.known import Known
 from pipeline.images.measures import Measures
 from pipeline.images.places import write_places
 from pipeline.listing.folders import FolderLabels
@@ -32,6 +33,7 @@ from pipeline.listing.listing import Listing, Rejected
 from pipeline.listing.sources import list_images
 from pipeline.params import Section
 from pipeline.sources.place import Place
+from pipeline.store.access import open_store
 from pipeline.tables import (
     MANIFEST_COLUMNS,
     MEASURE_COLUMNS,
@@ -118,14 +120,25 @@ def run(
 
 
 def decode_all(places: Sequence[Place], params: IngestParams) -> list[Decoded | RejectedImage]:
-    """Decode and measure images in processes of their own, in the given order."""
-    results = []
-    found = examine_all(places, params.limits(), params.decode_timeout_s)
-    with progress("ingest", len(places), "image") as bar, closing(found):
-        for result in found:
-            results.append(result)
-            bar()
-    return results
+    """Decode and measure images in processes of their own, but for those that are known."""
+    limits = params.limits()
+    with (
+        closing(open_store("ingest")) as store,
+        closing(Known(store, places, limits)) as known,
+        progress("ingest", len(places), "image") as bar,
+    ):
+        results: dict[int, Decoded | RejectedImage] = {**known.recall()}
+        bar(len(results))
+        fresh = [number for number in range(len(places)) if number not in results]
+        found = examine_all((places[n] for n in fresh), limits, params.decode_timeout_s)
+        with closing(found):
+            for number, result in zip(fresh, found, strict=True):
+                results[number] = result
+                if isinstance(result, Decoded):
+                    known.add(number, result)
+                bar()
+    say(f"ingest: {len(places) - len(fresh)} images known and unchanged, {len(fresh)} decoded")
+    return [results[number] for number in range(len(places))]
 
 
 def measures_of(decoded: pd.DataFrame) -> pd.DataFrame:

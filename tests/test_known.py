@@ -1,0 +1,97 @@
+"""An unchanged file is not decoded again, a changed one always is."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.images.decode import Limits
+from pipeline.images.known import file_keys
+from pipeline.sources.place import Place
+from pipeline.store.database import NAME, connect
+from tests.conftest import picture
+from tests.test_ingest import outs
+from tests.test_sources import members, write
+
+
+@pytest.fixture
+def counted(filled, capsys, monkeypatch):
+    """Run ingest; give (images known, images decoded).  Files settle at once."""
+    monkeypatch.setattr("pipeline.images.known.SETTLED_NS", 0)
+
+    def run() -> tuple[int, int]:
+        capsys.readouterr()
+        assert filled.run("ingest") == 0
+        found = re.search(r"(\d+) images known and unchanged, (\d+)", capsys.readouterr().err)
+        return int(found[1]), int(found[2])
+
+    return run
+
+
+def test_unchanged_images_are_decoded_once_and_give_the_same_bytes(filled, counted):
+    assert counted() == (0, 24)
+    first = outs(filled)
+
+    assert counted() == (24, 0)
+
+    assert outs(filled) == first
+
+
+def test_only_new_and_changed_images_are_decoded(filled, counted):
+    counted()
+    picture(99, brightness=20).save(filled.raw / "dark/new.png")
+    changed = filled.raw / "dark/003.png"
+    times = changed.stat().st_atime_ns, changed.stat().st_mtime_ns
+    content = bytearray(changed.read_bytes())
+    picture(98, brightness=20).save(changed)
+    changed.write_bytes(changed.read_bytes().ljust(len(content), b"\0"))
+    os.utime(changed, ns=times)  # who sets the time back is seen all the same
+
+    assert counted() == (23, 2)
+
+    assert "dark/new.png" in (filled.folder / "data/manifest.csv").read_text()
+
+
+def test_members_of_an_unchanged_archive_are_decoded_once(filled, counted):
+    for shard in range(2):
+        write(members("folders"), filled.raw / f"{shard}.tar")
+    assert counted() == (0, 36)
+    write(members("folders", 4), filled.raw / "2.tar")
+
+    assert counted() == (36, 8)
+
+
+def test_other_limits_are_other_results(filled, counted):
+    counted()
+    filled.set("ingest", max_pixels=2000)
+
+    assert counted() == (0, 24)
+
+
+def test_a_file_changed_just_now_is_not_trusted(tmp_path):
+    file = tmp_path / "a.png"
+    file.touch()
+    assert list(file_keys([Place(file)], Limits())) == [b""]
+
+    os.utime(file, (1, 1))
+    assert list(file_keys([Place(file)], Limits())) == [b""]  # its other time is of now
+
+    time.sleep(2.1)
+    (key,) = file_keys([Place(file)], Limits())
+    assert len(key) == 32
+    assert list(file_keys([Place(tmp_path / "absent")], Limits())) == [b""]
+
+
+def test_a_stored_result_that_is_none_is_computed_again(filled, counted):
+    counted()
+    store = Path(os.environ["PIPELINE_STORE"]) / NAME
+    database = connect(store, writable=True)
+    database.execute("UPDATE bytes SET value = '[1]'")
+    database.commit()
+    database.close()
+
+    assert counted() == (0, 24)
