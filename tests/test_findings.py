@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,8 @@ from pipeline.findings.near_duplicates import near_duplicates
 from pipeline.findings.outliers import FEWEST, blurred, robust_z, too_bright, too_dark
 from pipeline.findings.rejected import by_reason
 from pipeline.findings.shapes import odd_aspect_ratios, odd_sizes
+from pipeline.images.decode import decode
+from pipeline.stages.ingest import BATCH
 
 CODES = (
     "two_labels",
@@ -139,6 +142,33 @@ def test_measures_are_one_row_a_digest_ordered_and_the_same_bytes_again(project)
     assert table["digest"].tolist() == sorted(set(manifest["digest"]))
     assert list(table.columns[:2]) == ["digest", "perceptual_hash"]
     assert table["perceptual_hash"].str.fullmatch("[0-9a-f]{16}").all()
+
+
+def test_no_image_is_decoded_twice(project, monkeypatch):
+    fill_odd(project.raw)
+    decoded: list[object] = []
+
+    def counting(file):
+        decoded.append(file)
+        return decode(file)
+
+    monkeypatch.setattr("pipeline.stages.ingest.decode", counting)
+    monkeypatch.setattr("pipeline.images.decode.decode", counting)
+
+    assert project.run("ingest") == 0
+
+    assert sorted(decoded) == sorted(f for f in Path("data/raw").rglob("*") if f.is_file())
+
+
+def test_a_batch_without_a_usable_image_is_passed_over(project):
+    fill_clean(project.raw)
+    for index in range(2 * BATCH):
+        (project.raw / "lion" / f"a{index:03}.png").write_bytes(b"no image")
+    project.set("ingest", max_rejected_fraction=0.5)
+
+    assert project.run("ingest") == 0
+
+    assert len(pd.read_csv(project.folder / "data/measures.csv")) == 48
 
 
 def test_a_column_of_the_user_s_own_may_be_named_like_a_measure(project):
