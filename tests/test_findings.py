@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,6 +23,8 @@ from pipeline.findings.near_duplicates import near_duplicates
 from pipeline.findings.outliers import FEWEST, blurred, robust_z, too_bright, too_dark
 from pipeline.findings.rejected import by_reason
 from pipeline.findings.shapes import odd_aspect_ratios, odd_sizes
+from pipeline.images.decode import decode
+from pipeline.stages.ingest import BATCH
 
 CODES = (
     "two_labels",
@@ -141,6 +145,33 @@ def test_measures_are_one_row_a_digest_ordered_and_the_same_bytes_again(project)
     assert table["perceptual_hash"].str.fullmatch("[0-9a-f]{16}").all()
 
 
+def test_no_image_is_decoded_twice(project, monkeypatch):
+    fill_odd(project.raw)
+    decoded: list[object] = []
+
+    def counting(file):
+        decoded.append(file)
+        return decode(file)
+
+    monkeypatch.setattr("pipeline.stages.ingest.decode", counting)
+    monkeypatch.setattr("pipeline.images.decode.decode", counting)
+
+    assert project.run("ingest") == 0
+
+    assert sorted(decoded) == sorted(f for f in Path("data/raw").rglob("*") if f.is_file())
+
+
+def test_a_batch_without_a_usable_image_is_passed_over(project):
+    fill_clean(project.raw)
+    for index in range(2 * BATCH):
+        (project.raw / "lion" / f"a{index:03}.png").write_bytes(b"no image")
+    project.set("ingest", max_rejected_fraction=0.5)
+
+    assert project.run("ingest") == 0
+
+    assert len(pd.read_csv(project.folder / "data/measures.csv")) == 48
+
+
 def test_a_column_of_the_user_s_own_may_be_named_like_a_measure(project):
     project.raw.mkdir(parents=True)
     for index in range(4):
@@ -209,8 +240,21 @@ def test_copies_under_one_label_and_under_two_are_told_apart():
     assert exact_duplicates(table).count == 2
     assert paths(exact_duplicates(table)) == [["00000.png", "00001.png", "00002.png"]]
     assert two_labels(table).count == 1
-    assert two_labels(table).examples[0].note == "'a' or 'b'"
+    assert two_labels(table).examples[0].note == "'a', 'b'"
     assert paths(two_labels(table)) == [["00003.png", "00004.png"]]
+
+
+def test_a_note_names_a_few_labels_and_how_many_more():
+    labels = ["a b", "a-b", "a_b", "A B", "a  b", " a b"]
+
+    assert (
+        two_labels(manifest(*[("x", label) for label in labels]))
+        .examples[0]
+        .note.endswith(", 2 more")
+    )
+    found = same_label(manifest(*[(label, label) for label in labels]))
+    assert found.examples[0].note.endswith(", 2 more")
+    assert len(found.examples[0].pictures) == PICTURES
 
 
 def test_examples_are_few_however_much_is_found():
@@ -286,6 +330,28 @@ def test_labels_are_not_compared_each_with_each():
     table = manifest(*[(f"{i}", word) for i, word in enumerate([*sorted(words), one[1:]])])
 
     assert similar_labels(table).count == 1
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [chr(0x4E00 + i) for i in range(7000)],
+        [f"character {chr(0x4E00 + i)}" for i in range(7000)],
+        [f"letter{chr(0x4E00 + i)}" for i in range(7000)],
+        [letter * 200_000 for letter in "ab"],
+    ],
+    ids=["of one letter", "of one letter after a word", "numbered by a letter", "sentences"],
+)
+def test_labels_that_are_no_words_cost_nothing(labels):
+    """Of 7,000 that differ in one place, comparing each with each would be 24 million."""
+    tracemalloc.start()
+
+    found = similar_labels(manifest(*[(f"{i}", label) for i, label in enumerate(labels)]))
+
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.count == 0
+    assert peak < 100e6
 
 
 def test_many_labels_are_compared_in_part_and_that_is_said(monkeypatch):

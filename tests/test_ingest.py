@@ -216,6 +216,7 @@ def test_too_many_bad_files_are_an_error_that_leaves_their_list(filled, refused)
 
     assert "5 of 29 images cannot be used (17.2%" in said
     assert "dark/bad0.png (not_an_image)" in said
+    assert "5 rejected, listed in data/rejected.csv" in said
     assert len(rejected(filled)) == 5
     assert not (filled.folder / "data/manifest.csv").exists()
 

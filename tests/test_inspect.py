@@ -191,6 +191,15 @@ def test_a_clean_corpus_has_a_page_without_sheets_and_old_sheets_go(odd):
     assert "None." in page(odd).text
 
 
+def test_help_names_the_folder(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["inspect", "--help"])
+
+    said = capsys.readouterr().out
+    assert "--out FOLDER" in said
+    assert "reports/inspect" in said
+
+
 def test_out_names_another_folder(odd):
     assert main(["inspect", "--out", "elsewhere/deep"]) == 0
 

@@ -71,6 +71,7 @@ def test_the_copy_is_the_whole_picture_made_small(size):
     assert np.abs(gray_copy(pixels) - whole).mean() < 1
 
 
+@settings(deadline=None)
 @given(st.lists(seeds, min_size=1, max_size=20), st.integers(1, 19))
 def test_pictures_measured_together_or_apart_are_the_same(several, cut):
     copies = [
@@ -84,6 +85,7 @@ def test_no_pictures_have_no_measures():
     assert measure([]) == []
 
 
+@settings(deadline=None)
 @given(seeds)
 def test_numbers_are_the_mean_the_deviation_and_the_variance_of_the_laplacian(seed):
     copy = np.random.default_rng(seed).integers(0, 256, (SIDE, SIDE)).astype(np.uint8)

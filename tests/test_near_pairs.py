@@ -149,11 +149,11 @@ def test_200_000_hashes_take_seconds_and_little_memory(kind):
         "crowded": crowd(200_000),
     }[kind]
     tracemalloc.start()
-    start = time.perf_counter()
+    start = time.process_time()
 
     found = near_pairs(hashes, 4, 12)
 
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert seconds < 60  # each with each would be 20 thousand million pairs

@@ -6,7 +6,7 @@ from collections.abc import Hashable
 
 import pandas as pd
 
-from pipeline.findings.finding import EXAMPLES, Example, Finding, together
+from pipeline.findings.finding import EXAMPLES, Example, Finding, listed, together
 
 
 def exact_duplicates(manifest: pd.DataFrame) -> Finding:
@@ -25,12 +25,12 @@ def exact_duplicates(manifest: pd.DataFrame) -> Finding:
 def two_labels(manifest: pd.DataFrame) -> Finding:
     """Pictures that stand under more than one label."""
     digests = _digests_of_two_labels(manifest)
-    pictures = together(
-        manifest.drop_duplicates(["digest", "label"]), "digest", digests[:EXAMPLES]
-    )
+    labelled = manifest.drop_duplicates(["digest", "label"])
+    labels = labelled.loc[labelled["digest"].isin(digests), "digest"].value_counts().to_dict()
+    pictures = together(labelled, "digest", digests[:EXAMPLES])
     examples = [
-        Example(" or ".join(repr(picture.label) for picture in of_digest), of_digest)
-        for of_digest in pictures.values()
+        Example(listed([repr(picture.label) for picture in of_digest], labels[digest]), of_digest)
+        for digest, of_digest in pictures.items()
     ]
     sentence = "pictures under several labels, which `split` will refuse: remove the wrong files"
     return Finding("two_labels", sentence, len(digests), examples)

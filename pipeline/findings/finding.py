@@ -58,6 +58,12 @@ def one_by_one(rows: pd.DataFrame, notes: Iterable[str]) -> list[Example]:
     return [Example(note, [picture]) for note, picture in zip(notes, pictures, strict=False)]
 
 
+def listed(first: list[str], count: int) -> str:
+    """The first of `count` things in words."""
+    more = [f"{count - len(first)} more"] if count > len(first) else []
+    return ", ".join([*first, *more])
+
+
 def together(rows: pd.DataFrame, key: str, chosen: Iterable[Value]) -> dict[Value, list[Picture]]:
     """The first pictures, by path, of each chosen value of a column; values in their order."""
     groups: dict[Value, list[Picture]] = {value: [] for value in chosen}

@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import combinations, takewhile
 
 import pandas as pd
 
-from pipeline.findings.finding import EXAMPLES, PICTURES, Example, Finding, together
+from pipeline.findings.finding import EXAMPLES, PICTURES, Example, Finding, listed, together
 
 SHORTEST_WORD = 4  # letters: among shorter words one letter makes another word too often
+LONGEST = 100  # letters: what is longer is a sentence, of which typos are not looked for
+ENUMERATED = 30  # labels that are each one letter from all the others count something
 MOST_LABELS = 20_000  # as many are compared for typos; more are names rather than classes
 
 
@@ -46,7 +48,7 @@ def _finding(
     members = together(labelled, "label", {label for group in shown for label in group})
     examples = [
         Example(
-            ", ".join(f"{label!r} ({counts[label]})" for label in group),
+            listed([f"{label!r} ({counts[label]})" for label in group[:PICTURES]], len(group)),
             [members[label][0] for label in group[:PICTURES]],
         )
         for group in shown
@@ -72,18 +74,20 @@ def _words(label: str) -> str:
     return re.sub(r"(?<=[^\W_])[\s_-]+(?=[^\W_])|\s+", " ", text).strip()
 
 
-def one_edit_apart(spelt: dict[str, str]) -> Iterator[tuple[str, str]]:
+def one_edit_apart(spelt: dict[str, str]) -> list[tuple[str, str]]:
     """Pairs of names whose spellings have in common what one of their letters leaves.
 
     All within one edit are among them (as in SymSpell), in time that grows
-    with the number of labels, not with its square.
+    with the number of labels, not with its square: neither of very short or
+    long ones, nor of many that differ in the same place, is any pair a typo.
     """
     without: dict[str, list[str]] = defaultdict(list)
     for name, text in spelt.items():
-        for left in {text, *(text[:at] + text[at + 1 :] for at in range(len(text)))}:
-            without[left].append(name)
-    pairs = {pair for names in without.values() for pair in combinations(sorted(names), 2)}
-    yield from sorted(pairs)
+        if SHORTEST_WORD <= len(text) <= LONGEST:
+            for left in {text, *(text[:at] + text[at + 1 :] for at in range(len(text)))}:
+                without[left].append(name)
+    alike = [sorted(names) for names in without.values() if len(names) <= ENUMERATED]
+    return sorted({pair for names in alike for pair in combinations(names, 2)})
 
 
 def is_typo(one: str, other: str) -> bool:

@@ -16,13 +16,12 @@ import numpy as np
 import pandas as pd
 from pydantic import ConfigDict, Field
 
-from pipeline.console import progress, say, show_table
+from pipeline.console import progress, say
 from pipeline.errors import InputError, RejectedImage
 from pipeline.files import Reads, Writes, write_json
 from pipeline.findings.find import find
-from pipeline.findings.finding import Finding
 from pipeline.findings.near_pairs import MAX_DISTANCE
-from pipeline.findings.rejected import by_reason
+from pipeline.findings.terminal import show_findings, show_rejected
 from pipeline.images.decode import Limits
 from pipeline.images.examine import Decoded, examine_all
 from pipeline.images.known import Known
@@ -103,6 +102,7 @@ def run(
 
     table_of_bad = pd.DataFrame(sorted(bad), columns=Rejected._fields)
     write_table(rejected, table_of_bad)
+    show_rejected(table_of_bad, rejected)
     check(params, listing, images, bad, raw=raw, rejected=rejected)
     images = images.sort_values(["path", "label"], kind="stable")
     where = [name for name in PLACE_COLUMNS if name in images]
@@ -115,7 +115,6 @@ def run(
     write_json(report, {**counts, "unlisted": listing.unlisted, "findings": documents})
     if listing.unlisted:
         say(f"ingest: {listing.unlisted} files are not named by the table and are left out")
-    show_rejected(table_of_bad, rejected)
     show_findings(found, report)
 
 
@@ -146,29 +145,6 @@ def measures_of(decoded: pd.DataFrame) -> pd.DataFrame:
     table = pd.DataFrame(decoded["measures"].tolist(), columns=Measures._fields)
     table = table.assign(digest=decoded["digest"]).drop_duplicates("digest")
     return table.sort_values("digest", ignore_index=True)[[*MEASURE_COLUMNS]]
-
-
-def show_rejected(table: pd.DataFrame, file: Path) -> None:
-    """Say how many files each reason rejected, and name the first of them."""
-    if table.empty:
-        return
-    title = f"ingest: {len(table)} rejected, listed in {file}"
-    rows = [(code, f"{files}", ", ".join(paths)) for code, files, paths in by_reason(table)]
-    show_table(title, ("reason", "files", "such as"), rows)
-
-
-def show_findings(findings: Sequence[Finding], file: Path) -> None:
-    """Say what is odd about the usable images, and name an example of each."""
-    there = [finding for finding in findings if finding.count]
-    if not there:
-        say("ingest: nothing odd was found")
-        return
-    rows = [
-        (finding.code, f"{finding.count}", finding.sentence, finding.examples[0].pictures[0].path)
-        for finding in there
-    ]
-    title = f"ingest: see {file}, or run `python -m pipeline inspect`"
-    show_table(title, ("finding", "count", "what", "such as"), rows)
 
 
 def check(
