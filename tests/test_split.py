@@ -19,7 +19,7 @@ from pipeline.splitting.shares import quotas
 from pipeline.splitting.units import unit_of_row
 from pipeline.stages import split
 from pipeline.stages.split import SplitParams
-from pipeline.tables import SPLITS, read_manifest, write_table
+from pipeline.tables import SPLITS, extra_columns, read_manifest, write_table
 from tests.conftest import ROOT, picture
 
 SHIPPED = load_section(ROOT / "params.yaml", "split", SplitParams)
@@ -479,6 +479,7 @@ def test_folds_hold_train_and_val_and_tear_nothing(tmp_path, params):
     assert ((result["fold"] == "") == (result["split"] == "test")).all()
     folded = result[result["fold"] != ""]
     assert set(folded["fold"]) == set("01234")
+    assert extra_columns(result) == []  # `evaluate` gives no figures by fold
     assert folded.groupby("digest")["fold"].nunique().max() == 1
     named = folded[folded["group"] != ""]
     assert named.groupby("group")["fold"].nunique().max() == 1

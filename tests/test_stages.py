@@ -333,3 +333,19 @@ def test_three_classes_and_a_table_with_extra_columns(project, keras):
     assert {"f1_mid", "accuracy_site=north", "images_site=south"} <= set(figures)
     with zipfile.ZipFile(project.folder / "models/model.keras") as archive:
         assert json.loads(archive.read("pipeline.json"))["classes"] == ["dark", "light", "mid"]
+
+
+def test_folds_focal_loss_and_balanced_draws_go_through_to_the_end(filled, keras):
+    """Fine-tuning draws and loses as the head did; folds are no slice of the test images."""
+    for file in sorted((filled.raw / "light").iterdir())[8:]:
+        file.unlink()
+    filled.set("split", folds=3)
+    filled.set("train_head", loss="categorical_focal_crossentropy", sampling="balanced")
+
+    assert filled.run(*DATA, *LEARN) == 0
+
+    validated = json.loads((filled.folder / "reports/cross_validation.json").read_text())
+    card = read_card(filled.folder / "models/model.keras")
+    assert validated["folds"] == 3
+    assert card.params["train_head"]["sampling"] == "balanced"
+    assert not [name for name in metrics(filled)["fine_tuned"] if "fold" in name]

@@ -105,7 +105,10 @@ def nearest(pictures: pd.DataFrame, hashes: Hashes, distance: int) -> Nearest:
         one, other, bits = _across(pairs, places)
         near[places[other], one] = near[places[one], other] = True
         # one number a pair, which orders by distance and then by the items
-        best = np.unique(np.append(best, (bits * count + one) * count + other))[:NEAREST]
+        codes = (bits * count + one) * count + other
+        if len(best) == NEAREST:
+            codes = codes[codes < best[-1]]
+        best = np.unique(np.append(best, codes))[:NEAREST]
     one, other = first[best // count % count], first[best % count]
     listed = list(zip((best // count**2).tolist(), one.tolist(), other.tolist(), strict=True))
     of_items = sizes["pictures"].to_numpy()
