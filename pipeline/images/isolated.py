@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import sys
 import time
 import traceback
 from collections import deque
@@ -265,6 +266,7 @@ def work(connection: Connection, at: Any, duty: Duty) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who waits for the results ends this process
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _limit_memory(duty.memory_bytes)
+    _silence_native_code()
     with suppress(EOFError, OSError):
         while True:
             report = _do(connection.recv(), at, duty)
@@ -294,6 +296,15 @@ def _do(items: Sequence[Any], at: Any, duty: Duty) -> tuple[list[Any], float, Ex
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
     return results, seconds, None
+
+
+def _silence_native_code() -> None:
+    """What C libraries write on stderr names no item; Python's own words still get there."""
+    ours = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    sys.stderr = os.fdopen(ours, "w", buffering=1)
 
 
 def _limit_memory(more: int | None) -> None:
