@@ -9,7 +9,7 @@ COMPILE = uv pip compile --universal --python-version 3.11 --no-header --no-anno
 # `dvc` and the stages that it starts must be those of .venv
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup repro test test-slow check bench format lock clean
+.PHONY: help setup repro test test-slow check fuzz bench format lock clean
 
 help:  ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,9 @@ check: setup  ## lint, format, types, import rules
 	ruff format --check .
 	mypy
 	lint-imports
+
+fuzz: setup  ## decode 20,000 mutated files
+	python -m tests.fuzz
 
 bench: setup  ## measure and write docs/benchmarks.md (takes hours)
 	for name in $(BENCHMARKS); do python -m benchmarks.$$name || exit 1; done

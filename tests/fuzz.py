@@ -181,7 +181,7 @@ def fuzz(numbers: Iterable[int], seed: int) -> Iterator[Tried]:
         numbers,
         timeout_s=TIMEOUT_S,
         memory_bytes=MEMORY,
-        preload=["tests.fuzz"],
+        preload=["tests.corpus", "pipeline.images.decode"],
     )
     for tried in found:
         yield Tried("", f"FAULT: {tried.detail}", 0, 0) if isinstance(tried, Died) else tried

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -65,6 +66,13 @@ def fail(value: object) -> None:
     raise ZeroDivisionError(value)
 
 
+def speak(text: str) -> str:
+    """On stderr, as Python does and as a C library does."""
+    sys.stderr.write(f"Python: {text}\n")
+    ctypes.CDLL(None).perror(f"C: {text}".encode())
+    return text
+
+
 def allocate(count: int) -> int | str:
     try:
         return len(bytearray(count))
@@ -78,6 +86,7 @@ DEEDS = {
     "sleep": sleep,
     "exit": os._exit,
     "die once": die_once,
+    "speak": speak,
     "raise": fail,
     "unsendable": lambda _: lambda: None,
     "allocate": allocate,

@@ -129,14 +129,32 @@ def test_who_stops_early_leaves_no_process():
 
 
 SCRIPT = """
-import os, sys
 from pipeline.images.isolated import map_isolated
 from tests.hazards import obey
 if __name__ == "__main__":
-    found = map_isolated(obey, [("echo", "ready")] + [("hang", 0)] * 2, timeout_s=3, processes=2)
-    print(next(found), flush=True)
-    print(next(found), flush=True)
+    items = [(what, "ready") for what in {deeds}]
+    for result in map_isolated(obey, items, timeout_s=2, processes=2):
+        print(result, flush=True)
 """
+
+
+def start(folder, *deeds: str) -> subprocess.Popen:
+    """Let a process of its own ask for some deeds."""
+    (folder / "script.py").write_text(SCRIPT.format(deeds=deeds))
+    return subprocess.Popen(
+        [sys.executable, folder / "script.py"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def test_what_native_code_writes_on_stderr_is_not_shown(tmp_path):
+    said, complaint = start(tmp_path, "speak").communicate(timeout=60)
+
+    assert (said, complaint) == ("ready\n", "Python: ready\n")
 
 
 def alive(group: int) -> bool:
@@ -150,15 +168,7 @@ def alive(group: int) -> bool:
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_nothing_is_left_of_a_run_that_is_ended(tmp_path, how):
     """Ctrl-C reaches the whole group, the others the first process alone."""
-    (tmp_path / "script.py").write_text(SCRIPT)
-    process = subprocess.Popen(
-        [sys.executable, tmp_path / "script.py"],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    process = start(tmp_path, "echo", "hang", "hang")
     assert process.stdout.readline() == "ready\n"
     time.sleep(0.3)
 

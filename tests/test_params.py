@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
+import pytest
+from pipeline.images.rejection import Limits
+
+from pipeline.commands.predict import limits_of
 from pipeline.errors import InputError
 from pipeline.params import load_section
 from pipeline.stages.augment import AugmentParams
+from pipeline.stages.ingest import IngestParams
 from pipeline.stages.split import SplitParams
 from pipeline.training.head import HeadParams
 from tests.conftest import ROOT
@@ -145,3 +150,31 @@ def test_numbers_are_read_as_dvc_reads_them(tmp_path):
 def test_a_missing_file_says_where_to_run(tmp_path):
     with pytest.raises(InputError, match=r"does not exist\n.*project's folder"):
         load_section(tmp_path / "params.yaml", "split", SplitParams)
+
+
+def test_predict_keeps_to_ingests_limits_or_to_the_same_without_params(tmp_path, monkeypatch):
+    shipped = limits_of(ROOT / "params.yaml")
+    monkeypatch.chdir(tmp_path)
+
+    assert limits_of(Path("params.yaml")) == shipped == Limits()
+
+    text = (ROOT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(text.replace("max_pixels: 100000000", "max_pixels: 5"))
+    assert limits_of(Path("params.yaml")) == Limits(pixels=5)
+    with pytest.raises(InputError, match="does not exist"):
+        limits_of(Path("other.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "match"),
+    [
+        ("max_pixels: 100000000", "max_pixels: 0", "ingest.max_pixels: .*got 0"),
+        ("max_frames: 1000", "max_frame: 1000", "ingest.max_frame.*did you mean 'max_frames'"),
+        ("decode_timeout_s: 60.0", "decode_timeout_s: 0.1", "ingest.decode_timeout_s: .*0.1"),
+    ],
+)
+def test_a_limit_that_makes_no_sense_is_refused(tmp_path, old, new, match):
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text().replace(old, new))
+
+    with pytest.raises(InputError, match=rf"(?s){match}"):
+        load_section(tmp_path / "params.yaml", "ingest", IngestParams)

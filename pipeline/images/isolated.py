@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import sys
 import time
 import traceback
 from collections import deque
@@ -23,8 +24,7 @@ from typing import Any, NamedTuple, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-CHUNK_S = 0.1  # so long a worker works before it reports
-MAX_CHUNK = 512  # items
+CHUNK_S = 0.2  # so long a worker works before it reports
 MAX_WAITING = 16_384  # items whose results are not yielded yet
 LIFETIME = 20_000  # items, after which a worker is replaced, leaks and all
 MAX_STILLBORN = 3  # workers in a row that end before they begin an item
@@ -91,13 +91,14 @@ def map_isolated(
     context = get_context(METHOD)
     if METHOD == "forkserver":
         context.set_forkserver_preload([*preload])
-    duty, tasks = Duty(function, timeout_s, memory_bytes), Tasks(items)
+    count = processes or os.cpu_count() or 1
+    duty, tasks = Duty(function, timeout_s, memory_bytes), Tasks(items, count)
     workers: list[Worker] = []
     stillborn = 0
     try:
         while True:
             hand_out(tasks, workers)
-            while len(workers) < (processes or os.cpu_count() or 1):
+            while len(workers) < count:
                 if not (chunk := tasks.take_suspect() or tasks.take()):
                     break
                 workers.append(Worker(context, duty))
@@ -139,7 +140,8 @@ def settle(tasks: Tasks, worker: Worker) -> bool:
 class Tasks:
     """What is to be done, what is to be done again, and what waits for its turn."""
 
-    def __init__(self, items: Iterable[Item]) -> None:
+    def __init__(self, items: Iterable[Item], workers: int) -> None:
+        self.largest = max(1, MAX_WAITING // (4 * workers))  # chunk; none takes all that may wait
         self.source = iter(enumerate(items))
         self.again: deque[Task] = deque()
         self.suspects: deque[Task] = deque()  # a process died of them once
@@ -180,7 +182,7 @@ class Tasks:
         self.done |= zip((task.rank for task in chunk), results, strict=False)
         self.again.extendleft(reversed(chunk[len(results) :]))
         fitting = int(CHUNK_S * len(results) / max(seconds, 1e-6))
-        self.size = max(1, min(fitting, 2 * self.size, MAX_CHUNK))
+        self.size = max(1, min(fitting, 2 * self.size, self.largest))
 
     def lose(self, chunk: Sequence[Task], at: int, died: Died) -> None:
         """Take back the chunk of a worker that has died at one of its tasks, -1: at none."""
@@ -265,6 +267,7 @@ def work(connection: Connection, at: Any, duty: Duty) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who waits for the results ends this process
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _limit_memory(duty.memory_bytes)
+    _silence_native_code()
     with suppress(EOFError, OSError):
         while True:
             report = _do(connection.recv(), at, duty)
@@ -294,6 +297,15 @@ def _do(items: Sequence[Any], at: Any, duty: Duty) -> tuple[list[Any], float, Ex
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
     return results, seconds, None
+
+
+def _silence_native_code() -> None:
+    """What C libraries write on stderr names no item; Python's own words still get there."""
+    ours = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    sys.stderr = os.fdopen(ours, "w", buffering=1)
 
 
 def _limit_memory(more: int | None) -> None:
