@@ -10,11 +10,14 @@ import zipfile
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from pipeline.__main__ import main
 from pipeline.images.decode import decode_at, pixel_digest
 from pipeline.images.places import read_places
+from pipeline.sources import compressed
+from pipeline.sources.place import in_order
 from pipeline.tables import read_manifest
 from tests.conftest import fill_class_folders, picture
 from tests.test_ingest import manifest, rejected
@@ -55,12 +58,17 @@ def members(layout: str, per_class: int = 3) -> dict[str, bytes]:
 def write(found: dict[str, bytes], target: Path) -> None:
     """Put members into an archive, or a folder, whichever the name asks for."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    if target.suffix == ".tar":
+    if ".tar" in target.suffixes:
         with tarfile.open(target, "w") as archive:
             for name, content in found.items():
                 member = tarfile.TarInfo(name)
                 member.size = len(content)
                 archive.addfile(member, io.BytesIO(content))
+        codec = {".gz": "gzip", ".zst": "zstd"}.get(target.suffix)
+        if codec:
+            plain = target.read_bytes()
+            with pa.CompressedOutputStream(str(target), codec) as stream:
+                stream.write(plain)
     elif target.suffix == ".zip":
         with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, content in found.items():
@@ -72,7 +80,7 @@ def write(found: dict[str, bytes], target: Path) -> None:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("kind", ["folder", "x.tar", "x.zip"])
+@pytest.mark.parametrize("kind", ["folder", "x.tar", "x.zip", "x.tar.gz", "x.tar.zst"])
 def test_what_is_in_an_archive_is_what_would_be_in_a_folder(project, layout, kind):
     if (layout, kind) == ("samples", "folder"):
         pytest.skip("labels beside files are an archive's layout")
@@ -259,7 +267,7 @@ def test_faults_of_zip_members_are_named(project):
     }
 
 
-@pytest.mark.parametrize("name", ["x.tar", "x.zip", "x.parquet"])
+@pytest.mark.parametrize("name", ["x.tar", "x.tar.gz", "x.tar.zst", "x.zip", "x.parquet"])
 def test_an_archive_that_is_none_is_an_error(project, refused, name):
     project.raw.mkdir(parents=True)
     (project.raw / name).write_bytes(b"no archive at all" * 100)
@@ -297,6 +305,47 @@ def test_archives_are_only_read(project):
         (project.raw / "x.tar").read_bytes(),
         (project.raw / "x.tar").stat().st_mtime_ns,
     ) == before
+
+
+@pytest.mark.parametrize("kind", ["x.tar.gz", "x.tar.zst"])
+def test_the_model_is_judged_on_compressed_archives_as_on_folders(project, keras, kind):
+    stages = ("ingest", "split", "augment", "extract", "train_head", "fine_tune", "evaluate")
+    write(members("folders", 12), project.raw)
+    assert project.run(*stages) == 0
+    predictions = pd.read_csv("reports/predictions.csv").drop(columns="path")
+    shutil.rmtree(project.raw)
+    write(members("folders", 12), project.raw / kind)
+
+    assert project.run(*stages) == 0
+
+    packed = pd.read_csv("reports/predictions.csv").drop(columns="path")
+    pd.testing.assert_frame_equal(packed, predictions)
+
+
+def test_a_compressed_archive_is_read_once_in_order_of_place(project, monkeypatch):
+    write(members("folders", 40), project.raw / "x.tar.gz")
+    opened: list[Path] = []
+    unpacked = compressed._unpacked
+    monkeypatch.setattr(
+        compressed, "_unpacked", lambda file: opened.append(file) or unpacked(file)
+    )
+    places = [place for place, _ in compressed.members(project.raw / "x.tar.gz")]
+    opened.clear()
+
+    contents = [compressed.read(places[number]) for number in in_order(places)]
+
+    assert contents == list(members("folders", 40).values())
+    assert len(opened) == 1
+    assert [compressed.read(place) for place in reversed(places)] == contents[::-1]
+
+
+@pytest.mark.parametrize("kind", ["x.tar.gz", "x.tar.zst"])
+def test_a_compressed_archive_cut_short_is_an_error(project, refused, kind):
+    write(members("folders"), project.raw / kind)
+    whole = (project.raw / kind).read_bytes()
+    (project.raw / kind).write_bytes(whole[: len(whole) // 2])
+
+    assert kind in refused("ingest")
 
 
 def test_packing_changes_no_digest_label_or_column(project, capsys):

@@ -18,7 +18,7 @@ from pipeline.engines import Outputs
 from pipeline.frozen.cluster import cluster_address, run_on_cluster
 from pipeline.frozen.network import FrozenNetwork, Part
 from pipeline.images.pictures import VIEW_TYPES, Job, jobs
-from pipeline.sources.place import Place
+from pipeline.sources.place import Place, in_order
 from pipeline.store.access import LIMIT, Store, open_store
 
 KEEP_EVERY_S = 1.0  # a killed run loses what waits and what is being written, twice that
@@ -83,8 +83,8 @@ def in_order_of_place(
     plan: pd.DataFrame, places: Mapping[str, Place], numbers: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Sort numbers of a plan's rows by where images lie: archives are read forwards."""
-    lie = sorted(places.items(), key=lambda item: (item[1].file, item[1].position))
-    rank = {digest: place for place, (digest, _) in enumerate(lie)}
+    digests = list(places)
+    rank = {digests[at]: rank for rank, at in enumerate(in_order(list(places.values())))}
     ranks = plan["digest"].iloc[numbers].map(rank).to_numpy()
     return numbers[np.argsort(ranks, kind="stable")]
 

@@ -56,12 +56,15 @@ def from_samples(found: Sequence[Found]) -> Listing:
 
 def _cells(sample: dict[str, Found]) -> tuple[dict[str, str], tuple[str, str] | None]:
     cells: dict[str, str] = {"label": ""}
+    said = {name: sample[name].place for name in (FIELDS, LABEL) if name in sample}
+    in_order = sorted(said, key=lambda name: said[name].position)  # archives are read forwards
     try:
-        if FIELDS in sample:
-            fields: Any = json.loads(content(sample[FIELDS].place))
+        read = {name: content(said[name]) for name in in_order}
+        if FIELDS in read:
+            fields: Any = json.loads(read[FIELDS])
             cells |= {k: as_text(v) for k, v in fields.items() if not isinstance(v, (dict, list))}
-        if LABEL in sample:
-            cells["label"] = content(sample[LABEL].place).decode().strip()
+        if LABEL in read:
+            cells["label"] = read[LABEL].decode().strip()
     except (RejectedImage, ValueError, AttributeError, RecursionError) as error:
         return cells, ("no_label", f"what lies beside it cannot be read: {error}")
     return cells, None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.errors import RejectedImage
-from pipeline.sources import parquet, tars, zips
+from pipeline.sources import compressed, parquet, tars, zips
 from pipeline.sources.place import Place, check_size, read_file
 
 
@@ -23,11 +23,13 @@ def _bytes(place: Place, limit: int | None) -> bytes:
     if not place.member:
         return read_file(place.file, limit)
     check_size(place.size, limit)
-    ending = place.file.suffix.lower()
-    if ending in tars.ENDINGS:
+    name = place.file.name.lower()
+    if name.endswith(tars.ENDINGS):
         return tars.read(place)
-    if ending in zips.ENDINGS:
+    if name.endswith(compressed.ENDINGS):
+        return compressed.read(place)
+    if name.endswith(zips.ENDINGS):
         return zips.read(place, limit)
-    if ending in parquet.ENDINGS:
+    if name.endswith(parquet.ENDINGS):
         return parquet.read(place)
     raise RejectedImage("missing", f"{place.file.name} is no archive")

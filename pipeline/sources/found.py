@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.sources import tars, zips
+from pipeline.sources import compressed, tars, zips
 from pipeline.sources.place import Place
 
 Members = Callable[[Path], Iterator[tuple[Place, str]]]
 ARCHIVES: dict[str, Members] = {
     **dict.fromkeys(tars.ENDINGS, tars.members),
     **dict.fromkeys(zips.ENDINGS, zips.members),
+    **dict.fromkeys(compressed.ENDINGS, compressed.members),
 }
 
 
@@ -45,7 +46,7 @@ def look_through(root: Path, below: Path) -> Iterator[Found]:
         parts = file.relative_to(below).parts
         if fault := _fault_of_file(root, file, path):
             yield Found(printable(path), parts, Place(file), fault)
-        elif (members := ARCHIVES.get(file.suffix.lower())) is not None:
+        elif members := _members_of(file):
             yield from _in_archive(members(file), path, parts[:-1])
         else:
             yield Found(path, parts, Place(file))
@@ -68,6 +69,11 @@ def leads_outside(root: Path, path: str) -> bool:
     """Whether a path, links followed, ends anywhere but below `root`."""
     target = os.path.realpath(root / path)
     return os.path.commonpath([target, os.path.realpath(root)]) != os.path.realpath(root)
+
+
+def _members_of(file: Path) -> Members | None:
+    name = file.name.lower()
+    return next((m for ending, m in ARCHIVES.items() if name.endswith(ending)), None)
 
 
 def _fault_of_file(root: Path, file: Path, path: str) -> str:

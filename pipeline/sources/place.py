@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +28,7 @@ class Place(NamedTuple):
 
     Of a file of its own only `file` counts.  Of a member, `file` is the archive
     or Parquet file that holds it; `position` and `size` are what that kind of
-    container needs to find it again at once, without reading what lies before.
+    container needs to find it again.
     """
 
     file: Path
@@ -38,6 +39,11 @@ class Place(NamedTuple):
     def __str__(self) -> str:
         """For errors."""
         return f"{self.file}: {self.member}" if self.member else str(self.file)
+
+
+def in_order(places: Sequence[Place]) -> list[int]:
+    """The numbers of places in the order in which every container is read forwards."""
+    return sorted(range(len(places)), key=lambda n: (str(places[n].file), places[n].position))
 
 
 def read_file(file: Path, limit: int | None) -> bytes:

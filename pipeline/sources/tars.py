@@ -21,13 +21,21 @@ def members(file: Path) -> Iterator[tuple[Place, str]]:
     """
     try:
         with tarfile.open(file, "r:") as archive:
-            for member in archive:
-                archive.members = []  # type: ignore[attr-defined]  # or all stay in memory
-                if not member.isdir():
-                    place = Place(file, member.name, member.offset_data, member.size)
-                    yield place, _fault(member)
+            yield from found_in(archive, file)
     except (tarfile.TarError, OSError, ValueError, EOFError) as error:
         raise InputError(file, f"cannot be read as tar: {in_words(error)}", FIX) from error
+
+
+def found_in(archive: tarfile.TarFile, file: Path) -> Iterator[tuple[Place, str]]:
+    """The members of an open archive, as `members` gives them.
+
+    Raises:
+        tarfile.TarError: It is damaged.
+    """
+    for member in archive:
+        archive.members = []  # type: ignore[attr-defined]  # or all stay in memory
+        if not member.isdir():
+            yield Place(file, member.name, member.offset_data, member.size), _fault(member)
 
 
 def _fault(member: tarfile.TarInfo) -> str:

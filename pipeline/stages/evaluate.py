@@ -27,6 +27,7 @@ from pipeline.model_file import Card
 from pipeline.params import Section
 from pipeline.scoring.curves import calibration, precision_recall, roc
 from pipeline.scoring.report import figures
+from pipeline.sources.place import in_order
 from pipeline.tables import (
     distinct,
     extra_columns,
@@ -75,10 +76,12 @@ def run(
     test = images[images["split"] == "test"].reset_index(drop=True)
     classifier, card = load_classifier(model, extract.engine)
     check_classes(card, images, model)
-    named = zip(read_places(test, raw), test["digest"], strict=True)
-    wanted = [Job(place, digest, [IDENTITY]) for place, digest in named]
+    places = read_places(test, raw)
+    order = in_order(places)
+    wanted = [Job(places[number], test["digest"].iloc[number], [IDENTITY]) for number in order]
     shown = pictures(wanted, card.image_size, card.resize)
-    fine_tuned = classify(classifier, shown, len(test), len(card.classes), "evaluate")
+    answers = classify(classifier, shown, len(test), len(card.classes), "evaluate")
+    fine_tuned = answers[np.argsort(order)]
     check_agreement(
         fine_tuned,
         test,

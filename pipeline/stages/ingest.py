@@ -31,7 +31,7 @@ from pipeline.listing.folders import FolderLabels
 from pipeline.listing.listing import Listing, Rejected
 from pipeline.listing.sources import list_images
 from pipeline.params import Section
-from pipeline.sources.place import Place
+from pipeline.sources.place import Place, in_order
 from pipeline.store.access import open_store
 from pipeline.tables import (
     MANIFEST_COLUMNS,
@@ -128,7 +128,7 @@ def decode_all(places: Sequence[Place], params: IngestParams) -> list[Decoded | 
     ):
         results: dict[int, Decoded | RejectedImage] = {**known.recall()}
         bar(len(results))
-        fresh = [number for number in range(len(places)) if number not in results]
+        fresh = [number for number in in_order(places) if number not in results]
         found = examine_all((places[n] for n in fresh), limits, params.decode_timeout_s)
         with closing(found):
             for number, result in zip(fresh, found, strict=True):

@@ -1,0 +1,100 @@
+"""Members of a compressed tar archive, read forwards.
+
+Nothing in such a file can be found without unpacking all that lies before it.
+Every thread has a stream of its own, which goes on from where it was: whoever
+asks in order of position reads the archive once.  Going back starts anew.
+"""
+
+from __future__ import annotations
+
+import tarfile
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import InputError, RejectedImage
+from pipeline.sources.place import Place, in_words
+from pipeline.sources.tars import FIX, found_in
+
+CODECS = {".tar.gz": "gzip", ".tgz": "gzip", ".tar.zst": "zstd", ".tzst": "zstd"}
+ENDINGS = tuple(CODECS)
+SKIP = 2**20  # bytes unpacked at a time on the way to a member
+
+
+class _Stream:
+    """An archive as one thread reads it, unpacked; `at` is how far it has come."""
+
+    def __init__(self, file: Path) -> None:
+        self.file, self.changed, self.at = file, file.stat().st_mtime_ns, 0
+        self._unpacked = _unpacked(file)
+
+    def read(self, start: int, size: int) -> bytes:
+        """Bytes from `start`, which must not lie behind; fewer where the archive ends."""
+        while self.at < start:
+            skipped = len(self._unpacked.read(min(start - self.at, SKIP)))
+            self.at += skipped
+            if not skipped:
+                break
+        content: bytes = self._unpacked.read(size)
+        self.at += len(content)
+        return content
+
+    def close(self) -> None:
+        """Let the file go."""
+        self._unpacked.close()
+
+
+_own = threading.local()
+
+
+def members(file: Path) -> Iterator[tuple[Place, str]]:
+    """Every member but folders, with what is wrong with it: a reason code, or "".
+
+    Raises:
+        InputError: The archive cannot be read.
+    """
+    try:
+        with (
+            closing(_unpacked(file)) as stream,
+            tarfile.open(fileobj=stream, mode="r|") as archive,
+        ):
+            yield from found_in(archive, file)
+    except (tarfile.TarError, OSError, ValueError, EOFError) as error:
+        raise InputError(file, f"cannot be read as tar: {in_words(error)}", FIX) from error
+
+
+def read(place: Place) -> bytes:
+    """The bytes of a member.
+
+    Raises:
+        RejectedImage: They are not there.
+    """
+    try:
+        content = _stream(place).read(place.position, place.size)
+    except (OSError, ValueError) as error:
+        _own.stream = None
+        raise RejectedImage("damaged", in_words(error)) from error
+    if len(content) != place.size:
+        raise RejectedImage("damaged", f"{place.file.name} ends within it")
+    return content
+
+
+def _stream(place: Place) -> _Stream:
+    """This thread's stream of the archive, from its start where it is beyond the place."""
+    known: _Stream | None = getattr(_own, "stream", None)
+    if known:
+        same = (known.file, known.changed) == (place.file, place.file.stat().st_mtime_ns)
+        if same and known.at <= place.position:
+            return known
+        known.close()
+    _own.stream = stream = _Stream(place.file)
+    return stream
+
+
+def _unpacked(file: Path) -> Any:
+    import pyarrow as pa  # noqa: PLC0415
+
+    codec = next(codec for ending, codec in CODECS.items() if file.name.lower().endswith(ending))
+    return pa.CompressedInputStream(pa.OSFile(str(file)), codec)
