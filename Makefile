@@ -2,7 +2,7 @@
 PYTHON ?= python3
 LOCK ?= requirements.lock
 BIN := .venv/bin
-BENCHMARKS = cold stock_keras retune changes engine train_step scale dask_workers kills imbalance
+BENCHMARKS = cold stock_keras retune changes engine train_step scale dask_workers kills rows imbalance
 COMPILE = uv pip compile --universal --python-version 3.11 --no-header --no-annotate --generate-hashes --extra cluster --extra dev
 # `dvc` and the stages that it starts must be those of .venv
 export PATH := $(CURDIR)/$(BIN):$(PATH)

@@ -28,6 +28,7 @@ SECTIONS = {  # module and title, in the document's order
     "scale": "Memory and time by the number of rows",
     "dask_workers": "One Dask worker and two",
     "kills": "Killed at any moment",
+    "rows": "Split and augment by the number of images",
     "imbalance": "One class rare: what helps",
     "store_database": "LMDB and SQLite",
 }
