@@ -60,18 +60,21 @@ def test_a_fault_is_named_with_the_nearest_right_key_or_value(tmp_path, old, new
     ("cuts", "match"),
     [
         ("[1]", r"split: time_cuts must be two dates or two numbers, got \[1"),
-        ("[1, 2024-05-01]", r"two dates or two numbers, got \[1.0, '2024-05-01'\]"),
+        ("[1, '2024-05-01']", r"two dates or two numbers, got \[1.0, '2024-05-01'\]"),
         ("[2, 2]", r"split: time_cuts must be ISO dates and rise, got \[2"),
-        ("[2024-05-01, 2024-04-30]", r"must be ISO dates and rise, got \['2024-05-01'"),
+        ("[2024-05-01, 2024-06-01]", r"cuts.0: a date must stand in quotes, as '2024-05-01'"),
+        ("['2024-05-01', '2024-04-30']", r"must be ISO dates and rise, got \['2024-05-01'"),
         ("[spring, autumn]", r"must be ISO dates and rise, got \['spring', 'autumn'\]"),
         ("[.inf, .nan]", r"split.time_cuts.0: "),
     ],
 )
 def test_cuts_that_are_no_times_are_refused(tmp_path, cuts, match):
-    """YAML reads a bare date as one; it is text from then on."""
+    """A bare date too: DVC takes none among params."""
     timed = SPLIT.replace("hash", "time").replace("column: null", "column: taken")
 
-    good = load_split(tmp_path, timed.replace("cuts: []", "cuts: [2024-05-01, 2024-06-01T12:00]"))
+    good = load_split(
+        tmp_path, timed.replace("cuts: []", "cuts: ['2024-05-01', '2024-06-01T12:00']")
+    )
     with pytest.raises(InputError, match=match):
         load_split(tmp_path, timed.replace("cuts: []", f"cuts: {cuts}"))
 

@@ -272,7 +272,7 @@ def test_truncated_features_are_refused(trained, refused):
 
 
 def test_fine_tuning_that_does_not_help_ships_the_head(trained, capsys, keras):
-    trained.set("fine_tune", learning_rate=1e4, optimizer="sgd", epochs=2, ema_momentum=0.0)
+    trained.set("fine_tune", learning_rate=1e38, optimizer="sgd", epochs=2, ema_momentum=0.0)
 
     assert trained.run("fine_tune", "evaluate") == 0
 

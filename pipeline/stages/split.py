@@ -47,12 +47,14 @@ from pipeline.tables import FOLD, SPLITS, distinct, read_hashes, read_manifest, 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
-def _as_text(cut: Any) -> Any:
-    """YAML reads 2024-05-01 as a date."""
-    return cut.isoformat() if isinstance(cut, date) else cut
+def _is_quoted(cut: Any) -> Any:
+    """YAML reads 2024-05-01 as a date, which DVC refuses among params."""
+    if isinstance(cut, date):
+        raise ValueError(f"a date must stand in quotes, as {cut.isoformat()!r}")  # noqa: TRY004
+    return cut
 
 
-Cut = Annotated[float | str, BeforeValidator(_as_text)]
+Cut = Annotated[float | str, BeforeValidator(_is_quoted)]
 
 
 class SplitParams(Section):
