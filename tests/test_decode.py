@@ -261,7 +261,7 @@ def test_a_file_that_is_written_to_meanwhile_is_read_whole_or_rejected(tmp_path)
     writer.start()
     reasons, read = set(), 0
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline and not (read >= 20 and len(reasons) >= 2):
             try:
                 found = decode(file)

@@ -43,7 +43,7 @@ def examine_all(
     """Examine images in processes of their own, in the given order.
 
     Args:
-        timeout_s: A file that takes longer is taken to hang the decoder.
+        timeout_s: Of processor time; a file that takes more is taken to hang the decoder.
         processes: None: one for each processor.
     """
     found = map_isolated(
@@ -60,5 +60,5 @@ def examine_all(
 
 def _rejection(died: Died) -> RejectedImage:
     if died.overdue:
-        return RejectedImage("too_slow", f"{died.detail} to decode, twice")
+        return RejectedImage("too_slow", f"{died.detail}, twice")
     return RejectedImage("crashes_decoder", f"{died.detail}, twice")

@@ -48,7 +48,7 @@ class IngestParams(LimitParams):
     table: str | None  # its file name in the raw folder; None: the only one there, if any
     max_rejected_fraction: Annotated[float, Field(ge=0, le=1)]  # of all files or rows
     missing_files: Literal["error", "reject"]  # when the table names a file that is not there
-    decode_timeout_s: Annotated[float, Field(ge=1, le=86_400)]  # for one image
+    decode_timeout_s: Annotated[float, Field(ge=1, le=86_400)]  # of processor time, for one image
 
 
 def run(
