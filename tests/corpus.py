@@ -656,6 +656,11 @@ def damaged() -> Iterator[Kind]:
     stored = bytearray(saved(NOISE, "PNG", compress_level=0))
     stored[300] ^= 1
     yield Kind("PNG with one bit of a pixel turned", bytes(stored), DAMAGED)
+    at = stored.index(b"IDAT") - 4
+    body = bytes(stored[at + 8 : -16])
+    split = made.chunk(b"IDAT", body[:-4], crc=1) + made.chunk(b"IDAT", body[-4:])
+    apart = bytes(stored[:at]) + split + made.chunk(b"IEND", b"")
+    yield Kind("PNG with one bit turned, its Adler-32 in a chunk of its own", apart, DAMAGED)
     text = good.replace(b"\r\n", b"\n")
     yield Kind("PNG sent as text", text, ("not_an_image",))
     yield Kind("GIF without a frame", made.gif(4, 4, 0), reasons)

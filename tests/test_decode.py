@@ -240,6 +240,22 @@ def test_a_file_that_may_not_be_read_is_rejected(tmp_path):
         os.seteuid(user)
 
 
+def test_a_file_that_is_written_to_while_it_is_read_is_rejected(tmp_path, monkeypatch):
+    """Words after a picture's end would not hurt it, but what else was written?"""
+    file = save(tmp_path, Image.new("L", (2, 2)))
+    read = os.read
+
+    def write_and_read(opened: int, count: int) -> bytes:
+        with file.open("ab") as stream:
+            stream.write(b"words")
+        return read(opened, count)
+
+    monkeypatch.setattr(os, "read", write_and_read)
+
+    with pytest.raises(RejectedImage, match=r"^changes: "):
+        decode(file)
+
+
 def test_a_file_that_is_written_to_meanwhile_is_read_whole_or_rejected(tmp_path):
     """Somebody replaces, cuts and removes the file all the time."""
     file, other = tmp_path / "x.png", tmp_path / "other.png"
@@ -269,7 +285,7 @@ def test_a_file_that_is_written_to_meanwhile_is_read_whole_or_rejected(tmp_path)
     writer.start()
     reasons, read = set(), 0
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline and not (read >= 20 and len(reasons) >= 2):
             try:
                 found = decode(file)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import warnings
-from functools import cache
+from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
@@ -26,8 +26,22 @@ from pipeline.sources.place import Place, check_size, in_words
 
 BACKGROUND = (255, 255, 255)  # what shows through transparent pixels
 
-# decoders of untrusted files; Pillow's others include one that starts Ghostscript
-FORMATS = ("JPEG", "PNG", "AVIF", "BMP", "GIF", "ICO", "JPEG2000", "MPO", "PPM", "TIFF", "WEBP")
+# decoders of untrusted files, by Pillow's module; its others include one that starts Ghostscript
+FORMATS = {
+    "JPEG": "Jpeg",  # and MPO
+    "PNG": "Png",
+    "AVIF": "Avif",
+    "BMP": "Bmp",
+    "GIF": "Gif",
+    "ICO": "Ico",
+    "JPEG2000": "Jpeg2K",
+    "PPM": "Ppm",
+    "TIFF": "Tiff",
+    "WEBP": "WebP",
+}
+for module in FORMATS.values():
+    import_module(f"PIL.{module}ImagePlugin")
+KNOWN = tuple(name for name in FORMATS if name in Image.OPEN)  # to this build of Pillow
 FOREIGN = {  # what a file begins with, at which byte; to say what it is
     "a HEIC photo": (4, (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1", b"ftyphevc")),
     "a JPEG XL picture": (0, (b"\xff\x0a", b"\0\0\0\x0cJXL ")),
@@ -148,7 +162,7 @@ def _unidentified(encoded: bytes) -> RejectedImage:
     for kind, (at, beginnings) in FOREIGN.items():
         if encoded[at:].startswith(beginnings):
             return RejectedImage("unsupported_format", f"is {kind}; save it as PNG or JPEG")
-    for name in _formats():
+    for name in KNOWN:
         if Image.OPEN[name][1](encoded[:16]):  # type: ignore[misc]  # each of ours has such a test
             return RejectedImage("damaged", f"begins as {name} does, but cannot be read as one")
     return RejectedImage("not_an_image", "no image format that Pillow knows")
@@ -181,16 +195,9 @@ def image_digest(image: Image.Image) -> str:
     return digest.hexdigest()
 
 
-@cache
-def _formats() -> tuple[str, ...]:
-    """Those of `FORMATS` that this build of Pillow knows."""
-    Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)
-
-
 def _upright(encoded: bytes, limits: Limits | None) -> Image.Image:
     Image.MAX_IMAGE_PIXELS = limits.pixels if limits else None  # of the formats within formats
-    with Image.open(BytesIO(encoded), formats=_formats()) as image:
+    with Image.open(BytesIO(encoded), formats=KNOWN) as image:
         if limits:
             _check_size(image, limits)
             _check_frames(image, limits)

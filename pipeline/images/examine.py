@@ -60,7 +60,7 @@ def examine_all(
     """Examine images in processes of their own, in the given order.
 
     Args:
-        timeout_s: An image that takes longer is taken to hang the decoder.
+        timeout_s: Of processor time; an image that takes more is taken to hang the decoder.
         processes: None: one for each processor.
     """
     found = map_isolated(
@@ -80,5 +80,5 @@ def examine_all(
 
 def _rejection(died: Died) -> RejectedImage:
     if died.overdue:
-        return RejectedImage("too_slow", f"{died.detail} to decode, twice")
+        return RejectedImage("too_slow", f"{died.detail}, twice")
     return RejectedImage("crashes_decoder", f"{died.detail}, twice")

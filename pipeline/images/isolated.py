@@ -27,6 +27,7 @@ Result = TypeVar("Result")
 CHUNK_S = 0.2  # so long a worker works before it reports
 MAX_WAITING = 16_384  # items whose results are not yielded yet
 LIFETIME = 20_000  # items, after which a worker is replaced, leaks and all
+STALL = 10  # of timeouts by the clock: nothing but waiting takes so long, even on a busy machine
 MAX_STILLBORN = 3  # workers in a row that end before they begin an item
 END_S = 5.0  # for a process to end once it has closed its pipe
 METHOD = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
@@ -43,10 +44,15 @@ class Died(NamedTuple):
 
 
 class Duty(NamedTuple):
-    """What a worker does to every item, and what it may take for it."""
+    """What a worker does to every item, and what it may take for it.
+
+    `timeout_s` is of the processor's time, which a busy machine does not stretch;
+    `stall_s` of the clock's, for an item that waits for what does not come.
+    """
 
     function: Callable[[Any], Any]
     timeout_s: float
+    stall_s: float
     memory_bytes: int | None
 
 
@@ -78,7 +84,8 @@ def map_isolated(
     Args:
         function: A module's own, or a partial of one: it is sent to processes,
             as are items and results.
-        timeout_s: An item that takes longer is taken to hang.
+        timeout_s: An item that takes more of the processor's time is taken to hang, or
+            `STALL` times as long by the clock.
         memory_bytes: What a process may take beyond what it starts with; the
             system refuses it more, which raises MemoryError.  Linux only.
         processes: None: one for each processor.
@@ -92,7 +99,7 @@ def map_isolated(
     if METHOD == "forkserver":
         context.set_forkserver_preload([*preload])
     count = processes or os.cpu_count() or 1
-    duty, tasks = Duty(function, timeout_s, memory_bytes), Tasks(items, count)
+    duty, tasks = Duty(function, timeout_s, STALL * timeout_s, memory_bytes), Tasks(items, count)
     workers: list[Worker] = []
     stillborn = 0
     try:
@@ -251,8 +258,10 @@ class Worker:
         self.process.join(END_S)
         self.kill()
         code = self.process.exitcode
+        if code == -signal.SIGPROF:
+            return Died(True, f"took more than {self.duty.timeout_s:g} s of processor time")
         if code == -signal.SIGALRM:
-            return Died(True, f"took longer than {self.duty.timeout_s:g} s")
+            return Died(True, f"took longer than {self.duty.stall_s:g} s")
         return Died(False, f"its process ended with {_in_words(code)}")
 
 
@@ -285,8 +294,9 @@ def _do(items: Sequence[Any], at: Any, duty: Duty) -> tuple[list[Any], float, Ex
     try:
         for place, item in enumerate(items):
             at.value = place
-            # ends the process, in a decoder's loop too, and when nobody is left to do it
-            signal.setitimer(signal.ITIMER_REAL, duty.timeout_s)
+            # they end the process, in a decoder's loop too, and when nobody is left to do it
+            signal.setitimer(signal.ITIMER_PROF, duty.timeout_s)
+            signal.setitimer(signal.ITIMER_REAL, duty.stall_s)
             results.append(duty.function(item))
             seconds = time.monotonic() - started
             if seconds > 2 * CHUNK_S:
@@ -295,6 +305,7 @@ def _do(items: Sequence[Any], at: Any, duty: Duty) -> tuple[list[Any], float, Ex
         error.add_note(f"in a process of its own:\n{traceback.format_exc()}")
         return results, seconds, error
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
     return results, seconds, None
 

@@ -66,7 +66,7 @@ class IngestParams(LimitParams):
     folder_labels: FolderLabels  # nested folders: the first is the label, or all, joined by "/"
     max_rejected_fraction: Annotated[float, Field(ge=0, le=1)]  # of all files or rows
     missing_files: Literal["error", "reject"]  # when the table names a file that is not there
-    decode_timeout_s: Annotated[float, Field(ge=1, le=86_400)]  # for one image
+    decode_timeout_s: Annotated[float, Field(ge=1, le=86_400)]  # of processor time, for one image
     near_duplicate_distance: Annotated[int, Field(ge=0, le=MAX_DISTANCE)]  # bits of 64
 
 
