@@ -24,7 +24,7 @@ from pipeline.findings.outliers import FEWEST, blurred, robust_z, too_bright, to
 from pipeline.findings.rejected import by_reason
 from pipeline.findings.shapes import odd_aspect_ratios, odd_sizes
 from pipeline.images.decode import decode
-from pipeline.stages.ingest import BATCH
+from pipeline.images.examine import BATCH
 
 CODES = (
     "two_labels",
