@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import tracemalloc
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -23,8 +22,12 @@ from pipeline.findings.near_duplicates import near_duplicates
 from pipeline.findings.outliers import FEWEST, blurred, robust_z, too_bright, too_dark
 from pipeline.findings.rejected import by_reason
 from pipeline.findings.shapes import odd_aspect_ratios, odd_sizes
-from pipeline.images.decode import decode
+from pipeline.images import examine
+from pipeline.images.decode import Limits, decode, image_at
 from pipeline.images.examine import BATCH
+from pipeline.images.gray_copy import gray_copy
+from pipeline.images.measures import measure
+from pipeline.sources.place import Place
 
 CODES = (
     "two_labels",
@@ -145,27 +148,27 @@ def test_measures_are_one_row_a_digest_ordered_and_the_same_bytes_again(project)
     assert table["perceptual_hash"].str.fullmatch("[0-9a-f]{16}").all()
 
 
-def test_no_image_is_decoded_twice(project, monkeypatch):
-    fill_odd(project.raw)
-    decoded: list[object] = []
+def test_an_image_is_decoded_once_for_digest_and_measures(tmp_path, monkeypatch):
+    scene(1).save(tmp_path / "a.png")
+    decoded: list[Place] = []
 
-    def counting(file):
-        decoded.append(file)
-        return decode(file)
+    def counting(place, limits):
+        decoded.append(place)
+        return image_at(place, limits)
 
-    monkeypatch.setattr("pipeline.stages.ingest.decode", counting)
-    monkeypatch.setattr("pipeline.images.decode.decode", counting)
+    monkeypatch.setattr(examine, "image_at", counting)
 
-    assert project.run("ingest") == 0
+    seen = examine.examine(Place(tmp_path / "a.png"), Limits())
 
-    assert sorted(decoded) == sorted(f for f in Path("data/raw").rglob("*") if f.is_file())
+    assert decoded == [Place(tmp_path / "a.png")]
+    assert measure([seen.copy]) == measure([gray_copy(decode(tmp_path / "a.png"))])
 
 
 def test_a_batch_without_a_usable_image_is_passed_over(project):
     fill_clean(project.raw)
     for index in range(2 * BATCH):
         (project.raw / "lion" / f"a{index:03}.png").write_bytes(b"no image")
-    project.set("ingest", max_rejected_fraction=0.5)
+    project.set("ingest", max_rejected_fraction=0.9)
 
     assert project.run("ingest") == 0
 

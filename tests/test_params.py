@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pipeline.images.rejection import Limits
 
 from pipeline.commands.predict import limits_of
 from pipeline.errors import InputError
+from pipeline.images.decode import Limits
 from pipeline.params import load_section
 from pipeline.stages.augment import AugmentParams
 from pipeline.stages.ingest import IngestParams
