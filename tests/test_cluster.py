@@ -203,4 +203,4 @@ def test_an_image_that_has_gone_is_named(afresh, cluster, refused):
     cluster(1)
     (afresh.raw / "dark/003.png").unlink()
 
-    assert "dark/003.png: No such file or directory" in refused("extract")
+    assert "dark/003.png: missing: No such file or directory" in refused("extract")

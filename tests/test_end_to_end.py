@@ -21,6 +21,7 @@ from pathlib import Path
 from pipeline.images.pictures import Job, pictures
 from pipeline.images.views import IDENTITY
 from pipeline.inference import load_classifier
+from pipeline.sources.place import Place
 
 run, card = load_classifier(Path("models/model.keras"), "openvino")
 keras.backend.clear_session()
@@ -31,7 +32,7 @@ in_its_place = [
     for _ in range(max(4, min(100_000, 20_000_000 // size)))
 ]
 rows = pandas.read_csv("reports/predictions.csv")
-wanted = [Job(Path("data/raw") / r.path, r.digest, [IDENTITY]) for r in rows.itertuples()]
+wanted = [Job(Place(Path("data/raw") / r.path), r.digest, [IDENTITY]) for r in rows.itertuples()]
 answers = [answer for (answer,) in run(pictures(wanted, card.image_size, card.resize))]
 said = rows[[f"probability_{name}" for name in card.classes]]
 print("off by", numpy.abs(numpy.array(answers) - said.to_numpy()).max())
