@@ -28,7 +28,8 @@ from benchmarks.project import require
 from pipeline.errors import RejectedImage
 from pipeline.images.decode import Limits
 from pipeline.images.examine import examine_all
-from pipeline.images.isolated import METHOD, Died, map_isolated
+from pipeline.images.isolated import METHOD, map_isolated
+from pipeline.images.worker import Died
 from pipeline.sources.place import Place
 
 TIMEOUT_S = 60.0

@@ -27,7 +27,8 @@ from benchmarks.project import RSS_UNIT
 from pipeline.console import progress, say
 from pipeline.errors import RejectedImage
 from pipeline.images.decode import Limits, decode_bytes, pixel_digest
-from pipeline.images.isolated import Died, map_isolated
+from pipeline.images.isolated import map_isolated
+from pipeline.images.worker import Died
 from tests import corpus
 
 COUNT = 20_000

@@ -12,7 +12,8 @@ import time
 import pytest
 
 from pipeline.images import isolated
-from pipeline.images.isolated import Died, map_isolated
+from pipeline.images.isolated import map_isolated
+from pipeline.images.worker import Died
 from tests.conftest import ROOT
 from tests.hazards import Unstartable, obey, pid, square
 

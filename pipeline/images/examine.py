@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from pipeline.errors import RejectedImage
 from pipeline.images.decode import Limits, as_pixels, image_at, image_digest
 from pipeline.images.gray_copy import gray_copy
-from pipeline.images.isolated import Died, map_isolated
+from pipeline.images.isolated import map_isolated
 from pipeline.images.measures import Measures, measure
+from pipeline.images.worker import Died
 from pipeline.sources.place import Place
 
 BYTES_A_PIXEL = 32  # in every form that a picture has on its way to RGB, at most
