@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import tarfile
 import zipfile
@@ -384,3 +385,124 @@ def test_packing_writes_over_nothing_and_names_what_it_leaves_out(filled, capsys
     assert main(["pack", "packed"]) == 1
 
     assert "pack: left out dark/empty.png: empty_file" in capsys.readouterr().err
+
+
+def test_a_tar_damaged_or_cut_anywhere_is_an_error_and_loses_nothing_silently(project, refused):
+    file = project.raw / "x.tar"
+    write(members("folders"), file)
+    whole = file.read_bytes()
+    with tarfile.open(file) as archive:
+        starts = [member.offset for member in archive]
+    for start in starts[1:]:
+        for cut in (whole[:start], whole[: start + 100]):
+            file.write_bytes(cut)
+            assert "x.tar: cannot be read as tar" in refused("ingest")
+        file.write_bytes(whole[: start + 5] + b"~" + whole[start + 6 :])
+        assert "x.tar: cannot be read as tar: bad checksum at byte" in refused("ingest")
+
+
+def test_a_hostile_tar_ends_the_listing_soon(project, refused):
+    file = project.raw / "x.tar"
+    write(members("folders"), file)
+    negative = tarfile.TarInfo("dark/a.png")
+    negative.size = -512
+    long_name = tarfile.TarInfo("././@LongLink")
+    long_name.type, long_name.size = tarfile.GNUTYPE_LONGNAME, 2**33
+    for header in (negative, long_name):
+        content = members("folders")
+        write(content, file)
+        with tarfile.open(file, "a") as archive:
+            end = archive.offset
+        bad = header.tobuf(tarfile.GNU_FORMAT)
+        file.write_bytes(file.read_bytes()[:end] + bad + bytes(10240))
+        assert "x.tar: cannot be read as tar: a header of" in refused("ingest")
+
+
+def test_a_linked_table_of_images_and_a_pipe_are_refused(filled):
+    outside = filled.folder / "elsewhere.parquet"
+    hugging_face(outside)
+    (filled.raw / "x.parquet").symlink_to(outside)
+    os.mkfifo(filled.raw / "dark/x.tar")
+
+    assert filled.run("ingest") == 0
+
+    assert rejected(filled) == {"x.parquet": "outside", "dark/x.tar": "not_a_file"}
+
+
+def test_names_with_dots_and_double_slashes_are_the_same_files(project):
+    found = members("table")
+    found = {n.replace("images/", "./images/.//"): content for n, content in found.items()}
+    write(found, project.raw / "x.tar")
+
+    assert project.run("ingest") == 0
+
+    assert set(manifest(project)["path"]) == {
+        f"x.tar/images/{label}{n}.png" for label in ("dark", "light") for n in range(3)
+    }
+
+
+def test_of_one_name_the_first_member_counts(project):
+    write(members("table"), project.raw / "x.tar")
+    with tarfile.open(project.raw / "x.tar", "a") as archive:
+        archive.addfile(tarfile.TarInfo("images/dark0.png"))
+
+    assert project.run("ingest") == 0
+
+    assert len(manifest(project)) == 6
+
+
+def test_odd_names_survive_packing(project, capsys):
+    """Hidden folders, names like those of labels, and labels that end in a space."""
+    project.raw.mkdir(parents=True)
+    rows = ["path,label"]
+    for number, name in enumerate([".h/a.png", "c.txt", "a.cls", "img.0001", "img.0002", "k.JPG"]):
+        (project.raw / name).parent.mkdir(exist_ok=True)
+        (project.raw / name).write_bytes(png(number, 90))
+        rows.append(f"{name},{('cat', 'cat ', 'dog')[number % 3]}")
+    write({"labels.csv": "\n".join(rows).encode()}, project.raw)
+    assert project.run("ingest") == 0
+    plain = manifest(project).set_index("digest")["label"].sort_index()
+    assert main(["pack", "packed"]) == 0
+    shutil.rmtree(project.raw)
+    Path("packed").rename(project.raw)
+
+    assert project.run("ingest") == 0
+
+    packed = manifest(project).set_index("digest")["label"].sort_index()
+    pd.testing.assert_series_equal(packed, plain)
+
+
+def test_labels_that_cannot_be_read_reject_their_images_by_name(project):
+    found = members("samples")
+    found["dark0.cls"] = b"\xff"
+    found["dark1.json"] = b'{"t": "\\ud800"}'
+    found["dark2.cls"] = b"x" * 1_000_001
+    found["light0.JPG"] = png(5, 5)
+    write(found, project.raw / "x.zip")
+    project.set("ingest", max_rejected_fraction=0.9)
+
+    assert project.run("ingest") == 1  # no usable image of dark is left
+
+    assert rejected(project) == dict.fromkeys([f"x.zip/dark{n}.png" for n in range(3)], "no_label")
+
+
+def test_a_column_may_be_called_self_and_parquet_with_paths_is_a_table(project):
+    write({f"{n}.png": png(n, 90) for n in range(4)}, project.raw)
+    rows = {"path": [f"{n}.png" for n in range(4)], "label": list("abab"), "self": list("xyxy")}
+    pd.DataFrame(rows).to_parquet(project.raw / "labels.parquet")
+
+    assert project.run("ingest") == 0
+
+    assert set(manifest(project)["self"]) == {"x", "y"}
+
+
+def test_compressed_archives_are_unpacked_once_for_all_processes(project, monkeypatch):
+    write(members("samples", 40), project.raw / "x.tar.gz")
+    opened: list[Path] = []
+    unpacked = compressed._unpacked
+    monkeypatch.setattr(compressed, "_unpacked", lambda f: opened.append(f) or unpacked(f))
+
+    assert project.run("ingest") == 0
+
+    assert len(manifest(project)) == 80
+    assert len(opened) == 3  # names, labels, images

@@ -22,9 +22,11 @@ from pipeline.console import progress, say
 from pipeline.errors import InputError, RejectedImage
 from pipeline.files import replacing
 from pipeline.listing.folders import FolderLabels
+from pipeline.listing.samples import ASIDE, FIELDS, LABEL
 from pipeline.listing.sources import list_images
 from pipeline.params import Section, load_section
 from pipeline.sources.content import content
+from pipeline.sources.place import in_order
 
 SHARD_MB = 256
 
@@ -36,6 +38,7 @@ class PackParams(Section):
 
     sources: list[str]
     folder_labels: FolderLabels
+    max_bytes: int
 
 
 class Sample(NamedTuple):
@@ -81,7 +84,7 @@ def main(words: list[str]) -> int:
     params = load_section(chosen.params, "ingest", PackParams)
     listing = list_images(chosen.raw, params.sources, params.folder_labels)
     bad = [f"{item.path}: {item.reason}: {item.detail}" for item in listing.rejected]
-    order = listing.images["path"].argsort(kind="stable")
+    order = in_order(listing.places)
     names = sample_names(listing.images["path"])
     fields = columns_of_samples(listing.images)
 
@@ -90,7 +93,7 @@ def main(words: list[str]) -> int:
             for row in order:
                 path, label = listing.images["path"][row], listing.images["label"][row]
                 try:
-                    image = content(listing.places[row])
+                    image = content(listing.places[row], params.max_bytes)
                 except RejectedImage as rejection:
                     bad.append(f"{path}: {rejection}")
                 else:
@@ -109,16 +112,17 @@ def main(words: list[str]) -> int:
 def sample_names(paths: pd.Series) -> list[str]:
     """A name for each image, unique without its ending, in which only the ending has a dot."""
     names: list[str] = []
-    taken: set[str] = set()
+    taken: dict[str, int] = {}  # and the number to go on with
     for path in paths:
         pure = PurePosixPath(path)
-        key = stem = str(pure.with_name(pure.stem.replace(".", "_") or "_"))
-        number = 1
+        folders = ("_" + part[1:] if part[0] == "." else part for part in pure.parts[:-1])
+        key = stem = "/".join([*folders, pure.stem.replace(".", "_")])
         while key in taken:
-            number += 1
-            key = f"{stem}_{number}"
-        taken.add(key)
-        names.append(key + (pure.suffix.lower() if pure.suffix else ".image"))
+            taken[stem] += 1
+            key = f"{stem}_{taken[stem]}"
+        taken[key] = 1
+        ending = pure.suffix.lower()
+        names.append(key + (".image" if ending[1:] in {"", LABEL, FIELDS, *ASIDE} else ending))
     return names
 
 

@@ -122,7 +122,7 @@ def decode_bytes(encoded: bytes, limits: Limits | None = DEFAULT_LIMITS) -> Pixe
     Raises:
         RejectedImage: As `decode` does.
     """
-    return as_pixels(_image_of(encoded, limits))
+    return as_pixels(image_of(encoded, limits))
 
 
 def image_at(place: Place, limits: Limits | None = DEFAULT_LIMITS) -> Image.Image:
@@ -131,7 +131,7 @@ def image_at(place: Place, limits: Limits | None = DEFAULT_LIMITS) -> Image.Imag
     Raises:
         RejectedImage: As `decode_at` does.
     """
-    return _image_of(content(place, limits.file_bytes if limits else None), limits)
+    return image_of(content(place, limits.file_bytes if limits else None), limits)
 
 
 def as_pixels(image: Image.Image) -> Pixels:
@@ -140,7 +140,12 @@ def as_pixels(image: Image.Image) -> Pixels:
     return np.broadcast_to(pixels, (*pixels.shape[:2], 3))
 
 
-def _image_of(encoded: bytes, limits: Limits | None) -> Image.Image:
+def image_of(encoded: bytes, limits: Limits | None) -> Image.Image:
+    """What `decode_bytes` reads, before it becomes an array.
+
+    Raises:
+        RejectedImage: As `decode_bytes` does.
+    """
     if not encoded:
         raise RejectedImage("empty_file", "has 0 bytes")
     check_size(len(encoded), limits.file_bytes if limits else None)

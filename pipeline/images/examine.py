@@ -5,7 +5,7 @@ Light to import, because every process that decodes does.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from functools import partial
 from itertools import islice
 from typing import NamedTuple
@@ -14,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import RejectedImage
-from pipeline.images.decode import Limits, as_pixels, image_at, image_digest
+from pipeline.images.decode import Limits, as_pixels, image_at, image_digest, image_of
 from pipeline.images.gray_copy import gray_copy
 from pipeline.images.isolated import map_isolated
 from pipeline.images.measures import Measures, measure
 from pipeline.images.worker import Died
+from pipeline.sources import compressed
+from pipeline.sources.content import content
 from pipeline.sources.place import Place
 
 BYTES_A_PIXEL = 32  # in every form that a picture has on its way to RGB, at most
@@ -44,10 +46,28 @@ class Unmeasured(NamedTuple):
     copy: NDArray[np.uint8]
 
 
-def examine(place: Place, limits: Limits) -> Unmeasured | RejectedImage:
+Item = Place | bytes | RejectedImage
+"""Where an image lies, or its bytes, or why there are none."""
+
+
+def carried(places: Iterable[Place], limits: Limits) -> Iterator[Item]:
+    """Read what lies in compressed archives here: each process would unpack them anew."""
+    for place in places:
+        if place.member and compressed.is_compressed(place.file):
+            try:
+                yield content(place, limits.file_bytes)
+            except RejectedImage as rejection:
+                yield rejection
+        else:
+            yield place
+
+
+def examine(item: Item, limits: Limits) -> Unmeasured | RejectedImage:
     """Decode one image, or say why it cannot be used."""
+    if isinstance(item, RejectedImage):
+        return item
     try:
-        image = image_at(place, limits)
+        image = image_of(item, limits) if isinstance(item, bytes) else image_at(item, limits)
         return Unmeasured(image_digest(image), *image.size, gray_copy(as_pixels(image)))
     except RejectedImage as rejection:
         return rejection
@@ -66,7 +86,7 @@ def examine_all(
     """
     found = map_isolated(
         partial(examine, limits=limits),
-        places,
+        carried(places, limits),
         timeout_s=timeout_s,
         memory_bytes=BASE_BYTES + limits.file_bytes + BYTES_A_PIXEL * limits.pixels,
         processes=processes,

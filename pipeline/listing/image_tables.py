@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path, PurePath
 
-from pipeline.errors import InputError
 from pipeline.listing.folders import SPLIT_FOLDERS
 from pipeline.listing.listing import FAULTS, Listing, Rejected
 from pipeline.listing.tables import fault_in_row
@@ -14,13 +13,13 @@ from pipeline.sources.table import arrow_as_text, with_columns
 
 
 def is_image_table(file: Path) -> bool:
-    """Whether a file is Parquet with a column of images.
+    """Whether a file is Parquet with a column of images, and none of their paths.
 
     Raises:
         InputError: It is called Parquet and cannot be read.
     """
     ending = file.suffix.lower() in parquet.ENDINGS and file.is_file()
-    return ending and parquet.image_column(file) is not None
+    return ending and not parquet.has_paths(file) and parquet.image_column(file) is not None
 
 
 def from_image_table(table: Found) -> Listing:
@@ -34,8 +33,6 @@ def from_image_table(table: Found) -> Listing:
     file = table.place.file
     column = parquet.image_column(file) or ""
     rows = arrow_as_text(str(file), parquet.other_columns(file, column))
-    if "path" in rows:
-        raise InputError(file, "column 'path' is one of the pipeline's own", "rename it")
     rows = with_columns(str(file), rows, ("label",))
     names = parquet.labels_named(file, "label")
     if names:

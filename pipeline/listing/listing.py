@@ -56,9 +56,10 @@ def faulty(found: Iterable[Found]) -> list[Rejected]:
 def joined(listings: Sequence[Listing]) -> Listing:
     """Several as one; a column that one of them lacks is empty there."""
     images = pd.concat([listing.images for listing in listings], ignore_index=True)
-    extra = [column for column in images if column != "weight"]
+    extra = images.columns.drop("weight")
+    images[extra] = images[extra].fillna("")
     return Listing(
-        images.assign(**images[extra].fillna("")),
+        images,
         [place for listing in listings for place in listing.places],
         [rejected for listing in listings for rejected in listing.rejected],
         sorted({label for listing in listings for label in listing.classes}),

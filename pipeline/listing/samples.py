@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -13,10 +13,11 @@ from pipeline.listing.listing import Listing, Rejected, faulty
 from pipeline.listing.tables import fault_in_row
 from pipeline.sources.content import content
 from pipeline.sources.found import Found
-from pipeline.sources.place import Place
+from pipeline.sources.place import Place, in_order
 from pipeline.sources.table import as_text, with_columns
 
 LABEL, FIELDS = "cls", "json"
+MAX_BESIDE = 1_000_000  # bytes
 ASIDE = ("txt", "caption")  # of a sample, and no image
 
 
@@ -31,42 +32,56 @@ def from_samples(found: Sequence[Found]) -> Listing:
     Raises:
         InputError: A column is one of ingest's own.
     """
-    samples: dict[str, dict[str, Found]] = {}
-    for item in found:
-        if not item.fault:
-            samples.setdefault(_key(item), {})[_extension(item)] = item
+    said = _read_all([i for i in found if not i.fault and _extension(i) in {LABEL, FIELDS}])
     rows: list[dict[str, str]] = []
     places: list[Place] = []
     rejected = faulty(found)
-    for sample in samples.values():
-        images = [i for name, i in sample.items() if name not in {LABEL, FIELDS, *ASIDE}]
-        cells, fault = _cells(sample)
-        for image in images:
-            wrong = fault or fault_in_row(image.path, cells["label"], cells.get("weight", ""))
-            if wrong:
-                rejected.append(Rejected(image.path, *wrong))
-            else:
-                rows.append({**cells, "path": image.path})
-                places.append(image.place)
+    for item in found:
+        if item.fault or _extension(item) in {LABEL, FIELDS, *ASIDE}:
+            continue
+        cells, fault = _cells(said.get(_key(item), {}))
+        wrong = fault or fault_in_row(item.path, cells["label"], cells.get("weight", ""))
+        if wrong:
+            rejected.append(Rejected(item.path, *wrong))
+        else:
+            rows.append({**cells, "path": item.path})
+            places.append(item.place)
     columns = list(dict.fromkeys(["path", "label", *(name for row in rows for name in row)]))
     table = pd.DataFrame(rows, columns=pd.Index(columns), dtype="str").fillna("")
     table = with_columns("the samples' .json", table, ("path", "label"))
     return Listing(table, places, rejected, sorted(set(table["label"])), 0)
 
 
-def _cells(sample: dict[str, Found]) -> tuple[dict[str, str], tuple[str, str] | None]:
+def _read_all(found: Sequence[Found]) -> dict[str, dict[str, bytes | RejectedImage]]:
+    """What lies beside the images, by key and extension, in one pass over each archive."""
+    said: dict[str, dict[str, bytes | RejectedImage]] = {}
+    for number in in_order([item.place for item in found]):
+        item = found[number]
+        beside = said.setdefault(_key(item), {})
+        try:
+            beside[_extension(item)] = content(item.place, MAX_BESIDE)
+        except RejectedImage as rejection:
+            beside[_extension(item)] = rejection
+    return said
+
+
+def _cells(
+    beside: Mapping[str, bytes | RejectedImage],
+) -> tuple[dict[str, str], tuple[str, str] | None]:
     cells: dict[str, str] = {"label": ""}
-    said = {name: sample[name].place for name in (FIELDS, LABEL) if name in sample}
-    in_order = sorted(said, key=lambda name: said[name].position)  # archives are read forwards
     try:
-        read = {name: content(said[name]) for name in in_order}
-        if FIELDS in read:
-            fields: Any = json.loads(read[FIELDS])
-            cells |= {k: as_text(v) for k, v in fields.items() if not isinstance(v, (dict, list))}
-        if LABEL in read:
-            cells["label"] = read[LABEL].decode().strip()
+        for extension, read in sorted(beside.items(), reverse=True):  # .cls has the last word
+            if isinstance(read, RejectedImage):
+                raise read
+            if extension == LABEL:
+                cells["label"] = read.decode().removesuffix("\n").removesuffix("\r")
+            else:
+                fields: Any = json.loads(read)
+                plain = {k: v for k, v in fields.items() if not isinstance(v, (dict, list))}
+                cells |= {k: as_text(v) for k, v in plain.items()}
+        "".join([*cells, *cells.values()]).encode()  # JSON may hold what is no text
     except (RejectedImage, ValueError, AttributeError, RecursionError) as error:
-        return cells, ("no_label", f"what lies beside it cannot be read: {error}")
+        return {"label": ""}, ("no_label", f"what lies beside it cannot be read: {error}")
     return cells, None
 
 

@@ -70,8 +70,9 @@ def _labelled(
     raw: Path, below: Path, found: Sequence[Found], folder_labels: FolderLabels
 ) -> Listing:
     """Find out how what was found is labelled."""
-    image_tables = [i for i in found if not i.place.member and is_image_table(i.place.file)]
-    tables = [item for item in found if _is_table(item) and item not in image_tables]
+    image_tables = [i for i in found if _is_file(i) and is_image_table(i.place.file)]
+    known = {item.path for item in image_tables}
+    tables = [item for item in found if _is_table(item) and item.path not in known]
     tables = [item for item in tables if item.place.file == below] or tables
     if len(tables) > 1:
         names = ", ".join(item.parts[-1] for item in tables)
@@ -80,7 +81,7 @@ def _labelled(
     if tables:
         return from_table(raw, tables[0], found)
     if image_tables:
-        rest = [item for item in found if item not in image_tables]
+        rest = [item for item in found if item.path not in known]
         parts = [from_image_table(item) for item in image_tables]
         unlisted = Listing(parts[0].images[:0], [], faulty(rest), [], len(rest))
         return joined([*parts, unlisted])
@@ -92,6 +93,10 @@ def _labelled(
         if f.is_dir() and not f.name.startswith(".")
     ]
     return from_folders(found, folders, folder_labels)
+
+
+def _is_file(item: Found) -> bool:
+    return not item.fault and not item.place.member
 
 
 def _is_table(item: Found) -> bool:

@@ -17,6 +17,7 @@ from pipeline.sources.place import Place
 from pipeline.sources.table import read_label_table
 
 MAX_WEIGHT = 1e6
+MAX_TABLE = 2_000_000_000  # bytes
 
 
 def from_table(raw: Path, table: Found, found: Sequence[Found]) -> Listing:
@@ -26,13 +27,13 @@ def from_table(raw: Path, table: Found, found: Sequence[Found]) -> Listing:
         InputError: The table cannot be used.
     """
     try:
-        rows = read_label_table(str(table.place), content(table.place))
+        rows = read_label_table(str(table.place), content(table.place, MAX_TABLE))
     except RejectedImage as rejection:
         raise InputError(str(table.place), str(rejection), "mend or replace it") from rejection
     if rows.empty:
         raise InputError(str(table.place), "holds no images", "give it a row for each image")
     folder = posixpath.dirname(table.path)
-    by_path = {item.path: item for item in found}
+    by_path = {item.path: item for item in reversed(found)}  # of one name the first counts
     paths = [posixpath.normpath(posixpath.join(folder, path)) for path in rows["path"]]
     inside = table.place.member != ""  # of an archive: nothing beside it is meant
     rejected: list[Rejected] = []

@@ -16,7 +16,7 @@ from typing import Any
 
 from pipeline.errors import InputError, RejectedImage
 from pipeline.sources.place import Place, in_words
-from pipeline.sources.tars import FIX, found_in
+from pipeline.sources.tars import FIX, UNREADABLE, Header, found_in
 
 CODECS = {".tar.gz": "gzip", ".tgz": "gzip", ".tar.zst": "zstd", ".tzst": "zstd"}
 ENDINGS = tuple(CODECS)
@@ -49,6 +49,11 @@ class _Stream:
 _own = threading.local()
 
 
+def is_compressed(file: Path) -> bool:
+    """Whether a file is such an archive, by its name."""
+    return file.name.lower().endswith(ENDINGS)
+
+
 def members(file: Path) -> Iterator[tuple[Place, str]]:
     """Every member but folders, with what is wrong with it: a reason code, or "".
 
@@ -58,10 +63,10 @@ def members(file: Path) -> Iterator[tuple[Place, str]]:
     try:
         with (
             closing(_unpacked(file)) as stream,
-            tarfile.open(fileobj=stream, mode="r|") as archive,
+            tarfile.open(fileobj=stream, mode="r|", tarinfo=Header) as archive,
         ):
             yield from found_in(archive, file)
-    except (tarfile.TarError, OSError, ValueError, EOFError) as error:
+    except UNREADABLE as error:
         raise InputError(file, f"cannot be read as tar: {in_words(error)}", FIX) from error
 
 

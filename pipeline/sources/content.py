@@ -26,7 +26,7 @@ def _bytes(place: Place, limit: int | None) -> bytes:
     name = place.file.name.lower()
     if name.endswith(tars.ENDINGS):
         return tars.read(place)
-    if name.endswith(compressed.ENDINGS):
+    if compressed.is_compressed(place.file):
         return compressed.read(place)
     if name.endswith(zips.ENDINGS):
         return zips.read(place, limit)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline.errors import InputError
 from pipeline.sources import compressed, tars, zips
 from pipeline.sources.place import Place
 
@@ -46,7 +47,9 @@ def look_through(root: Path, below: Path) -> Iterator[Found]:
         parts = file.relative_to(below).parts
         if fault := _fault_of_file(root, file, path):
             yield Found(printable(path), parts, Place(file), fault)
-        elif members := _members_of(file):
+        elif (members := _members_of(file)) and not file.is_file():
+            yield Found(path, parts, Place(file), "not_a_file")
+        elif members:
             yield from _in_archive(members(file), path, parts[:-1])
         else:
             yield Found(path, parts, Place(file))
@@ -56,8 +59,15 @@ def visible_files(folder: Path) -> Iterator[Path]:
     """Every file below a folder in order of name, but for those hidden by a leading dot.
 
     A link to a folder is not followed, but named like a file.
+
+    Raises:
+        InputError: A folder cannot be read.
     """
-    for parent, subfolders, names in os.walk(folder):
+
+    def refuse(error: OSError) -> None:
+        raise InputError(str(error.filename), str(error.strerror), "allow it, or take it out")
+
+    for parent, subfolders, names in os.walk(folder, onerror=refuse):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         links = [name for name in subfolders if Path(parent, name).is_symlink()]
         for name in sorted([*names, *links]):
@@ -83,7 +93,7 @@ def _fault_of_file(root: Path, file: Path, path: str) -> str:
         return "name_not_utf8"
     if file.is_dir():
         return "linked_folder"
-    return "outside" if leads_outside(root, path) else ""
+    return "outside" if file.is_symlink() and leads_outside(root, path) else ""
 
 
 def _in_archive(
@@ -92,12 +102,13 @@ def _in_archive(
     seen: set[str] = set()
     for place, fault in members:
         name = place.member.removeprefix("./")
-        inner = tuple(part for part in name.split("/") if part)
+        inner = tuple(part for part in name.split("/") if part not in {"", "."})
         if any(part.startswith(".") and part != ".." for part in inner):
             continue
         wrong = fault or _fault_of_name(name, inner, seen)
-        seen.add(name)
-        yield Found(printable(f"{archive}/{name}"), (*folders, *inner), place, wrong)
+        seen.add("/".join(inner))
+        shown = name if wrong else "/".join(inner)
+        yield Found(printable(f"{archive}/{shown}"), (*folders, *inner), place, wrong)
 
 
 def _fault_of_name(name: str, parts: Sequence[str], seen: set[str]) -> str:
@@ -105,7 +116,7 @@ def _fault_of_name(name: str, parts: Sequence[str], seen: set[str]) -> str:
         return "name_not_utf8"
     if name.startswith("/") or ".." in parts or "\0" in name or not parts:
         return "outside"
-    return "name_twice" if name in seen else ""
+    return "name_twice" if "/".join(parts) in seen else ""
 
 
 def printable(path: str) -> str:

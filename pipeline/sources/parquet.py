@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ENDINGS = (".parquet",)
-FIX = "save it again, as `datasets` does"
+FIX = "save it again, as `datasets` does, in row groups of some hundred images"
+AT_ONCE = 64  # images in memory while they are listed
 _one_at_a_time = Lock()
 
 
@@ -39,6 +40,15 @@ def image_column(file: Path) -> str | None:
     return None
 
 
+def has_paths(file: Path) -> bool:
+    """Whether there is a column `path`, as in a table beside images.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    return "path" in _open(file).schema_arrow.names
+
+
 def members(file: Path, column: str) -> Iterator[tuple[Place, str]]:
     """Every row's image, with what is wrong with it: a reason code, or "".
 
@@ -48,11 +58,14 @@ def members(file: Path, column: str) -> Iterator[tuple[Place, str]]:
     import pyarrow.compute as pc  # noqa: PLC0415
 
     first = 0
-    for group in range(_open(file).num_row_groups):
-        sizes = pc.binary_length(_images(file, column, group)).to_pylist()
-        for row, size in enumerate(sizes, first):
-            yield Place(file, f"{row:08}", row, size or 0), "" if size else "empty_file"
-        first += len(sizes)
+    try:
+        for batch in _open(file).iter_batches(AT_ONCE, columns=[column]):
+            sizes = pc.binary_length(_bytes_of(batch.column(0))).to_pylist()
+            for row, size in enumerate(sizes, first):
+                yield Place(file, f"{row:08}", row, size or 0), "" if size else "empty_file"
+            first += len(sizes)
+    except Exception as error:  # a damaged file can fail in any way
+        raise InputError(file, f"cannot be read: {in_words(error)}", FIX) from error
 
 
 def labels_named(file: Path, column: str) -> list[str] | None:
@@ -112,10 +125,15 @@ def _open(file: Path) -> Any:
 def _opened(file: Path, _changed: int) -> Any:
     from pyarrow import parquet  # noqa: PLC0415
 
-    return parquet.ParquetFile(file, memory_map=True)
+    return parquet.ParquetFile(file)
 
 
 def _ends(file: Path) -> Any:
+    return _ends_of(file, file.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _ends_of(file: Path, _changed: int) -> Any:
     """Row at which each row group ends."""
     groups = _open(file).metadata
     return np.cumsum([groups.row_group(i).num_rows for i in range(groups.num_row_groups)])
@@ -128,13 +146,16 @@ def _images(file: Path, column: str, group: int) -> Any:
 @lru_cache(maxsize=2)
 def _group(file: Path, _changed: int, column: str, group: int) -> Any:
     """One row group's images: (row,) of bytes."""
+    try:
+        return _bytes_of(_open(file).read_row_group(group, columns=[column]).column(0))
+    except Exception as error:  # a damaged file, or a group too large, can fail in any way
+        raise InputError(file, f"cannot be read: {in_words(error)}", FIX) from error
+
+
+def _bytes_of(images: Any) -> Any:
+    """A column of structs as one of their bytes."""
     import pyarrow.compute as pc  # noqa: PLC0415
 
-    try:
-        table = _open(file).read_row_group(group, columns=[column])
-    except Exception as error:  # a damaged file can fail in any way
-        raise InputError(file, f"cannot be read: {in_words(error)}", FIX) from error
-    images = table.column(0).combine_chunks()
     return images if _is_bytes(images.type) else pc.struct_field(images, "bytes")
 
 

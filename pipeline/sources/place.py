@@ -102,6 +102,8 @@ def read_span(file: Path, start: int, size: int) -> bytes:
             content = stream.read(size)
     except OSError as error:
         raise RejectedImage(*fault(error)) from error
+    except MemoryError as error:
+        raise RejectedImage("too_large", "does not fit into memory") from error
     except (ValueError, OverflowError) as error:
         raise RejectedImage("damaged", in_words(error)) from error
     if len(content) != size:

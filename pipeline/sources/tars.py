@@ -5,12 +5,40 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from tarfile import ReadError
+from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.sources.place import Place, in_words, read_span
 
 ENDINGS = (".tar",)
+UNREADABLE = (tarfile.TarError, OSError, ValueError, EOFError, RecursionError)
+DAMAGED = (
+    tarfile.InvalidHeaderError,  # type: ignore[attr-defined]
+    tarfile.TruncatedHeaderError,  # type: ignore[attr-defined]
+    tarfile.EmptyHeaderError,  # type: ignore[attr-defined]  # it ends without saying so
+)
 FIX = "make it again, or unpack it"
+MAX_EXTENSION = 2**20  # bytes of a header's own: a long name, say
+EXTENSIONS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE)
+
+
+class Header(tarfile.TarInfo):
+    """A header that is not passed over: tarfile takes a damaged one for the archive's end."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile: Any) -> Header:  # noqa: D102  # as tarfile has it
+        try:
+            return super().fromtarfile(tarfile)
+        except DAMAGED as error:
+            raise ReadError(f"{error} at byte {tarfile.offset:,}") from error
+
+    @classmethod
+    def frombuf(cls, *arguments: Any) -> Header:  # noqa: D102  # as tarfile has it
+        header = super().frombuf(*arguments)
+        if header.size < 0 or (header.type in EXTENSIONS and header.size > MAX_EXTENSION):
+            raise ReadError(f"a header of {header.size:,} bytes")
+        return header
 
 
 def members(file: Path) -> Iterator[tuple[Place, str]]:
@@ -20,9 +48,9 @@ def members(file: Path) -> Iterator[tuple[Place, str]]:
         InputError: The archive cannot be read.
     """
     try:
-        with tarfile.open(file, "r:") as archive:
+        with tarfile.open(file, "r:", tarinfo=Header) as archive:
             yield from found_in(archive, file)
-    except (tarfile.TarError, OSError, ValueError, EOFError) as error:
+    except UNREADABLE as error:
         raise InputError(file, f"cannot be read as tar: {in_words(error)}", FIX) from error
 
 
