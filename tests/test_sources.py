@@ -161,14 +161,6 @@ def test_nested_folders_are_one_label_on_request(filled):
     assert manifest(filled)["label"].value_counts().to_dict() == {"moth/dark": 12, "light": 12}
 
 
-@pytest.mark.parametrize("strategy", ["hash", "column"])
-def test_the_stages_after_ingest_open_archives(project, keras, strategy):
-    write(members("splits", 12), project.raw / "x.tar")
-    project.set("split", strategy=strategy, val=0.3, test=0.3)
-
-    assert project.run("ingest", "split", "augment", "extract") == 0
-
-
 def test_a_packed_data_set_has_the_features_of_the_folder(project, keras):
     stages = ("ingest", "split", "augment", "extract")
     write(members("folders", 12), project.raw)
@@ -308,7 +300,7 @@ def test_archives_are_only_read(project):
     ) == before
 
 
-@pytest.mark.parametrize("kind", ["x.tar.gz", "x.tar.zst"])
+@pytest.mark.parametrize("kind", ["x.tar.gz", pytest.param("x.tar.zst", marks=pytest.mark.slow)])
 def test_the_model_is_judged_on_compressed_archives_as_on_folders(project, keras, kind):
     stages = ("ingest", "split", "augment", "extract", "train_head", "fine_tune", "evaluate")
     write(members("folders", 12), project.raw)

@@ -38,11 +38,10 @@ def random_weights(project, name: str) -> str:
 @pytest.mark.parametrize(
     "name",
     [
-        "VGG16",
         "MobileNetV2",
         *(
             pytest.param(name, marks=pytest.mark.slow)
-            for name in ("EfficientNetB0", "ConvNeXtTiny")
+            for name in ("VGG16", "EfficientNetB0", "ConvNeXtTiny")
         ),
     ],
 )

@@ -56,28 +56,32 @@ def read_file(file: Path, limit: int | None) -> bytes:
         RejectedImage: It is absent, no file, cannot be read or has more than `limit` bytes.
     """
     try:
-        with open(file, "rb", opener=_at_once) as stream:  # Path.open takes no opener
-            before = os.fstat(stream.fileno())
-            if not stat.S_ISREG(before.st_mode):
-                raise RejectedImage("not_a_file", "is a folder, a pipe or a device")
-            check_size(before.st_size, limit)
-            content = stream.read(before.st_size)
-            after = os.fstat(stream.fileno())
+        opened = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # waits for no pipe
+        try:
+            return _read(opened, limit)
+        finally:
+            os.close(opened)
     except OSError as error:
         raise RejectedImage(*fault(error)) from error
     except MemoryError as error:
         raise RejectedImage("too_large", "does not fit into memory") from error
     except ValueError as error:  # a name with a zero byte
         raise RejectedImage("missing", in_words(error)) from error
+
+
+def _read(opened: int, limit: int | None) -> bytes:
+    before = os.fstat(opened)
+    if not stat.S_ISREG(before.st_mode):
+        raise RejectedImage("not_a_file", "is a folder, a pipe or a device")
+    check_size(before.st_size, limit)
+    content = os.read(opened, before.st_size)
+    while len(content) < before.st_size and (more := os.read(opened, before.st_size)):
+        content += more
+    after = os.fstat(opened)
     written = (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
     if written or len(content) != before.st_size:
         raise RejectedImage("changes", "was written to while it was read")
     return content
-
-
-def _at_once(path: str, flags: int) -> int:
-    """Open without waiting for who may write into a pipe."""
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def check_size(size: int, limit: int | None) -> None:
