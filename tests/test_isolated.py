@@ -50,7 +50,8 @@ def test_results_come_in_order(count, processes):
     ],
 )
 def test_an_item_that_ends_its_process_is_named_and_no_other(monkeypatch, hazard, died):
-    monkeypatch.setattr(isolated, "STALL", 5)
+    # a busy machine stretches the clock: only who waits is to be ended by it
+    monkeypatch.setattr(isolated, "STALL", 5 if hazard[0] == "sleep" else 500)
 
     assert among_others(hazard) == [died]
 
