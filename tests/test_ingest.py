@@ -109,7 +109,11 @@ def test_outs_are_the_same_bytes_whatever_the_order_of_files(filled, monkeypatch
     filled.run("ingest")
     first = outs(filled)
     walk = os.walk
-    monkeypatch.setattr(os, "walk", lambda top: ((p, d[::-1], f[::-1]) for p, d, f in walk(top)))
+
+    def backwards(top, **options):
+        return ((p, d[::-1], f[::-1]) for p, d, f in walk(top, **options))
+
+    monkeypatch.setattr(os, "walk", backwards)
 
     filled.run("ingest")
 
