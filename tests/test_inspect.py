@@ -286,3 +286,43 @@ def test_the_sheets_can_be_opened(odd):
     for code in CODES:
         with Image.open(odd.folder / f"reports/inspect/{code}.png") as sheet:
             sheet.load()
+
+
+def alike_across_splits(project) -> dict:
+    """A run of ingest and split in which a training and a test picture look alike."""
+    fill_clean(project.raw)
+    for label in ("lion", "tiger", "zebra"):
+        for file in sorted((project.raw / label).glob("*.png")):
+            with Image.open(file) as picture:
+                picture.save(file.with_suffix(".jpg"), quality=60)
+    project.set("split", min_per_class=0)
+    assert project.run("ingest") == 0
+    assert project.run("split") == 0
+    return json.loads((project.folder / "reports/leakage.json").read_text())
+
+
+def test_pictures_alike_across_splits_are_shown_side_by_side(project):
+    report = alike_across_splits(project)
+
+    assert main(["inspect"]) == 0
+
+    shown, nearest = page(project), report["nearest"]
+    assert nearest
+    assert sum(report["pictures"].values()) > 0
+    assert "leakage" in [attributes.get("alt") for tag, attributes in shown.tags if tag == "img"]
+    for pair in nearest:
+        assert f"{pair['one']['split']} near {pair['other']['split']}" in shown.text
+        assert pair["one"]["path"] in shown.text
+    with Image.open(project.folder / "reports/inspect/leakage.png") as sheet:
+        assert sheet.width > 2 * 112
+
+
+@pytest.mark.parametrize("broken", ["{", "[]", '{"pictures": {}}', '{"pictures": {"a": "b"}}'])
+def test_a_broken_report_of_split_is_named(odd, broken, capsys):
+    (odd.folder / "reports/leakage.json").write_text(broken)
+
+    assert main(["inspect"]) == 1
+
+    said = capsys.readouterr().err
+    assert "reports/leakage.json" in said
+    assert "dvc repro split" in said

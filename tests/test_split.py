@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from pipeline.errors import InputError
 from pipeline.params import load_section
@@ -20,7 +19,7 @@ from pipeline.splitting.units import unit_of_row
 from pipeline.stages import split
 from pipeline.stages.split import SplitParams
 from pipeline.tables import SPLITS, extra_columns, read_manifest, write_table
-from tests.conftest import ROOT, picture
+from tests.conftest import ROOT
 
 SHIPPED = load_section(ROOT / "params.yaml", "split", SplitParams)
 HASH = SHIPPED.model_copy(update={"val": 0.2, "test": 0.2, "min_per_class": 0})
@@ -67,13 +66,11 @@ def splits_of(
     write_table(tmp_path / "measures.csv", measures.assign(brightness=0.5))
     split.run(
         params,
-        raw=tmp_path / "raw",
         manifest=tmp_path / "m.csv",
         measures=tmp_path / "measures.csv",
         splits=tmp_path / "s.csv",
         report=tmp_path / "r.json",
         leakage=tmp_path / "leakage.json",
-        sheet=tmp_path / "leakage.png",
     )
     return read_manifest(tmp_path / "s.csv")
 
@@ -526,15 +523,10 @@ def test_near_duplicates_share_a_split_where_asked(tmp_path, capsys):
     """Pairs one bit apart; some straddle the splits unless they are kept together."""
     table = images(200)
     hashes = [(i // 2 + 1) * 0x9E3779B97F4A7C15 % 2**64 ^ i % 2 for i in range(200)]
-    (tmp_path / "raw").mkdir()
-    for number, name in enumerate(table["path"]):
-        picture(number, brightness=90).save(tmp_path / "raw" / name)
 
     apart = splits_of(tmp_path, table, HASH, hashes)
     report = json.loads((tmp_path / "leakage.json").read_text())
     said = capsys.readouterr().err
-    with Image.open(tmp_path / "leakage.png") as sheet:
-        size, shown = sheet.size, len(sheet.convert("L").getcolors())
     together = splits_of(tmp_path, table, HASH.model_copy(update=TOGETHER), hashes)
     proved = json.loads((tmp_path / "leakage.json").read_text())
 
@@ -550,8 +542,6 @@ def test_near_duplicates_share_a_split_where_asked(tmp_path, capsys):
         one, other = (int(pair[side]["path"][:4]) for side in ("one", "other"))
         assert (pair["distance"], one // 2) == (1, other // 2)
         assert pair["one"]["split"] == place[one] != pair["other"]["split"] == place[other]
-    assert size == (2 * 112, len(report["nearest"]) * (112 + 16))
-    assert shown > 50
     ends = together["split"].to_numpy()
     assert (ends[::2] == ends[1::2]).all()
     assert set(proved["pictures"].values()) == {0}

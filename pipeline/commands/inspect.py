@@ -1,4 +1,4 @@
-"""Inspect: show what ingest found, a contact sheet a finding and all on one page."""
+"""Inspect: show what ingest and split found, a contact sheet a finding and all on one page."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ MANIFEST = Path("data/manifest.csv")
 MEASURES = Path("data/measures.csv")
 REJECTED = Path("data/rejected.csv")
 REPORT = Path("reports/ingest.json")
+LEAKAGE = Path("reports/leakage.json")
 OUT = Path("reports/inspect")
 
 Known = dict[str, tuple[Place, str]]
@@ -37,6 +38,10 @@ def main(words: list[str]) -> int:
         raise InputError(out, "is no folder", "name another with --out")
 
     findings = read_findings(REPORT)
+    if LEAKAGE.exists():
+        findings.append(read_leakage(LEAKAGE))
+    else:
+        say(f"inspect: no {LEAKAGE} yet: `dvc repro split` looks for pictures alike across splits")
     manifest = read_manifest(MANIFEST)
     places = read_places(manifest, RAW)
     known = dict(zip(manifest["path"], zip(places, manifest["digest"], strict=True), strict=True))
@@ -90,6 +95,33 @@ def read_findings(report: Path) -> list[Finding]:
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(report, f"cannot be read: {error!r}", "run `dvc repro ingest`") from error
+
+
+def read_leakage(report: Path) -> Finding:
+    """Read the nearest pairs across splits from the report of `split`, as a finding.
+
+    Raises:
+        InputError: The file is no such report.
+    """
+    try:
+        document = json.loads(report.read_text(encoding="utf-8"))
+        counts = {str(name): int(number) for name, number in document["pictures"].items()}
+        examples = [
+            Example(
+                f"{int(pair['distance'])} of 64 bits apart: {one['split']} near {other['split']}",
+                [Picture(str(side["path"]), str(side["label"])) for side in (one, other)],
+            )
+            for pair in document["nearest"]
+            for one, other in [(pair["one"], pair["other"])]
+        ]
+        words = ", ".join(f"{number} of {name}" for name, number in counts.items())
+        sentence = (
+            "pictures that look like one of another split: at most "
+            f"{int(document['near_distance'])} of 64 bits apart ({words})"
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(report, f"cannot be read: {error!r}", "run `dvc repro split`") from error
+    return Finding("leakage", sentence, sum(counts.values()), examples)
 
 
 def draw(finding: Finding, known: Known, unseen: dict[str, str]) -> bytes:

@@ -20,7 +20,7 @@ from pipeline.images.views import IDENTITY, render
 from pipeline.inference import classify, load_classifier
 from pipeline.model_file import FIX
 from pipeline.params import load_section
-from pipeline.sources.found import visible_files
+from pipeline.sources.found import as_text, visible_files
 from pipeline.sources.table import READERS
 from pipeline.stages.ingest import LimitParams
 
@@ -50,7 +50,7 @@ def main(words: list[str]) -> int:
     files = list_files(chosen.paths)
     predictions, rejected = predict(files, chosen.model, limits_of(chosen.params))
     for file, rejection in rejected:
-        say(f"{shown(file)}: {rejection}")
+        say(f"{as_text(file)}: {rejection}")
     if chosen.json:
         print(json.dumps([p._asdict() for p in predictions], indent=2, ensure_ascii=False))
     elif chosen.csv:
@@ -69,11 +69,12 @@ def list_files(paths: Sequence[Path]) -> list[Path]:
     files: list[Path] = []
     for path in paths:
         if not path.exists():
-            raise InputError(shown(path), "does not exist", "name an image or a folder of images")
+            fix = "name an image or a folder of images"
+            raise InputError(as_text(path), "does not exist", fix)
         below = visible_files(path) if path.is_dir() else [path]
         files += [file for file in below if file == path or file.suffix not in READERS]
     if not files:
-        raise InputError(shown(paths[0]), "holds no files", "name a folder that holds images")
+        raise InputError(as_text(paths[0]), "holds no files", "name a folder that holds images")
     return files
 
 
@@ -119,18 +120,13 @@ def predict(
         raise InputError(model_file, "answers with what are no probabilities", FIX)
     predictions = [
         Prediction(
-            shown(file),
+            as_text(file),
             card.classes[int(row.argmax())],
             dict(zip(card.classes, (round(float(p), 6) for p in row), strict=True)),
         )
         for file, row in zip(used, rows, strict=True)
     ]
     return predictions, rejected
-
-
-def shown(path: Path) -> str:
-    """A path as text that every terminal and file can hold."""
-    return str(path).encode("utf-8", "backslashreplace").decode()
 
 
 def write_csv(predictions: Sequence[Prediction]) -> None:

@@ -46,7 +46,7 @@ def look_through(root: Path, below: Path) -> Iterator[Found]:
         path = file.relative_to(root).as_posix()
         parts = file.relative_to(below).parts
         if fault := _fault_of_file(root, file, path):
-            yield Found(printable(path), parts, Place(file), fault)
+            yield Found(as_text(path), parts, Place(file), fault)
         elif (members := _members_of(file)) and not file.is_file():
             yield Found(path, parts, Place(file), "not_a_file")
         elif members:
@@ -108,17 +108,17 @@ def _in_archive(
         wrong = fault or _fault_of_name(name, inner, seen)
         seen.add("/".join(inner))
         shown = name if wrong else "/".join(inner)
-        yield Found(printable(f"{archive}/{shown}"), (*folders, *inner), place, wrong)
+        yield Found(as_text(f"{archive}/{shown}"), (*folders, *inner), place, wrong)
 
 
 def _fault_of_name(name: str, parts: Sequence[str], seen: set[str]) -> str:
-    if printable(name) != name:
+    if as_text(name) != name:
         return "name_not_utf8"
     if name.startswith("/") or ".." in parts or "\0" in name or not parts:
         return "outside"
     return "name_twice" if "/".join(parts) in seen else ""
 
 
-def printable(path: str) -> str:
+def as_text(path: Path | str) -> str:
     """A path as text that every terminal and file can hold."""
-    return path.encode("utf-8", "backslashreplace").decode()
+    return str(path).encode("utf-8", "backslashreplace").decode()

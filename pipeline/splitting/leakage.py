@@ -12,17 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image
 
 from pipeline.errors import InputError
-from pipeline.images.contact_sheet import contact_sheet
-from pipeline.images.places import read_places
-from pipeline.images.views import IDENTITY
 from pipeline.splitting.near import Hashes, NearPairs, near_pairs
 from pipeline.tables import FOLD, SPLITS, read_table
 
 READ = ("path", "label", "digest", "group", "split")
-NEAREST = 24  # pairs that are listed and shown
+NEAREST = 24  # pairs that are listed
 REPORT_IT = "report it as a bug; data/splits.csv was not written"
 
 
@@ -144,22 +140,3 @@ def described(pictures: pd.DataFrame, found: Nearest) -> list[dict[str, Any]]:
         }
         for distance, *pair in found.pairs
     ]
-
-
-def sheet_of_pairs(pictures: pd.DataFrame, found: Nearest, raw: Path) -> Image.Image:
-    """Draw each pair side by side, numbered in the report's order.
-
-    Raises:
-        InputError: A picture cannot be read.
-    """
-    left, right = [], []
-    for number, (distance, *pair) in enumerate(found.pairs, start=1):
-        shown = pictures.iloc[pair]
-        one, other = zip(read_places(shown, raw), shown["split"], strict=True)
-        left.append((one[0], f"{number}: {one[1]}", [IDENTITY]))
-        right.append((other[0], f"{other[1]}, {distance} bits", [IDENTITY]))
-    sides = [contact_sheet(left), contact_sheet(right)]
-    sheet = Image.new("RGB", (sum(side.width for side in sides), sides[0].height))
-    sheet.paste(sides[0], (0, 0))
-    sheet.paste(sides[1], (sides[0].width, 0))
-    return sheet

@@ -22,7 +22,7 @@ from pipeline.errors import InputError
 from pipeline.files import Reads, Writes, replacing, write_json
 from pipeline.params import Section
 from pipeline.splitting.folds import folds_by_hash, folds_by_share
-from pipeline.splitting.leakage import Nearest, described, nearest, prove, sheet_of_pairs
+from pipeline.splitting.leakage import Nearest, described, nearest, prove
 from pipeline.splitting.near import MAX_DISTANCE, near_components
 from pipeline.splitting.strategies import (
     TEST,
@@ -106,18 +106,16 @@ class SplitParams(Section):
 def run(
     params: SplitParams,
     *,
-    raw: Reads = Path("data/raw"),
     manifest: Reads = Path("data/manifest.csv"),
     measures: Reads = Path("data/measures.csv"),
     splits: Writes = Path("data/splits.csv"),
     report: Writes = Path("reports/split.json"),
     leakage: Writes = Path("reports/leakage.json"),
-    sheet: Writes = Path("reports/leakage.png"),
 ) -> None:
     """Fill in the manifest's `split` column, and prove that it tears nothing.
 
-    The reports count the images of each class by split, and list and show the
-    nearest pairs of pictures in different splits.
+    The reports count the images of each class by split, and list the nearest
+    pairs of pictures in different splits, which `inspect` shows.
 
     Raises:
         InputError: One picture has two labels, the table's own split separates
@@ -145,8 +143,6 @@ def run(
         pictures, found = find_nearest(written, measures, params, splits)
     write_json(report, document)
     write_json(leakage, gate_report(pictures, found, params))
-    with replacing(sheet) as partial:
-        sheet_of_pairs(pictures, found, raw).save(partial, format="PNG")
 
 
 def find_units(images: pd.DataFrame, hashes: NDArray[np.uint64], params: SplitParams) -> Units:
@@ -266,7 +262,8 @@ def find_nearest(
         words = ", ".join(f"{number} of {name}" for name, number in found.counts.items() if number)
         say(
             f"split: pictures within {params.near_distance} bits of another split's: {words}; "
-            "see reports/leakage.png; split.near_duplicates together keeps them in one split"
+            "`python -m pipeline inspect` shows them; "
+            "split.near_duplicates together keeps them in one split"
         )
     return pictures, found
 
