@@ -1,6 +1,6 @@
 """Typed, frozen sections of params.yaml.
 
-The only module that opens the file.  Each stage declares its own section beside
+The only module that reads the file.  Each stage declares its own section beside
 its code and never sees the rest, so it cannot depend on a number that DVC does
 not track for it.
 """
@@ -28,6 +28,7 @@ SECTIONS = (
     "train_head",
     "fine_tune",
     "evaluate",
+    "promotion",
 )
 
 T = TypeVar("T", bound="Section")
@@ -49,10 +50,10 @@ def load_section(file: Path, name: str, section: type[T]) -> T:
         InputError: The file cannot be read, the section is absent, or a key or
             value does not fit; every offending key is named.
     """
-    document = _read(file)
+    document = read_params(file)
     for key in document:
         if key not in SECTIONS:
-            raise InputError(file, *_unknown(str(key), SECTIONS, "section"))
+            raise InputError(file, *unknown(str(key), SECTIONS, "section"))
     if name not in document:
         raise InputError(file, f"no section {name!r}", f"add it; have {sorted(document)}")
     try:
@@ -64,7 +65,12 @@ def load_section(file: Path, name: str, section: type[T]) -> T:
         raise InputError(file, "; ".join(reasons), "; ".join(dict.fromkeys(fixes))) from error
 
 
-def _read(file: Path) -> dict[Any, Any]:
+def read_params(file: Path) -> dict[Any, Any]:
+    """Read all sections, unchecked.
+
+    Raises:
+        InputError: The file cannot be read or holds no sections.
+    """
     try:
         document = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -78,9 +84,8 @@ def _read(file: Path) -> dict[Any, Any]:
     return document
 
 
-def _unknown(
-    key: str, known: Mapping[str, object] | tuple[str, ...], kind: str
-) -> tuple[str, str]:
+def unknown(key: str, known: Mapping[str, object] | tuple[str, ...], kind: str) -> tuple[str, str]:
+    """Say what is wrong with a name that is none of `known`, and which may have been meant."""
     nearest = difflib.get_close_matches(key.rpartition(".")[2], list(known), n=1, cutoff=0)
     meant = f"did you mean {nearest[0]!r}?" if nearest else "remove it"
     return f"unknown {kind} {key!r}", f"{meant} (known: {', '.join(known)})"
@@ -93,7 +98,7 @@ def _explain(name: str, section: type[Section], detail: dict[str, Any]) -> tuple
         location = _without_union_members(section, location)
     key = ".".join([name, *map(str, location)])
     if detail["type"] == "extra_forbidden":
-        reason, fix = _unknown(key, _fields_at(section, location[:-1]), "key")
+        reason, fix = unknown(key, _fields_at(section, location[:-1]), "key")
         return f"{reason} (value {detail['input']!r})", fix
     if detail["type"] == "missing":
         return f"{key} is missing", f"add {key}"

@@ -1,0 +1,125 @@
+"""DVC by its command line, which is its stable interface: what is stale, and run one stage."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from pipeline.errors import InputError
+from pipeline.flows.leash import leashed
+
+DVC = [sys.executable, "-m", "dvc"]
+KEPT_LINES = 30  # of what a failed stage said, for its state's message
+LAST = re.compile(r"^(error: |ERROR: )")
+
+
+class Outcome(Enum):
+    """What DVC did about a stage."""
+
+    UNCHANGED = "nothing that it depends on has changed"
+    RESTORED = "an earlier run with the same inputs was restored"
+    RAN = "ran"
+
+
+class StageError(Exception):
+    """A stage failed; the message is what it said last."""
+
+
+def environment() -> dict[str, str]:
+    """Stages call `python`: the first on the PATH must be the one that has the pipeline."""
+    folder = str(Path(sys.executable).parent)
+    return {"PATH": os.pathsep.join([folder, os.environ.get("PATH", os.defpath)])}
+
+
+def ask(folder: Path, *words: str) -> str:
+    """Run a DVC command that is soon done; return what it printed.
+
+    Raises:
+        InputError: It failed.
+    """
+    done = subprocess.run(
+        [*DVC, *words],
+        cwd=folder,
+        env={**os.environ, **environment()},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        reason = " ".join(lines[-3:]) or f"status {done.returncode}"
+        raise InputError(f"dvc {' '.join(words)}", reason, "mend what DVC names, then rerun")
+    return done.stdout
+
+
+def stages(folder: Path) -> list[str]:
+    """The stages of dvc.yaml, in its order.
+
+    Raises:
+        InputError: There is no such file, or it holds none.
+    """
+    file = folder / "dvc.yaml"
+    try:
+        return list(YAML(typ="safe").load(file)["stages"])
+    except (OSError, KeyError, TypeError) as error:
+        fix = "run in a project's top folder"
+        raise InputError(file, f"names no stages: {error!r}", fix) from error
+
+
+def stale(folder: Path) -> set[str]:
+    """The stages, and the .dvc files, that DVC finds changed.
+
+    What depends on them may be stale, too: DVC knows once they have run.
+    """
+    return set(json.loads(ask(folder, "status", "--json")))
+
+
+def repro(target: str, folder: Path, *, force: bool = False, say: Callable[[str], Any]) -> Outcome:
+    """Run one stage, or take in one .dvc file, if it is stale; its output goes to `say`.
+
+    Whatever ends this process or this call ends the stage.
+
+    Raises:
+        StageError: The stage failed.
+    """
+    command = [*DVC, "repro", "--single-item", *(["--force"] if force else []), target]
+    last: deque[str] = deque(maxlen=KEPT_LINES)
+    outcome = Outcome.RAN
+    with leashed(
+        command, folder, environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
+        for line in process.stdout or ():
+            if words := line.rstrip():
+                say(words)
+                last.append(words)
+                outcome = _outcome(words) or outcome
+        status = process.wait()
+    if status:
+        raise StageError(f"{target} failed: {_reason(list(last)) or f'status {status}'}")
+    return outcome
+
+
+def _outcome(line: str) -> Outcome | None:
+    """What a line of DVC's says of the stage, if anything."""
+    if line.startswith("Stage ") and line.endswith("didn't change, skipping"):
+        return Outcome.UNCHANGED
+    if line.startswith("Stage ") and "is cached - skipping run" in line:
+        return Outcome.RESTORED
+    return None
+
+
+def _reason(lines: list[str]) -> str:
+    """From the first error among the last lines on; or the last three."""
+    first = next((at for at, line in enumerate(lines) if LAST.match(line)), max(len(lines) - 3, 0))
+    return "\n".join(lines[first:])

@@ -1,0 +1,92 @@
+"""Leash: run a command that ends, with all that it started, when whoever holds the leash ends.
+
+DVC does not end its stages when it is killed, nor Prefect a server that it
+started.  The holder keeps the other end of this process' stdin open; closing
+it, or being killed, is the signal.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+GRACE_S = 10.0  # between SIGTERM and SIGKILL
+
+
+@contextmanager
+def leashed(
+    command: list[str], folder: Path, environment: Mapping[str, str] | None = None, **options: Any
+) -> Iterator[subprocess.Popen[str]]:
+    """Start a command in a process group of its own; no process of it outlives the block.
+
+    Args:
+        folder: The command's working directory.
+        environment: Beside, or instead of, what this process has.
+        options: Of `subprocess.Popen`, such as where stdout goes.
+    """
+    with subprocess.Popen(
+        [sys.executable, "-I", __file__, *command],
+        cwd=folder,
+        env={**os.environ, **(environment or {})},
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
+        errors="replace",
+        **options,
+    ) as process:
+        try:
+            yield process
+        finally:
+            if process.stdin:
+                process.stdin.close()
+            process.wait()
+
+
+def main(command: list[str]) -> int:
+    """Run `command`, and end everything below it at the end of stdin."""
+    signal.signal(signal.SIGTERM, lambda *_: None)  # the group is told; this process outlives it
+    signal.signal(signal.SIGINT, lambda *_: None)
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    threading.Thread(target=_end_with_stdin, daemon=True).start()
+    status = process.wait()
+    if status < 0:  # its children may live on
+        _end_children()
+    return status if status >= 0 else 128 - status
+
+
+def _end_with_stdin() -> None:
+    while os.read(0, 1024):
+        pass
+    _end_children()
+    os.killpg(0, signal.SIGKILL)
+
+
+def _end_children() -> None:
+    import psutil  # noqa: PLC0415
+
+    below = psutil.Process().children(recursive=True)
+    for process in below:
+        _signal(process.terminate)
+    _, alive = psutil.wait_procs(below, timeout=GRACE_S)
+    for process in alive:
+        _signal(process.kill)
+
+
+def _signal(send: Any) -> None:
+    import psutil  # noqa: PLC0415
+
+    try:
+        send()
+    except psutil.NoSuchProcess:
+        return
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

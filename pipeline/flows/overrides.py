@@ -1,0 +1,55 @@
+"""Give keys of params.yaml other values, as `dvc exp run -S` does; the rest of it stays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from pipeline.errors import InputError
+from pipeline.files import replacing
+from pipeline.params import read_params, unknown
+
+
+def override(file: Path, assignments: Sequence[str]) -> None:
+    """Write all of the values, or none.
+
+    Args:
+        assignments: As "train_head.epochs=5"; what follows the sign is YAML.
+
+    Raises:
+        InputError: The file has no such key, or a value is not YAML.
+    """
+    read_params(file)  # for its errors
+    form = YAML()
+    form.preserve_quotes, form.width = True, 4096
+    document = form.load(file.read_text(encoding="utf-8"))
+    for assignment in assignments:
+        key, sign, value = assignment.partition("=")
+        if not sign:
+            raise InputError(repr(assignment), "is no assignment", "write section.key=value")
+        *above, last = key.strip().split(".")
+        section: Any = document
+        for part in above:
+            section = _known(section, part, key, file)[part]
+        _known(section, last, key, file)[last] = _value(value, assignment)
+    with replacing(file) as partial, partial.open("w", encoding="utf-8", newline="\n") as stream:
+        form.dump(document, stream)
+
+
+def _known(section: Any, name: str, key: str, file: Path) -> dict[str, Any]:
+    names = tuple(map(str, section)) if isinstance(section, dict) else ()
+    if name not in names:
+        raise InputError(file, *unknown(key.strip(), names, "key"))
+    found: dict[str, Any] = section
+    return found
+
+
+def _value(text: str, assignment: str) -> Any:
+    try:
+        return YAML(typ="safe").load(text)
+    except YAMLError as error:
+        raise InputError(repr(assignment), "has a value that is not YAML", "quote it") from error

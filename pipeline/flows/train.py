@@ -1,0 +1,84 @@
+"""Train: bring every stage up to date, one Prefect task a stage, as `dvc repro` would."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from pipeline.errors import InputError
+from pipeline.flows import artifacts, dvc
+from pipeline.flows.dvc import Outcome
+from pipeline.flows.overrides import override
+
+CACHED = "Cached"  # what Prefect calls a task that had nothing to do
+PARAMS = Path("params.yaml")
+
+
+@task(task_run_name="{target}", cache_policy=NO_CACHE, persist_result=False)
+def stage(target: str, *, ask: bool, force: bool = False) -> State[Outcome]:
+    """Bring one stage up to date.
+
+    Args:
+        target: A stage of dvc.yaml, or a .dvc file.
+        ask: Whether it can be stale; if not, DVC has said so and is not asked again.
+        force: Run it whether it is stale or not.
+    """
+    log = get_run_logger()
+    outcome = Outcome.UNCHANGED
+    if ask or force:
+        outcome = dvc.repro(target, Path(), force=force, say=log.info)
+    if outcome is Outcome.RAN:
+        return Completed(message=f"{target} ran", data=outcome)
+    return Completed(name=CACHED, message=f"{target}: {outcome.value}", data=outcome)
+
+
+@flow(name="train", flow_run_name="train", persist_result=False)
+def train(
+    params: list[str] | None = None, until: str | None = None, force: bool = False
+) -> State[dict[str, str]]:
+    """Run what is stale, in dvc.yaml's order; `dvc repro` has nothing to do afterwards.
+
+    Args:
+        params: Values for params.yaml, which keeps them, as "train_head.epochs=5".
+        until: The last stage to bring up to date.
+        force: Run every stage, stale or not.
+    """
+    outcomes = bring_up_to_date(params or [], until, force=force)
+    artifacts.of_run(Path(), done=list(outcomes))
+    words = ", ".join(f"{target} {outcome.name.lower()}" for target, outcome in outcomes.items())
+    data = {target: outcome.name for target, outcome in outcomes.items()}
+    if set(outcomes.values()) == {Outcome.UNCHANGED}:
+        return Completed(name=CACHED, message="nothing was stale", data=data)
+    return Completed(message=words, data=data)
+
+
+def bring_up_to_date(
+    params: list[str], until: str | None, *, force: bool = False
+) -> dict[str, Outcome]:
+    """Run the stages' tasks; return what became of each .dvc file and stage, in order.
+
+    Raises:
+        InputError: A value or a stage is not known, or DVC cannot tell what is stale.
+        StageError: A stage failed.
+    """
+    order = dvc.stages(Path())
+    if until is not None and until not in order:
+        raise InputError("until", f"{until!r} is no stage", f"name one of {', '.join(order)}")
+    if params:
+        override(PARAMS, params)
+    changed = dvc.stale(Path())
+    files = sorted(name for name in changed if name.endswith(".dvc"))
+    wanted = order[: order.index(until) + 1] if until else order
+    outcomes: dict[str, Outcome] = {}
+    moved = False  # once a file of the workspace has, DVC must be asked anew
+    for target in [*files, *wanted]:
+        own = force and target not in files
+        state: Any = stage(target, ask=moved or target in changed, force=own, return_state=True)
+        outcomes[target] = state.result()
+        moved = moved or outcomes[target] is not Outcome.UNCHANGED
+    return outcomes
