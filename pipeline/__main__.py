@@ -15,7 +15,7 @@ from pathlib import Path
 from pipeline.errors import InputError
 from pipeline.stages import STAGES
 
-COMMANDS = ("predict", "summary", "inspect", "pack", "cache", "run")
+COMMANDS = ("predict", "summary", "compare", "inspect", "pack", "cache", "run")
 
 
 def main(words: list[str] | None = None) -> int:
