@@ -1,0 +1,97 @@
+"""The gate of a promotion: whether a new model may take the champion's place.
+
+The new model must be better with confidence; or, where the data grew, not be
+worse by more than a bound.  No class may pay for it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import Field
+
+from pipeline.comparing.comparison import Comparison
+from pipeline.comparing.paired import Difference
+from pipeline.params import Section
+
+Metric = Literal[
+    "accuracy",
+    "balanced_accuracy",
+    "macro_f1",
+    "roc_auc",
+    "average_precision",
+    "log_loss",
+    "expected_calibration_error",
+]
+Bound = Annotated[float, Field(ge=0)]
+
+
+class PromotionParams(Section):
+    """When `retrain` promotes a model.  Bounds are in the units of the metric, or of recall."""
+
+    metric: Metric
+    min_gain: Bound  # a smaller gain is not worth a change
+    max_regression: Bound  # how much worse a model of more data may be, with confidence
+    max_class_regression: Bound  # of a class's recall
+    confidence: Annotated[float, Field(gt=0, lt=1)]
+
+
+class Verdict(NamedTuple):
+    """Whether to promote, and why, in a sentence."""
+
+    promote: bool
+    reason: str
+
+
+def decide(comparison: Comparison, params: PromotionParams, *, grew: bool) -> Verdict:
+    """Judge the second side of a comparison, the new model, against the first, the champion.
+
+    Args:
+        comparison: Its intervals are of `params.confidence`.
+        grew: Whether the new model knows more images than the champion.
+    """
+    found = comparison.metrics.get(params.metric)
+    if found is None or math.isnan(found.low):
+        return Verdict(False, f"{params.metric} is undefined on the common test images")
+    gain, low, high = found.gain
+    shown = f"{params.metric} {_words(found)}{_on(comparison)}"
+    if sufferer := _sufferer(comparison, params):
+        return Verdict(False, f"{sufferer}; {shown}")
+    if low > 0 and gain >= params.min_gain:
+        return Verdict(True, f"better with confidence: {shown}")
+    if grew and low >= -params.max_regression:
+        bound = f"within promotion.max_regression {params.max_regression:g}"
+        return Verdict(True, f"more data, and not worse: {shown}, {bound}")
+    if low > 0:
+        return Verdict(False, f"the gain is below promotion.min_gain {params.min_gain:g}: {shown}")
+    worse = "worse" if high < 0 else "not better"
+    beyond = f", and may be worse by more than promotion.max_regression {params.max_regression:g}"
+    return Verdict(False, f"{worse} with confidence{beyond if grew else ''}: {shown}")
+
+
+def _sufferer(comparison: Comparison, params: PromotionParams) -> str:
+    """The class that loses most beyond the bound, with confidence; empty if there is none."""
+    worst, words = -params.max_class_regression, ""
+    for label, of_class in comparison.classes.items():
+        recall = of_class.figures.get("recall")
+        if recall is not None and recall.high < 0 and recall.difference < worst:
+            worst = recall.difference
+            bound = f"promotion.max_class_regression {params.max_class_regression:g}"
+            words = f"recall of class {label!r} fell beyond {bound}: {_words(recall)}"
+    return words
+
+
+def _words(found: Difference) -> str:
+    return (
+        f"{found.one:.4f} -> {found.other:.4f} "
+        f"({found.difference:+.4f} [{found.low:+.4f}, {found.high:+.4f}])"
+    )
+
+
+def _on(comparison: Comparison) -> str:
+    """What the figures are of, where the test sets differ."""
+    images = comparison.images
+    if images.one == images.other == images.common:
+        return ""
+    return f" on the {images.common} test images that both know (of {images.one}, {images.other})"

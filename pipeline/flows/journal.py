@@ -1,0 +1,81 @@
+"""What `retrain` is at, on disk, so that the next run can mend what a killed one left."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from pipeline.errors import InputError
+from pipeline.files import replacing
+from pipeline.flows.git import git
+
+Step = Literal["sync", "train", "commit", "publish"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A run under way.
+
+    Args:
+        step: sync: catching up with the remotes.  train: files of the tree may
+            be new, and data may be on its way to the DVC remote.  commit: all
+            data is there.  publish: there is a commit and maybe a tag.
+        head: The commit that was checked out before the step.
+        tag: Of the model that is being promoted.
+    """
+
+    step: Step
+    head: str
+    tag: str = ""
+
+
+def file() -> Path:
+    """In git's own folder, so that it is never in the way of a clean tree."""
+    return Path(git("rev-parse", "--git-path", "retrain.json"))
+
+
+def read() -> Entry | None:
+    """What a run that did not end was at."""
+    try:
+        return Entry(**json.loads(file().read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        fix = "delete it, and see that `git status` is clean"
+        raise InputError(file(), f"is no journal of retrain: {error}", fix) from error
+
+
+def write(entry: Entry) -> None:
+    """Note a step before it begins."""
+    with replacing(file()) as partial, partial.open("w", encoding="utf-8") as stream:
+        json.dump(asdict(entry), stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def clear() -> None:
+    """The run has ended and left nothing to mend."""
+    file().unlink(missing_ok=True)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Let no other `retrain` of this clone run for the duration; the kernel ends a killed one's.
+
+    Raises:
+        InputError: One runs.
+    """
+    path = file().with_suffix(".lock")
+    with path.open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            fix = "wait for it, or give each a clone of its own"
+            raise InputError(Path.cwd(), "another retrain runs here", fix) from error
+        yield
