@@ -26,6 +26,7 @@ def override(file: Path, assignments: Sequence[str]) -> None:
     read_params(file)  # for its errors
     form = YAML()
     form.preserve_quotes, form.width = True, 4096
+    form.representer.add_representer(type(None), _null)  # which would be left empty
     document = form.load(file.read_text(encoding="utf-8"))
     for assignment in assignments:
         key, sign, value = assignment.partition("=")
@@ -38,6 +39,10 @@ def override(file: Path, assignments: Sequence[str]) -> None:
         _known(section, last, key, file)[last] = _value(value, assignment)
     with replacing(file) as partial, partial.open("w", encoding="utf-8", newline="\n") as stream:
         form.dump(document, stream)
+
+
+def _null(representer: Any, _: None) -> Any:
+    return representer.represent_scalar("tag:yaml.org,2002:null", "null")
 
 
 def _known(section: Any, name: str, key: str, file: Path) -> dict[str, Any]:

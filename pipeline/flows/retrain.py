@@ -75,13 +75,12 @@ def attempt() -> State[str]:
         reason = "has a git remote but no DVC remote: what is pushed would lack its data"
         raise InputError(Path.cwd(), reason, "run `dvc remote add --default NAME URL`")
     check_versioned()
-    entry = Entry("sync", git.head())
-    journal.write(entry)
-    if where:
-        catch_up(where)
-    entry = Entry("train", git.head())
-    journal.write(entry)
+    journal.write(Entry("sync", git.head()))
     try:
+        if where:
+            catch_up(where)
+        entry = Entry("train", git.head())
+        journal.write(entry)
         outcomes, judgement = challenge(backed=backed)
     except BaseException:
         roll_back()
@@ -239,14 +238,14 @@ def outs_exist(file: str) -> bool:
 
 
 def written() -> list[str]:
-    """Files of git's that training has changed: dvc.lock, reports, .dvc files."""
+    """Files of git's that training has changed: dvc.lock, reports, .dvc files, what to ignore."""
     lines = git.git("status", "--porcelain", "-z", "--untracked-files=all").split("\0")
     paths = [line[3:] for line in lines if line]
     return [path for path in paths if path == "dvc.lock" or _is_result(path)]
 
 
 def _is_result(path: str) -> bool:
-    return path.startswith("reports/") or path.endswith(".dvc")
+    return path.startswith("reports/") or path.endswith((".dvc", "/.gitignore"))
 
 
 def imports() -> list[str]:

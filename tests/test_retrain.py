@@ -1,0 +1,282 @@
+"""`retrain` keeps a model only if it earns its place, and its clone is clean whatever happens."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from prefect.testing.utilities import prefect_test_harness
+
+from pipeline.flows import git, journal, retrain
+from pipeline.flows.journal import Entry
+from tests.toy import DVC, Toy, make_toy
+
+UP_TO_DATE = "Data and pipelines are up to date."
+
+
+@pytest.fixture(scope="module", autouse=True)
+def harness():
+    with prefect_test_harness(server_startup_timeout=180):
+        yield
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch) -> Toy:
+    toy = make_toy(tmp_path / "toy")
+    monkeypatch.chdir(toy.folder)
+    for task in (retrain.catch_up, retrain.fetch, retrain.update, retrain.push, retrain.publish):
+        monkeypatch.setattr(task, "retry_delay_seconds", [0.1])
+        monkeypatch.setattr(task, "retries", 1)
+    return toy
+
+
+def once(toy: Toy):
+    state = retrain.retrain(return_state=True)
+    assert toy.status() == "", state.message
+    assert journal.read() is None
+    return state
+
+
+def check_published(toy: Toy, folder) -> Toy:
+    """A second clone of what was pushed has all data, and nothing to do."""
+    second = Toy(folder)
+    toy.run("git", "clone", "--quiet", str(toy.bare), str(second.folder), folder=toy.folder.parent)
+    second.dvc("pull", "--quiet")
+    assert UP_TO_DATE in second.dvc("repro")
+    assert second.git("rev-parse", "HEAD") == toy.git("rev-parse", "HEAD")
+    return second
+
+
+def test_first_better_unchanged_and_worse(toy, tmp_path):
+    """The four outcomes of a run that goes well, one after another."""
+    first = once(toy)
+    begun = toy.git("rev-parse", "HEAD")
+    unchanged = once(toy)
+
+    assert first.name == "Promoted"
+    assert first.message == "model@v1.0.0: the first model: HEAD has none"
+    assert unchanged.name == "Unchanged"
+    assert toy.git("rev-parse", "HEAD") == begun
+    check_published(toy, tmp_path / "second")
+
+    toy.answers(95)
+    better = once(toy)
+
+    assert better.name == "Promoted"
+    assert "better with confidence: accuracy 0.8000 -> 0.9500" in better.message
+    assert toy.git("log", "-1", "--format=%s") == (
+        "Promote model@v2.0.0: accuracy 0.9500 [0.9400, 0.9600]"
+    )
+    third = check_published(toy, tmp_path / "third")
+    assert third.scores()["accuracy"] == 0.95
+    assert third.git("tag").split() == ["model@v1.0.0", "model@v2.0.0"]
+
+    toy.answers(85)
+    worse = once(toy)
+
+    assert worse.name == "NotPromoted"
+    assert "worse with confidence: accuracy 0.9500 -> 0.8500" in worse.message
+    assert toy.scores()["accuracy"] == 0.95
+    assert "0084.png,cat,cat" in (toy.folder / "data/raw/answers.csv").read_text()
+    assert "0090.png,cat,dog" in (toy.folder / "data/raw/answers.csv").read_text()
+    assert toy.git("tag").split() == ["model@v1.0.0", "model@v2.0.0"]
+
+
+def test_more_data_need_not_be_better(toy):
+    once(toy)
+    toy.answers(80, train=150)
+
+    state = once(toy)
+
+    assert state.name == "Promoted"
+    assert "more data, and not worse: accuracy 0.8000 -> 0.8000" in state.message
+
+
+def test_a_failing_stage_is_failed_and_rolled_back(toy):
+    once(toy)
+    head = toy.git("rev-parse", "HEAD")
+    toy.write("data/raw/stop.csv", "image,label,answer\n1.png,cat,stop\n")
+
+    state = once(toy)
+
+    assert state.name == "Failed"
+    assert "ingest failed: error: data/raw/answers.csv: an answer is 'stop'" in state.message
+    assert toy.git("rev-parse", "HEAD") == head
+    assert (toy.folder / "data/raw/stop.csv").exists()
+    (toy.folder / "data/raw/stop.csv").unlink()
+    assert once(toy).name == "Unchanged"
+    assert UP_TO_DATE in toy.dvc("repro")
+
+
+def test_a_bad_file_is_named_and_does_not_stop_the_run(toy):
+    once(toy)
+    toy.answers(95)
+    toy.write("data/raw/bad.csv", "image,label,answer\nbroken.png,,cat\n")
+
+    assert once(toy).name == "Promoted"
+    assert "broken.png,no_label" in (toy.folder / "data/rejected.csv").read_text()
+
+
+def test_an_import_is_updated_and_comes_back_where_it_does_not_help(tmp_path, toy):
+    source = tmp_path / "incoming"
+    (toy.folder / "data/raw").rename(source)
+    toy.dvc("remove", "data/raw.dvc")
+    toy.dvc("import-url", "--quiet", str(source), "data/raw")
+    toy.git("add", "--all")
+    toy.git("commit", "--quiet", "--message", "Import")
+    once(toy)
+    answers = (source / "answers.csv").read_text()
+    (source / "answers.csv").write_text(answers.replace("0001.png,dog,dog", "0001.png,dog,cat"))
+
+    worse = once(toy)
+
+    assert worse.name == "NotPromoted"
+    assert (toy.folder / "data/raw/answers.csv").read_text() == answers
+    assert UP_TO_DATE in toy.dvc("repro")
+    (source / "answers.csv").write_text(answers.replace(",cat,dog", ",cat,cat"))
+    assert once(toy).name == "Promoted"
+    assert UP_TO_DATE in toy.dvc("repro")
+
+
+def test_a_dirty_tree_is_refused_by_name_and_left(toy):
+    toy.write("stage.py", "# mine\n")
+    toy.write("note.txt", "mine")
+
+    state = retrain.retrain(return_state=True)
+
+    assert state.name == "Failed"
+    assert "uncommitted changes" in state.message
+    assert "stage.py" in state.message
+    assert "note.txt" in state.message
+    assert (toy.folder / "stage.py").read_text() == "# mine\n"
+
+
+def test_what_could_not_be_reproduced_is_refused(toy):
+    toy.dvc("remote", "remove", "store")
+    toy.git("commit", "--quiet", "--all", "--message", "No DVC remote")
+    assert "git remote but no DVC remote" in once(toy).message
+
+    toy.git("remote", "remove", "origin")
+    assert once(toy).name == "Promoted"  # neither: the clone is all there is
+
+    (toy.folder / "data/raw.dvc").unlink()
+    toy.git("commit", "--quiet", "--all", "--message", "No data")
+    assert "data/raw: is not under DVC" in once(toy).message
+    toy.git("checkout", "--quiet", "--detach")
+    assert "no branch checked out" in once(toy).message
+
+
+def test_two_at_once_do_not_meet(toy):
+    with journal.alone():
+        state = retrain.retrain(return_state=True)
+
+    assert state.name == "Failed"
+    assert "another retrain runs here" in state.message
+
+
+def test_others_commits_are_taken_over(toy, tmp_path):
+    once(toy)
+    other = check_published(toy, tmp_path / "other")
+    other.write("README.md", "More")
+    other.git("add", "--all")
+    other.git("commit", "--quiet", "--message", "A word")
+    other.git("push", "--quiet")
+
+    assert once(toy).name == "Unchanged"
+    assert (toy.folder / "README.md").exists()
+
+    toy.write("own.txt", "own")
+    toy.git("add", "--all")
+    toy.git("commit", "--quiet", "--message", "Own")
+    other.write("README.md", "Even more")
+    other.git("commit", "--quiet", "--all", "--message", "Another word")
+    other.git("push", "--quiet")
+    assert "have parted" in once(toy).message
+
+
+def test_who_is_second_to_push_starts_again(toy, tmp_path, monkeypatch):
+    """Somebody pushes between the commit and its push."""
+    once(toy)
+    other = check_published(toy, tmp_path / "other")
+    toy.answers(95)
+    commit = git.commit
+
+    def commit_while_others_push(*words):
+        commit(*words)
+        other.write("README.md", "First")
+        other.git("add", "--all")
+        other.git("commit", "--quiet", "--message", "First")
+        other.git("push", "--quiet")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(git, "commit", commit_while_others_push)
+        state = once(toy)
+
+    assert "others have pushed" in state.message
+    assert toy.git("tag").split() == ["model@v1.0.0"]
+    assert once(toy).name == "Promoted"
+    check_published(toy, tmp_path / "third")
+
+
+def test_an_unreachable_remote_is_tried_again_then_failed_and_published_later(toy, tmp_path):
+    once(toy)
+    toy.answers(95)
+    away = toy.bare.with_name("away.git")
+    toy.bare.rename(away)
+    state = once(toy)
+    assert state.name == "Failed"
+    assert "git ls-remote" in state.message
+    away.rename(toy.bare)
+
+    hook = toy.bare / "hooks/pre-receive"
+    hook.write_text("#!/bin/sh\necho not tonight >&2\nexit 1\n")
+    hook.chmod(0o755)
+    refused = retrain.retrain(return_state=True)
+    assert "not tonight" in refused.message
+    assert toy.status() == ""
+    hook.unlink()
+
+    assert once(toy).name == "Unchanged"  # it published what was committed
+    check_published(toy, tmp_path / "second")
+
+
+def test_the_champions_predictions_must_be_somewhere(toy):
+    once(toy)
+    toy.answers(95)
+    for folder in (toy.store, toy.folder / ".dvc/cache"):
+        toy.run("rm", "-r", str(folder))
+    toy.run(*DVC, "remote", "list")
+
+    state = once(toy)
+
+    assert state.name == "Failed"
+    assert "neither in DVC's cache nor in a remote" in state.message
+
+
+@pytest.mark.parametrize("step", ["sync", "train", "commit"])
+def test_a_journal_of_a_killed_run_is_mended(toy, step):
+    """As a kill leaves it: files of the run lie about, git's locks too."""
+    once(toy)
+    head = toy.git("rev-parse", "HEAD")
+    toy.answers(60)
+    journal.write(Entry(step, head, "model@v2.0.0"))
+    toy.dvc("repro")
+    (toy.folder / ".git/index.lock").touch()
+    (toy.folder / "reports/predictions.csv").unlink()
+
+    state = once(toy)
+
+    assert state.name == "NotPromoted"
+    assert toy.git("rev-parse", "HEAD") == head
+    assert toy.scores()["accuracy"] == 0.8
+
+
+def test_a_journal_that_cannot_be_read_is_named(toy):
+    journal.file().write_text("{")
+
+    state = retrain.retrain(return_state=True)
+
+    assert state.name == "Failed"
+    assert "retrain.json" in state.message
+    journal.file().write_text(json.dumps({"step": "sync", "head": "x", "more": 1}))
+    assert "no journal" in retrain.retrain(return_state=True).message

@@ -1,0 +1,199 @@
+"""The flow `train` does what `dvc repro` does, and shows it in Prefect."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterId,
+    LogFilter,
+    LogFilterFlowRunId,
+)
+from prefect.logging.handlers import APILogHandler
+from prefect.testing.utilities import prefect_test_harness
+
+from pipeline.errors import InputError
+from pipeline.flows.dvc import StageError
+from pipeline.flows.train import train
+from tests.toy import Toy, make_toy
+
+UP_TO_DATE = "Data and pipelines are up to date."
+
+
+@pytest.fixture(scope="module", autouse=True)
+def harness():
+    with prefect_test_harness(server_startup_timeout=180):
+        yield
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A toy project that `train` has brought up to date once."""
+    toy = make_toy(tmp_path_factory.mktemp("toy"), remotes=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(toy.folder)
+        state = train(return_state=True)
+    assert state.name == "Completed", state.message
+    return toy, state
+
+
+@pytest.fixture
+def toy(trained, monkeypatch) -> Toy:
+    monkeypatch.chdir(trained[0].folder)
+    return trained[0]
+
+
+def names(state) -> dict[str, str]:
+    """State names of a flow run's tasks, which reach the API a moment after the run ends."""
+
+    async def read():
+        mine = FlowRunFilter(id=FlowRunFilterId(any_=[state.state_details.flow_run_id]))
+        for _ in range(100):
+            async with get_client() as client:
+                runs = await client.read_task_runs(flow_run_filter=mine)
+            if runs and all(run.state and run.state.is_final() for run in runs):
+                break
+            await asyncio.sleep(0.1)
+        return runs
+
+    return {run.name: run.state.name for run in asyncio.run(read())}
+
+
+def logs(state) -> str:
+    async def read():
+        await APILogHandler.aflush()
+        async with get_client() as client:
+            found = LogFilter(
+                flow_run_id=LogFilterFlowRunId(any_=[state.state_details.flow_run_id])
+            )
+            return await client.read_logs(log_filter=found)
+
+    return "\n".join(log.message for log in asyncio.run(read()))
+
+
+def artifacts(state) -> dict[str, str]:
+    async def read():
+        async with get_client() as client:
+            return await client.read_artifacts()
+
+    mine = [a for a in asyncio.run(read()) if a.flow_run_id == state.state_details.flow_run_id]
+    return {artifact.key: artifact.data for artifact in mine}
+
+
+def test_every_stage_is_a_task_and_its_words_are_in_its_log(trained):
+    toy, state = trained
+
+    assert names(state) == dict.fromkeys(("ingest", "split", "evaluate"), "Completed")
+    assert "ingest has 200 rows" in logs(state)
+    assert UP_TO_DATE in toy.dvc("repro")
+
+
+def test_what_dvc_finds_unchanged_is_cached(toy):
+    state = train(return_state=True)
+
+    assert state.name == "Cached"
+    assert names(state) == dict.fromkeys(("ingest", "split", "evaluate"), "Cached")
+    assert UP_TO_DATE in toy.dvc("repro")
+
+
+def test_the_flow_has_nothing_to_do_after_dvc_repro(toy):
+    toy.answers(70)
+    toy.dvc("add", "--quiet", "data/raw")
+    toy.dvc("repro")
+
+    assert train(return_state=True).name == "Cached"
+
+
+def test_a_stage_whose_inputs_come_out_as_before_does_not_run(toy):
+    """Another file in data/raw that changes no row: ingest runs, what follows does not."""
+    toy.write("data/raw/notes.txt", toy.folder.name)
+
+    state = train(return_state=True)
+    (toy.folder / "data/raw/notes.txt").unlink()
+
+    assert names(state)["data/raw.dvc"] == "Completed"
+    assert names(state)["ingest"] == "Completed"
+    assert names(state)["split"] == names(state)["evaluate"] == "Cached"
+    restored = train(return_state=True)
+    assert names(restored)["ingest"] == "Cached"
+    assert restored.result()["ingest"] == "RESTORED"
+
+
+def test_figures_are_shown_beside_those_of_head(toy):
+    toy.answers(60)
+    train(return_state=True)
+    toy.git("add", "--all")
+    toy.git("commit", "--quiet", "--message", "First")
+    toy.answers(90)
+    toy.write("data/raw/more.csv", "image,label,answer\n<b>|x.png,,cat\n")
+
+    state = train(return_state=True)
+    (toy.folder / "data/raw/more.csv").unlink()
+
+    shown = artifacts(state)
+    assert "| accuracy | 0.9000 [0.8900, 0.9100] | 0.6000 | +0.3000 |" in shown["metrics"]
+    assert "| cat | 45 | 5 |" in shown["confusion-matrix"]
+    assert "no\\_label" in shown["rejected-files"]
+    assert "<b>" not in shown["rejected-files"]
+
+
+def test_params_are_set_and_kept(toy):
+    text = (toy.folder / "params.yaml").read_text()
+
+    state = train(["split.seed=7"], return_state=True)
+
+    changed = (toy.folder / "params.yaml").read_text()
+    assert [line for line in changed.splitlines() if line not in text.splitlines()] == [
+        "  seed: 7"
+    ]
+    assert names(state)["ingest"] == "Cached"
+    assert names(state)["split"] == "Completed"
+    with pytest.raises(InputError, match=r"unknown key 'split.sed'.*did you mean 'seed'"):
+        train(["split.seed=9", "split.sed=7"])
+    assert (toy.folder / "params.yaml").read_text() == changed
+    for words, match in ((["split.seed"], "no assignment"), (["split.seed=[1"], "not YAML")):
+        with pytest.raises(InputError, match=match):
+            train(words)
+
+
+def test_until_leaves_later_stages_alone(toy):
+    toy.answers(50)
+
+    state = train(until="split", return_state=True)
+
+    assert set(names(state)) == {"data/raw.dvc", "ingest", "split"}
+    assert "metrics" not in artifacts(state)
+    with pytest.raises(InputError, match=r"'spilt' is no stage.*name one of ingest, split"):
+        train(until="spilt")
+
+
+def test_force_runs_what_is_not_stale(toy):
+    train(return_state=True)
+
+    state = train(until="ingest", force=True, return_state=True)
+
+    assert names(state) == {"ingest": "Completed"}
+
+
+def test_a_failing_stage_says_why_and_stops_the_flow(toy):
+    toy.write("data/raw/stop.csv", "image,label,answer\n1.png,cat,stop\n")
+
+    state = train(return_state=True)
+    (toy.folder / "data/raw/stop.csv").unlink()
+
+    assert state.name == "Failed"
+    assert names(state)["ingest"] == "Failed"
+    assert "split" not in names(state)
+    with pytest.raises(StageError, match=r"ingest failed: error: data/raw/answers.csv: an answer"):
+        state.result()
+    assert train(return_state=True).is_completed()
+
+
+def test_a_folder_without_dvc_yaml_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(InputError, match=r"dvc.yaml.*names no stages"):
+        train()
