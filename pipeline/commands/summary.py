@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import InputError
 from pipeline.model_file import read_card
 from pipeline.provenance import read_provenance
+from pipeline.scoring.names import HEADLINE
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -17,15 +18,6 @@ if TYPE_CHECKING:
 METRICS = Path("reports/metrics.json")
 MODEL = Path("models/model.keras")
 PROVENANCE = Path("models/provenance.json")
-HEADLINE = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "macro_f1": "macro F1",
-    "roc_auc": "ROC AUC",
-    "average_precision": "average precision",
-    "log_loss": "log loss (lower is better)",
-    "expected_calibration_error": "expected calibration error (lower is better)",
-}
 FILES = {
     "model": MODEL,
     "metrics": METRICS,

@@ -1,0 +1,223 @@
+"""Compare: show what differs between two revisions' models, image by image, and how sure that is.
+
+A and B are any git revision, tag, branch or DVC experiment, or the word
+`workspace`.  Both models are judged on the test images that both revisions
+have, by B's labels; every difference is B minus A.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pipeline.comparing.account import Part, account, title_of
+from pipeline.comparing.changes import Changes, data_changes, param_changes
+from pipeline.comparing.comparison import Comparison, compare
+from pipeline.comparing.markdown import markdown
+from pipeline.comparing.page import page
+from pipeline.comparing.revisions import (
+    PARAMS,
+    WORKSPACE,
+    Revision,
+    code_changes,
+    find_revision,
+    outs_of,
+    stale_stages,
+    yaml_of,
+)
+from pipeline.comparing.sheet import places_of, sheet, unseen_lines
+from pipeline.comparing.sides import Side, read_side
+from pipeline.console import printable, say
+from pipeline.errors import InputError
+from pipeline.files import replacing
+from pipeline.params import load_section
+from pipeline.stages.evaluate import EvaluateParams
+from pipeline.tables import read_manifest
+
+RAW = Path("data/raw")
+MANIFEST = Path("data/manifest.csv")
+PREDICTIONS = "reports/predictions.csv"
+SPLITS = "data/splits.csv"
+SHEET = Path("reports/compare/changed.png")
+FIGURES = ("B - A", "so B is")  # columns that a narrow terminal must not break
+
+
+def main(words: list[str]) -> int:
+    """Compare, and print or write what was asked for."""
+    chosen = _parser().parse_args(words)
+    if not 0 < chosen.confidence < 1:
+        raise InputError("--confidence", f"{chosen.confidence:g} is none", "give 0.95, or so")
+    params = load_section(Path(PARAMS), "evaluate", EvaluateParams)
+    resamples = params.resamples if chosen.resamples is None else chosen.resamples
+    if resamples < 100:
+        raise InputError("--resamples", f"{resamples} are too few", "give 100 or more")
+    seed = params.seed if chosen.seed is None else chosen.seed
+    if seed < 0:
+        raise InputError("--seed", f"{seed} is negative", "give 0 or more")
+
+    one, other = find_revision(chosen.a), find_revision(chosen.b)
+    first, second = _sides(one, other)
+    comparison = compare(
+        first,
+        second,
+        resamples=resamples,
+        seed=seed,
+        confidence=chosen.confidence,
+        max_groups=params.max_slices,
+    )
+    changes = Changes(
+        params=param_changes(yaml_of(one, PARAMS), yaml_of(other, PARAMS)),
+        data=data_changes(first.splits, second.splits),
+        code=code_changes(one, other),
+    )
+    notes = _notes(one, other)
+    for note in notes:
+        say(f"compare: {printable(note)}")
+    _give(chosen, comparison, changes, account(comparison, changes, notes), notes)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline compare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("a", metavar="A", nargs="?", default="HEAD", help="default: HEAD")
+    parser.add_argument(
+        "b", metavar="B", nargs="?", default=WORKSPACE, help=f"default: {WORKSPACE}"
+    )
+    shape = parser.add_mutually_exclusive_group()
+    shape.add_argument("--json", action="store_true", help="print JSON, with every image")
+    shape.add_argument("--md", action="store_true", help="print Markdown, for a pull request")
+    shape.add_argument(
+        "--html", metavar="FILE", help="write one page that holds its pictures; -: print it"
+    )
+    parser.add_argument(
+        "--sheet",
+        type=Path,
+        metavar="FILE",
+        help="draw the pictures that changed from right to wrong and back into this PNG "
+        f"(default: {SHEET}, but for --json and --md)",
+    )
+    parser.add_argument(
+        "--confidence", type=float, default=0.95, metavar="P", help="of intervals (default: 0.95)"
+    )
+    parser.add_argument(
+        "--resamples", type=int, metavar="N", help="of the bootstrap (default: as evaluate has it)"
+    )
+    parser.add_argument(
+        "--seed", type=int, metavar="N", help="of the bootstrap (default: as evaluate has it)"
+    )
+    return parser
+
+
+def _sides(one: Revision, other: Revision) -> tuple[Side, Side]:
+    with tempfile.TemporaryDirectory() as folder:
+        first, second = (
+            read_side(side.title, *outs_of(side, (PREDICTIONS, SPLITS), Path(folder)))
+            for side in (one, other)
+        )
+    return first, second
+
+
+def _notes(one: Revision, other: Revision) -> list[str]:
+    """What the workspace's files are not made of."""
+    if one.commit is not None and other.commit is not None:
+        return []
+    stale = stale_stages()
+    if not stale:
+        return []
+    note = (
+        "The workspace's predictions are those of its dvc.lock; since then what these stages "
+        f"depend on has changed: {', '.join(stale)}. Run `dvc repro` to compare what is there now."
+    )
+    return [note]
+
+
+def _give(
+    chosen: argparse.Namespace,
+    comparison: Comparison,
+    changes: Changes,
+    parts: Sequence[Part],
+    notes: Sequence[str],
+) -> None:
+    file = chosen.sheet or (None if chosen.json or chosen.md else SHEET)
+    picture, unseen = _draw(comparison, file) if file else (None, [])
+    for line in unseen:
+        say(f"compare: {printable(line)}")
+    title = title_of(comparison)
+    if chosen.json:
+        print(json.dumps(_document(comparison, changes, notes), indent=2, ensure_ascii=False))
+    elif chosen.md:
+        print(markdown(title, parts))
+    elif chosen.html:
+        html = page(title, parts, picture, unseen)
+        if chosen.html == "-":
+            sys.stdout.write(html)
+            return
+        with replacing(Path(chosen.html)) as partial:
+            partial.write_text(html, encoding="utf-8", newline="\n")
+        print(f"{printable(title)}: {chosen.html}")
+    else:
+        _show(title, parts)
+        if picture is not None:
+            print(f"\nPictures that changed: {file}")
+
+
+def _draw(comparison: Comparison, file: Path) -> tuple[bytes | None, list[str]]:
+    """Write the contact sheet; None where no picture changed sides."""
+    if not comparison.lost and not comparison.gained:
+        file.unlink(missing_ok=True)  # of an earlier comparison
+        return None, []
+    places = places_of(read_manifest(MANIFEST), RAW) if MANIFEST.is_file() else {}
+    picture, unseen = sheet(comparison, places)
+    with replacing(file) as partial:
+        partial.write_bytes(picture)
+    return picture, unseen_lines(unseen)
+
+
+def _show(title: str, parts: Sequence[Part]) -> None:
+    from rich.box import SIMPLE  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    console = Console()
+    console.print(Text(printable(title), style="bold"))
+    for part in parts:
+        console.print(Text(f"\n{printable(part.title)}", style="bold"))
+        for sentence in part.sentences:
+            console.print(Text(printable(sentence)))
+        if part.rows:
+            table = Table(box=SIMPLE, pad_edge=False, padding=(0, 1))
+            for column in part.columns:
+                figures = column in FIGURES or column.endswith("interval")
+                table.add_column(Text(printable(column)), no_wrap=figures, overflow="fold")
+            for row in part.rows:
+                table.add_row(*(Text(printable(cell)) for cell in row))
+            console.print(table)
+
+
+def _document(comparison: Comparison, changes: Changes, notes: Sequence[str]) -> dict[str, Any]:
+    return {
+        **_finite(asdict(comparison)),
+        "changes": _finite(asdict(changes)),
+        "notes": list(notes),
+    }
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for what is undefined."""
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

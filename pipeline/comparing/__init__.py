@@ -1,0 +1,1 @@
+"""What differs between two revisions, image by image, and how sure that is."""

@@ -1,0 +1,191 @@
+"""All that two sides' answers say about each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.comparing.paired import Difference, Key, McNemar, differences, mcnemar
+from pipeline.comparing.pairs import Pairs, align
+from pipeline.comparing.sides import Side
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Test images of each side, and those that both have: only these are compared."""
+
+    one: int
+    other: int
+    common: int
+
+
+@dataclass(frozen=True)
+class ClassDifference:
+    """A class's figures, and how many of the common images are of it."""
+
+    images: int
+    figures: Mapping[str, Difference]  # of precision, recall, f1: those that are defined
+
+
+@dataclass(frozen=True)
+class GroupDifference:
+    """Accuracy among the common images with one value of an extra column."""
+
+    images: int
+    accuracy: Difference
+
+
+@dataclass(frozen=True)
+class Turned:
+    """An image that one side alone told rightly: what each answered, how surely."""
+
+    digest: str
+    path: str
+    label: str
+    one: str
+    one_probability: float
+    other: str
+    other_probability: float
+
+
+@dataclass(frozen=True)
+class Relabelled:
+    """A common test image that the sides have under two labels; `other` counts for both."""
+
+    digest: str
+    path: str
+    one: str
+    other: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The second side against the first, on the test images that both have.
+
+    Args:
+        metrics: By the headline metric's name; what is undefined on both sides is absent.
+        classes: By label, of both sides' classes.
+        groups: By extra column, then by its value.
+        unknown: (to the first, to the second): classes that its model does not know.
+        lost: From right to wrong, the surest mistakes first.
+        gained: From wrong to right, the surest answers first.
+    """
+
+    one: str
+    other: str
+    confidence: float
+    images: Counts
+    metrics: Mapping[str, Difference]
+    mcnemar: McNemar
+    classes: Mapping[str, ClassDifference]
+    groups: Mapping[str, Mapping[str, GroupDifference]]
+    unknown: tuple[tuple[str, ...], tuple[str, ...]]
+    relabelled: tuple[Relabelled, ...]
+    lost: tuple[Turned, ...]
+    gained: tuple[Turned, ...]
+
+
+def compare(
+    one: Side,
+    other: Side,
+    *,
+    resamples: int,
+    seed: int,
+    confidence: float = 0.95,
+    max_groups: int | None = None,
+) -> Comparison:
+    """Compare the second side with the first.
+
+    Args:
+        resamples: Of the paired bootstrap.
+        confidence: Of every interval, between 0 and 1.
+        max_groups: Leave out extra columns of more values than these.
+
+    Raises:
+        InputError: They have no test image in common.
+    """
+    pairs = _without_wide_columns(align(one, other), max_groups)
+    found = differences(pairs, resamples=resamples, seed=seed, confidence=confidence)
+    lost, gained = _turned(pairs)
+    return Comparison(
+        one=one.name,
+        other=other.name,
+        confidence=confidence,
+        images=Counts(len(one.predictions), len(other.predictions), len(pairs.labels)),
+        metrics={key[1]: value for key, value in found.items() if key[0] == "metric"},
+        mcnemar=mcnemar(pairs),
+        classes=_classes(pairs, found),
+        groups=_groups(pairs, found),
+        unknown=(_unknown(pairs, one), _unknown(pairs, other)),
+        relabelled=_relabelled(pairs),
+        lost=lost,
+        gained=gained,
+    )
+
+
+def _without_wide_columns(pairs: Pairs, most: int | None) -> Pairs:
+    if most is None:
+        return pairs
+    kept = [name for name in pairs.groups if pairs.groups[name].nunique() <= most]
+    return Pairs(
+        pairs.images, pairs.groups[kept], pairs.classes, pairs.labels, pairs.one, pairs.other
+    )
+
+
+def _classes(pairs: Pairs, found: Mapping[Key, Difference]) -> dict[str, ClassDifference]:
+    support = np.bincount(pairs.labels, minlength=len(pairs.classes))
+    return {
+        label: ClassDifference(
+            int(support[number]),
+            {key[2]: value for key, value in found.items() if key[:2] == ("class", label)},
+        )
+        for number, label in enumerate(pairs.classes)
+    }
+
+
+def _groups(
+    pairs: Pairs, found: Mapping[Key, Difference]
+) -> dict[str, dict[str, GroupDifference]]:
+    return {
+        str(column): {
+            str(value): GroupDifference(int(count), found["group", str(column), str(value)])
+            for value, count in pairs.groups[column].value_counts().sort_index().items()
+        }
+        for column in pairs.groups
+    }
+
+
+def _unknown(pairs: Pairs, side: Side) -> tuple[str, ...]:
+    return tuple(sorted({*pairs.classes} - {*side.classes}))
+
+
+def _relabelled(pairs: Pairs) -> tuple[Relabelled, ...]:
+    changed = pairs.images[pairs.images["label"] != pairs.images["label_of_one"]]
+    columns = ["digest", "path", "label_of_one", "label"]
+    return tuple(Relabelled(*row) for row in changed[columns].itertuples(index=False, name=None))
+
+
+def _turned(pairs: Pairs) -> tuple[tuple[Turned, ...], tuple[Turned, ...]]:
+    """From right to wrong, and from wrong to right."""
+    one, other = (side.argmax(axis=1) == pairs.labels for side in (pairs.one, pairs.other))
+    return _list(pairs, one & ~other), _list(pairs, other & ~one)
+
+
+def _list(pairs: Pairs, which: NDArray[np.bool_]) -> tuple[Turned, ...]:
+    rows = np.flatnonzero(which)
+    surest = rows[np.argsort(-pairs.other[rows].max(axis=1), kind="stable")]
+    return tuple(
+        Turned(
+            digest=pairs.images["digest"].iloc[row],
+            path=pairs.images["path"].iloc[row],
+            label=pairs.images["label"].iloc[row],
+            one=pairs.classes[pairs.one[row].argmax()],
+            one_probability=float(pairs.one[row].max()),
+            other=pairs.classes[pairs.other[row].argmax()],
+            other_probability=float(pairs.other[row].max()),
+        )
+        for row in surest
+    )

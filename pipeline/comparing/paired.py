@@ -1,0 +1,149 @@
+"""Differences on the same images: the paired bootstrap, and McNemar's exact test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from pipeline.comparing.pairs import Pairs
+from pipeline.scoring.metrics import Floats, class_counts, headline
+from pipeline.scoring.names import HIGHER_IS_BETTER
+
+CHUNK = 4_000_000  # weights in memory at a time
+
+Key = tuple[str, ...]
+"""("metric", name), ("class", label, part) or ("group", column, value)."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A figure on both sides, and second minus first with its interval; NaN where undefined.
+
+    Undefined is, on these images, the precision of a class that a side never
+    answers, or what the images cannot tell, such as the recall of a class they
+    lack.
+    """
+
+    one: float
+    other: float
+    difference: float
+    low: float
+    high: float
+    higher_is_better: bool
+
+    @property
+    def gain(self) -> tuple[float, float, float]:
+        """(difference, low, high), turned so that above 0 the second side is better."""
+        if self.higher_is_better:
+            return self.difference, self.low, self.high
+        return -self.difference, -self.high, -self.low
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """How often one side alone was right, and how likely so uneven a share is by chance."""
+
+    only_one: int
+    only_other: int
+    p: float
+
+
+def differences(
+    pairs: Pairs, *, resamples: int, seed: int, confidence: float
+) -> dict[Key, Difference]:
+    """Every figure of both sides and its difference.
+
+    Each resample draws images with replacement and weighs both sides' answers
+    alike; the interval lies between the percentiles of the differences (Efron
+    & Tibshirani 1993, chapter 13).  It is as wide as the sides disagree, which
+    two intervals of their own do not show.
+
+    Returns:
+        Key to difference; what is undefined on both sides is absent.
+    """
+    once = np.ones((1, len(pairs.labels)))
+    one, other = figures(pairs, pairs.one, once), figures(pairs, pairs.other, once)
+    spread = _spread(pairs, resamples, seed)
+    tail = 50 * (1 - confidence)
+    found: dict[Key, Difference] = {}
+    for key in one:
+        values = float(one[key][0]), float(other[key][0])
+        if np.isnan(values).all():
+            continue
+        low = high = np.nan
+        if not np.isnan(values).any():
+            low, high = np.nanpercentile(spread[key], [tail, 100 - tail])
+        better = HIGHER_IS_BETTER[key[1]] if key[0] == "metric" else True
+        found[key] = Difference(*values, values[1] - values[0], float(low), float(high), better)
+    return found
+
+
+def figures(pairs: Pairs, probabilities: Floats, weights: Floats) -> dict[Key, Floats]:
+    """Every figure of one side: headline metrics, each class's and each group's.
+
+    Args:
+        weights: (sample, image).
+
+    Returns:
+        Key to (sample,); NaN where undefined.
+    """
+    labels = pairs.labels
+    found: dict[Key, Floats] = {
+        ("metric", name): values
+        for name, values in headline(labels, probabilities, weights).items()
+    }
+    support, predicted, hits = class_counts(labels, probabilities, weights)
+    parts = {
+        "precision": _ratio(hits, predicted),
+        "recall": _ratio(hits, support),
+        "f1": _ratio(2 * hits, support + predicted),
+    }
+    for column, label in enumerate(pairs.classes):
+        found |= {("class", label, part): values[:, column] for part, values in parts.items()}
+    right = weights * (probabilities.argmax(axis=1) == labels)
+    for name in pairs.groups:
+        codes, values = pd.factorize(pairs.groups[name], sort=True)
+        member = np.eye(len(values))[codes]
+        accuracy = _ratio(right @ member, weights @ member)
+        found |= {
+            ("group", str(name), str(value)): accuracy[:, number]
+            for number, value in enumerate(values)
+        }
+    return found
+
+
+def mcnemar(pairs: Pairs) -> McNemar:
+    """McNemar's test of accuracy, exact: the images that one side alone told rightly.
+
+    Were both sides as good, each such image would be either side's with
+    probability one half (McNemar 1947; exact by the binomial distribution).
+    """
+    from scipy.stats import binomtest  # noqa: PLC0415
+
+    one, other = (side.argmax(axis=1) == pairs.labels for side in (pairs.one, pairs.other))
+    only_one, only_other = int((one & ~other).sum()), int((other & ~one).sum())
+    apart = only_one + only_other
+    p = float(binomtest(min(only_one, only_other), apart).pvalue) if apart else 1.0
+    return McNemar(only_one, only_other, p)
+
+
+def _spread(pairs: Pairs, resamples: int, seed: int) -> dict[Key, Floats]:
+    """Second side minus first in each resample: (resample,) by key."""
+    count = len(pairs.labels)
+    random = np.random.default_rng(seed)
+    chunks: list[dict[Key, Floats]] = []
+    for start in range(0, resamples, step := max(1, CHUNK // count)):
+        size = min(step, resamples - start)
+        drawn = random.multinomial(count, np.full(count, 1 / count), size=size)
+        weights = drawn.astype(np.float64)
+        one, other = (figures(pairs, side, weights) for side in (pairs.one, pairs.other))
+        chunks.append({key: other[key] - one[key] for key in one})
+    return {key: np.concatenate([chunk[key] for chunk in chunks]) for key in chunks[0]}
+
+
+def _ratio(part: Floats, whole: Floats) -> Floats:
+    """`part / whole`, NaN where the whole is 0."""
+    ratio: Floats = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole != 0)
+    return ratio
