@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +74,7 @@ def test_the_steps_compare_a_change_and_a_pushed_run_is_not_run_again(origin, tm
     run(first, "git", "commit", "--quiet", "--all", "--message", "Run")
     run(first, "dvc", "push", "--run-cache")
     run(first, "git", "push", "--quiet", "origin", "HEAD:refs/heads/run")
-    second = tmp_path / "second/project"
-    shutil.copytree(clone(origin, tmp_path / "third"), second)
+    second = clone(origin, tmp_path / "second")
     run(second, "git", "switch", "--quiet", "run")
     said, summary = do_steps(second, "main")
 
