@@ -54,6 +54,11 @@ def test_every_command_exists(line):
         subprocess.run(
             [sys.executable, "-m", *words[:2], "--help"], check=True, stdout=subprocess.DEVNULL
         )
+    elif words[0] == "git":
+        done = subprocess.run(["git", words[1], "-h"], capture_output=True, text=True, check=False)
+        said = done.stdout + done.stderr
+        assert f"usage: git {words[1]} " in said
+        assert all(word in said for word in words[2:] if word.startswith("--"))
     elif words[:3] == ["python", "-m", "pipeline"]:
         assert words[3] in {*STAGES, *COMMANDS, "--help"}
     elif words[:2] == ["python", "-m"]:
