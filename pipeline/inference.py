@@ -6,13 +6,18 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.console import progress
 from pipeline.engines import Engine, Run, compile_frozen
 from pipeline.errors import InputError
 from pipeline.images.decode import Pixels
+from pipeline.images.pictures import Job, pictures
+from pipeline.images.places import read_places
+from pipeline.images.views import IDENTITY
 from pipeline.model_file import FIX, Card, load_model
+from pipeline.sources.place import in_order
 
 
 def load_classifier(file: Path, engine: Engine) -> tuple[Run, Card]:
@@ -29,6 +34,29 @@ def load_classifier(file: Path, engine: Engine) -> tuple[Run, Card]:
     except Exception as error:  # each engine has errors of its own
         reason = f"cannot be run by {engine}: {' '.join(str(error).split())[:300]}"
         raise InputError(file, reason, FIX) from error
+
+
+def classify_images(
+    run: Run, card: Card, images: pd.DataFrame, raw: Path, what: str
+) -> NDArray[np.float64]:
+    """Predict the images of a manifest, read where they lie.
+
+    Args:
+        images: One row a digest.
+
+    Returns:
+        (image, class) float64 probabilities.
+
+    Raises:
+        InputError: An image has gone or changed.
+    """
+    places = read_places(images, raw)
+    order = in_order(places)
+    wanted = [Job(places[number], images["digest"].iloc[number], [IDENTITY]) for number in order]
+    shown = pictures(wanted, card.image_size, card.resize)
+    answers = classify(run, shown, len(images), len(card.classes), what)
+    in_rows: NDArray[np.float64] = answers[np.argsort(order)]
+    return in_rows
 
 
 def classify(

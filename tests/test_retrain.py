@@ -53,7 +53,7 @@ def test_first_better_unchanged_and_worse(toy, tmp_path):
     begun = toy.git("rev-parse", "HEAD")
     unchanged = once(toy)
 
-    assert first.name == "Promoted"
+    assert first.name == "Promoted", first.message
     assert first.message == "model@v1.0.0: the first model: HEAD has none"
     assert unchanged.name == "Unchanged"
     assert toy.git("rev-parse", "HEAD") == begun
@@ -62,7 +62,7 @@ def test_first_better_unchanged_and_worse(toy, tmp_path):
     toy.answers(95)
     better = once(toy)
 
-    assert better.name == "Promoted"
+    assert better.name == "Promoted", better.message
     assert "better with confidence: accuracy 0.8000 -> 0.9500" in better.message
     assert toy.git("log", "-1", "--format=%s") == (
         "Promote model@v2.0.0: accuracy 0.9500 [0.9400, 0.9600]"

@@ -51,13 +51,17 @@ def decide(comparison: Comparison, params: PromotionParams, *, grew: bool) -> Ve
         comparison: Its intervals are of `params.confidence`.
         grew: Whether the new model knows more images than the champion.
     """
+    verdict = _overall(comparison, params, grew=grew)
+    sufferer = _sufferer(comparison, params) if verdict.promote else ""
+    return Verdict(False, f"{sufferer}; {verdict.reason}") if sufferer else verdict
+
+
+def _overall(comparison: Comparison, params: PromotionParams, *, grew: bool) -> Verdict:
     found = comparison.metrics.get(params.metric)
     if found is None or math.isnan(found.low):
         return Verdict(False, f"{params.metric} is undefined on the common test images")
     gain, low, high = found.gain
     shown = f"{params.metric} {_words(found)}{_on(comparison)}"
-    if sufferer := _sufferer(comparison, params):
-        return Verdict(False, f"{sufferer}; {shown}")
     if low > 0 and gain >= params.min_gain:
         return Verdict(True, f"better with confidence: {shown}")
     if grew and low >= -params.max_regression:

@@ -19,15 +19,11 @@ from pipeline.engines import ExtractParams
 from pipeline.errors import InputError
 from pipeline.features import read_features
 from pipeline.files import Reads, Writes, replacing, write_json
-from pipeline.images.pictures import Job, pictures
-from pipeline.images.places import read_places
-from pipeline.images.views import IDENTITY
-from pipeline.inference import classify, load_classifier
+from pipeline.inference import classify_images, load_classifier
 from pipeline.model_file import Card
 from pipeline.params import Section
 from pipeline.scoring.curves import calibration, precision_recall, roc
 from pipeline.scoring.report import figures
-from pipeline.sources.place import in_order
 from pipeline.tables import (
     distinct,
     extra_columns,
@@ -76,12 +72,7 @@ def run(
     test = images[images["split"] == "test"].reset_index(drop=True)
     classifier, card = load_classifier(model, extract.engine)
     check_classes(card, images, model)
-    places = read_places(test, raw)
-    order = in_order(places)
-    wanted = [Job(places[number], test["digest"].iloc[number], [IDENTITY]) for number in order]
-    shown = pictures(wanted, card.image_size, card.resize)
-    answers = classify(classifier, shown, len(test), len(card.classes), "evaluate")
-    fine_tuned = answers[np.argsort(order)]
+    fine_tuned = classify_images(classifier, card, test, raw, "evaluate")
     check_agreement(
         fine_tuned,
         test,

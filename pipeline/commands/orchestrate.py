@@ -1,0 +1,131 @@
+"""Orchestrate: a local Prefect server, work pool, deployments and worker, for trying it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from pipeline.console import say
+from pipeline.errors import InputError
+
+HOME = Path(".prefect")
+PORT = 4200
+POOL = "pipeline"
+PREFECT = [sys.executable, "-m", "prefect"]
+
+
+def main(words: list[str]) -> int:
+    """Start all, print the URL, and end all at Ctrl-C."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline orchestrate", description=__doc__)
+    parser.add_argument("--port", type=int, default=PORT, help="of the server (default: 4200)")
+    parser.add_argument(
+        "--home",
+        type=Path,
+        default=HOME,
+        metavar="FOLDER",
+        help=f"database, logs; default: {HOME}",
+    )
+    chosen = parser.parse_args(words)
+
+    from pipeline.flows.api import LOOPBACK, proxy_free, wait_until_healthy  # noqa: PLC0415
+    from pipeline.flows.dvc import environment  # noqa: PLC0415
+    from pipeline.flows.leash import leashed  # noqa: PLC0415
+
+    proxy_free()
+    check_port(chosen.port)
+    home = chosen.home.resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    server = f"http://{LOOPBACK}:{chosen.port}"
+    around = {
+        **environment(),
+        "PREFECT_HOME": str(home),
+        "PREFECT_API_URL": f"{server}/api",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+    }
+    signal.signal(signal.SIGTERM, interrupt)
+    with ExitStack() as running:
+        log = running.enter_context((home / "orchestrate.log").open("a", encoding="utf-8"))
+        output = {"stdout": log, "stderr": subprocess.STDOUT}
+        command = [*PREFECT, "server", "start", "--host", LOOPBACK, "--port", str(chosen.port)]
+        process = running.enter_context(leashed(command, Path(), around, **output))
+        say(f"orchestrate: starting the server; it logs to {home / 'orchestrate.log'}")
+        wait_until_healthy(f"{server}/api", process)
+        ask(around, "work-pool", "create", POOL, "--type", "process", "--overwrite")
+        ask(around, "--no-prompt", "deploy", "--all")
+        command = [*PREFECT, "worker", "start", "--pool", POOL, "--type", "process"]
+        worker = running.enter_context(leashed(command, Path(), around, **output))
+        print(f"{server}  (set PREFECT_API_URL={server}/api for prefect's own commands)")
+        say(
+            "orchestrate: deployed retrain/nightly, train/manual, backfill/manual; Ctrl-C ends all"
+        )
+        sys.stdout.flush()
+        wait({"server": process, "worker": worker}, home)
+    return 0
+
+
+def interrupt(_number: int, _frame: FrameType | None) -> None:
+    """End as Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+def check_port(port: int) -> None:
+    """Refuse a port that somebody listens on: it may be another project's server.
+
+    Raises:
+        InputError: Somebody does.
+    """
+    import socket  # noqa: PLC0415
+
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except (OSError, OverflowError) as error:
+            reason = f"cannot be listened on: {error}"
+            raise InputError(f"port {port}", reason, "give another with --port") from error
+
+
+def ask(around: Mapping[str, str], *words: str) -> None:
+    """Run a Prefect command that is soon done.
+
+    Raises:
+        InputError: It failed.
+    """
+    done = subprocess.run(
+        [*PREFECT, *words],
+        env={**os.environ, **around},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        reason = " ".join((done.stderr or done.stdout).split())[-600:]
+        raise InputError(f"prefect {' '.join(words)}", reason, "mend what it names, then rerun")
+
+
+def wait(processes: Mapping[str, Any], home: Path) -> None:
+    """Wait for Ctrl-C.
+
+    Raises:
+        InputError: One of the processes ended by itself.
+    """
+    try:
+        while True:
+            for name, process in processes.items():
+                if process.poll() is not None:
+                    fix = f"see {home / 'orchestrate.log'}"
+                    raise InputError(f"the {name}", f"ended with {process.returncode}", fix)
+            time.sleep(0.5)
+    except KeyboardInterrupt:
+        say("orchestrate: ending worker and server")

@@ -1,0 +1,68 @@
+"""Serve-flows: wait in one process for scheduled and asked-for runs; instead of a worker."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from datetime import UTC, datetime
+from typing import Any
+
+from pipeline.errors import InputError
+
+CRON, TIMEZONE = "0 2 * * *", "UTC"
+
+
+def main(words: list[str]) -> int:
+    """Serve the flows from this folder until interrupted."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline serve-flows", description=__doc__)
+    parser.add_argument("--cron", default=CRON, help="of retrain (default: %(default)s)")
+    parser.add_argument("--timezone", default=TIMEZONE, help="of --cron (default: %(default)s)")
+    chosen = parser.parse_args(words)
+    check_schedule(chosen.cron, chosen.timezone)
+
+    from prefect import serve  # noqa: PLC0415
+    from prefect.client.schemas.schedules import CronSchedule  # noqa: PLC0415
+
+    from pipeline.flows.api import check, configured, proxy_free  # noqa: PLC0415
+    from pipeline.flows.backfill import backfill  # noqa: PLC0415
+    from pipeline.flows.dvc import environment  # noqa: PLC0415
+    from pipeline.flows.retrain import retrain  # noqa: PLC0415
+    from pipeline.flows.train import train  # noqa: PLC0415
+
+    proxy_free()
+    os.environ.update(environment())
+    url = configured()
+    if url is None:
+        fix = "run `prefect server start`, then set PREFECT_API_URL=http://127.0.0.1:4200/api"
+        raise InputError("serve-flows", "no Prefect server is configured", fix)
+    check(url)
+    schedule = CronSchedule(cron=chosen.cron, timezone=chosen.timezone)
+    deployments: list[Any] = [  # typed as coroutines, which they are in async code only
+        retrain.to_deployment(name="nightly", schedules=[schedule], concurrency_limit=1),
+        train.to_deployment(name="manual", concurrency_limit=1),
+        backfill.to_deployment(name="manual", concurrency_limit=1),
+    ]
+    serve(*deployments, limit=1, pause_on_shutdown=False)
+    return 0
+
+
+def check_schedule(cron: str, timezone: str) -> None:
+    """Refuse what is no schedule before anything starts.
+
+    Raises:
+        InputError: The expression or the time zone is none.
+    """
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError  # noqa: PLC0415
+
+    from cronsim import CronSim, CronSimError  # noqa: PLC0415
+
+    try:
+        CronSim(cron, datetime.now(UTC))
+    except CronSimError as error:
+        fix = 'write minute, hour, day, month and weekday, as "0 2 * * *"'
+        raise InputError("--cron", f"{cron!r} is no cron expression: {error}", fix) from error
+    try:
+        ZoneInfo(timezone)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        fix = "write one of the tz database, as Europe/Berlin"
+        raise InputError("--timezone", f"{timezone!r} is unknown", fix) from error
