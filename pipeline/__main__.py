@@ -15,7 +15,7 @@ from pathlib import Path
 from pipeline.errors import InputError
 from pipeline.stages import STAGES
 
-COMMANDS = ("predict", "summary", "inspect", "compare", "pack", "cache")
+COMMANDS = ("predict", "summary", "inspect", "compare", "history", "pack", "cache")
 
 
 def main(words: list[str] | None = None) -> int:

@@ -46,7 +46,7 @@ MANIFEST = Path("data/manifest.csv")
 PREDICTIONS = "reports/predictions.csv"
 SPLITS = "data/splits.csv"
 SHEET = Path("reports/compare/changed.png")
-FIGURES = ("B - A", "so B is")  # columns that a narrow terminal must not break
+FIGURES = ("figure", "B - A", "so B is")  # columns that a narrow terminal must not break
 
 
 def main(words: list[str]) -> int:
@@ -185,7 +185,6 @@ def _draw(comparison: Comparison, file: Path) -> tuple[bytes | None, list[str]]:
 
 
 def _show(title: str, parts: Sequence[Part]) -> None:
-    from rich.box import SIMPLE  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -197,7 +196,7 @@ def _show(title: str, parts: Sequence[Part]) -> None:
         for sentence in part.sentences:
             console.print(Text(printable(sentence)))
         if part.rows:
-            table = Table(box=SIMPLE, pad_edge=False, padding=(0, 1))
+            table = Table(box=None, padding=(0, 1, 0, 0))
             for column in part.columns:
                 figures = column in FIGURES or column.endswith("interval")
                 table.add_column(Text(printable(column)), no_wrap=figures, overflow="fold")

@@ -72,7 +72,7 @@ def data_changes(one: pd.DataFrame, other: pd.DataFrame) -> DataChanges:
     """Images by digest: added, removed, relabelled, moved between splits."""
     columns = ["path", "label", "split"]
     first, second = (distinct(splits).set_index("digest")[columns] for splits in (one, other))
-    both = first.join(second, how="inner", lsuffix="_one")
+    both = first.add_suffix("_one").join(second, how="inner")
     relabelled = both[both["label_one"] != both["label"]]
     moved = both[both["split_one"] != both["split"]]
     added = second[~second.index.isin(first.index)]

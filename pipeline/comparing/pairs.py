@@ -55,7 +55,7 @@ def align(one: Side, other: Side) -> Pairs:
         )
     first, second = (answer.loc[common] for answer in answers)
     classes = sorted({*one.classes, *other.classes})
-    labels = pd.Categorical(second["label"], categories=classes).codes.astype(np.int64)
+    labels = pd.Index(classes).get_indexer(pd.Index(second["label"])).astype(np.int64)
     if (labels < 0).any():
         unknown = second.loc[labels < 0, "label"].iloc[0]
         reason = f"has a test image of {unknown!r}, a class that no model here knows"

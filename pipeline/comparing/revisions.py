@@ -84,7 +84,7 @@ def file_of(revision: Revision, path: str) -> bytes | None:
     if revision.commit is None:
         file = Path(path)
         return file.read_bytes() if file.is_file() else None
-    done = _run("git", "cat-file", "blob", f"{revision.commit}:./{path}")
+    done = git("cat-file", "blob", f"{revision.commit}:./{path}")
     return done.stdout if done.returncode == 0 else None
 
 
@@ -110,19 +110,22 @@ def yaml_of(revision: Revision, path: str) -> dict[str, Any]:
 
 def recorded(revision: Revision) -> dict[str, str]:
     """The MD5 digest of each out by its path, as the revision's dvc.lock has it."""
-    stages = yaml_of(revision, LOCK).get("stages") or {}
-    return {
-        str(out["path"]): str(out.get("md5", ""))
-        for stage in stages.values()
-        for out in stage.get("outs", [])
-    }
+    try:
+        return {
+            str(out["path"]): str(out.get("md5", ""))
+            for stage in yaml_of(revision, LOCK).get("stages", {}).values()
+            for out in stage.get("outs", [])
+        }
+    except (AttributeError, KeyError, TypeError) as error:
+        where = f"{LOCK} of {revision.title}"
+        raise InputError(where, f"is none of DVC's: {error!r}", _repro(revision)) from error
 
 
 def outs_of(revision: Revision, paths: Sequence[str], folder: Path) -> list[Path]:
     """Files that DVC keeps, as the revision has them.
 
     Args:
-        folder: Takes up what is not in the workspace.
+        folder: Takes up what the workspace has not.
 
     Raises:
         InputError: One is neither in DVC's cache nor in a remote, or the
@@ -135,22 +138,29 @@ def outs_of(revision: Revision, paths: Sequence[str], folder: Path) -> list[Path
             raise InputError(f"{LOCK} of {revision.title}", reason, _repro(revision))
     if revision.commit is None:
         return [_present(Path(path), outs[path]) for path in paths]
-    found = [folder / f"{revision.commit}.{number}" for number, _ in enumerate(paths)]
-    commands = [
-        ["dvc", "get", "--force", "--out", str(file), "--rev", revision.commit, ".", path]
-        for path, file in zip(paths, found, strict=True)
-    ]
-    running = [_start(command) for command in commands]
-    said = [process.communicate()[1] for process in running]
-    for path, process, errors in zip(paths, running, said, strict=True):
+    found = {
+        path: Path(path)
+        if _digest(Path(path)) == outs[path]
+        else folder / f"{revision.commit}.{number}"
+        for number, path in enumerate(paths)
+    }
+    running = {
+        path: _start(
+            ["dvc", "get", *_config(), "-f", "-o", str(file), "--rev", revision.commit, ".", path]
+        )
+        for path, file in found.items()
+        if file.parent == folder
+    }
+    said = {path: process.communicate()[1] for path, process in running.items()}
+    for path, process in running.items():
         if process.returncode:
-            lines = errors.decode(errors="replace").strip().splitlines() or ["dvc get failed"]
+            lines = said[path].decode(errors="replace").strip().splitlines() or ["it failed"]
             raise InputError(
                 f"{path} of {revision.title}",
                 f"is neither in DVC's cache nor in a remote: {lines[0].removeprefix('ERROR: ')}",
                 f"`dvc fetch --all-commits` where a remote has it, or else {_repro(revision)}",
             )
-    return found
+    return [*found.values()]
 
 
 def stale_stages() -> list[str]:
@@ -170,13 +180,13 @@ def code_changes(one: Revision, other: Revision) -> tuple[FileChange, ...]:
         return ()
     commits = [revision.commit for revision in (one, other) if revision.commit]
     turned = ["-R"] if one.commit is None else []
-    words = ["git", "diff", *turned, "--name-status", "-z", "--no-renames", "--no-ext-diff"]
-    done = _run(*words, "--relative", *commits, "--", *CODE)
+    words = ["diff", *turned, "--name-status", "-z", "--no-renames", "--no-ext-diff"]
+    done = git(*words, "--relative", *commits, "--", *CODE)
     fields = done.stdout.decode(errors="replace").split("\0")[:-1]
     found = [FileChange(*pair) for pair in zip(fields[::2], fields[1::2], strict=True)]
     if len(commits) == 1:  # git diff does not show what it does not know
-        words = ["git", "ls-files", "-z", "--others", "--exclude-standard", "--", *CODE]
-        new = _run(*words).stdout.decode(errors="replace").split("\0")[:-1]
+        words = ["ls-files", "-z", "--others", "--exclude-standard", "--", *CODE]
+        new = git(*words).stdout.decode(errors="replace").split("\0")[:-1]
         found += [FileChange("D" if turned else "A", path) for path in new]
     return tuple(sorted(found, key=lambda change: change.path))
 
@@ -194,12 +204,12 @@ def _commit(name: str) -> str | None:
 
 
 def _in_git() -> bool:
-    return _run("git", "rev-parse", "--git-dir").returncode == 0
+    return git("rev-parse", "--git-dir").returncode == 0
 
 
 def _references(*prefixes: str) -> list[tuple[str, str]]:
     """(last part of the name or, of a branch or tag, the name; commit) of references."""
-    done = _run("git", "for-each-ref", "--format=%(refname) %(objectname)", *prefixes)
+    done = git("for-each-ref", "--format=%(refname) %(objectname)", *prefixes)
     lines = (line.split(" ") for line in done.stdout.decode(errors="replace").splitlines())
     return [
         (
@@ -216,18 +226,35 @@ def _present(file: Path, digest: str) -> Path:
     """The workspace's file, if it is the one that dvc.lock records."""
     if not file.is_file():
         raise InputError(file, "does not exist", "run `dvc checkout`, or `dvc repro`")
-    with file.open("rb") as stream:
-        found = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    if found != digest:
+    if _digest(file) != digest:
         reason = f"is not the one that {LOCK} records, so it is of another run"
         raise InputError(file, reason, "run `dvc checkout`, or `dvc repro`")
     return file
+
+
+def _digest(file: Path) -> str | None:
+    """The digest that DVC knows a file by."""
+    if not file.is_file():
+        return None
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _config() -> list[str]:
+    """Today's remotes: a revision may be older than they are."""
+    file = Path(".dvc/config")
+    return ["--config", str(file)] if file.is_file() else []
 
 
 def _repro(revision: Revision) -> str:
     if revision.commit is None:
         return "run `dvc repro`"
     return f"check out {revision.commit[:SHORT]} in a clone, run `dvc repro` and `dvc push` there"
+
+
+def git(*words: str) -> subprocess.CompletedProcess[bytes]:
+    """Run git; whoever calls knows what its failure means."""
+    return _run("git", *words)
 
 
 def _run(*words: str) -> subprocess.CompletedProcess[bytes]:
