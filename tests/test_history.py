@@ -34,7 +34,7 @@ def repository(tmp_path, monkeypatch):
     (tmp_path / "README").write_text("of no matter")
     commit(tmp_path, "Write")
     record(tmp_path, 0.6)
-    commit(tmp_path, f"Second {SCRIPT} [red]\x1b[31m")
+    commit(tmp_path, f"Second {SCRIPT} [red]\x1b[31m {'and so on ' * 9}")
     (tmp_path / "reports/metrics.json").write_text("{")
     commit(tmp_path, "Damage")
     run(tmp_path, "git", "checkout", "-q", "-b", "side")
@@ -76,6 +76,7 @@ def test_the_table_has_a_row_a_commit_with_its_interval(repository, capsys):
     rows = [line for line in said.out.splitlines() if "[0." in line]
     head = run(repository, "git", "rev-parse", "HEAD")[:8]
     assert rows[0].startswith(head)
+    assert [line[9:19] for line in rows] == [rows[0][9:19]] * 3
     assert "120    0.7000 [0.6000, 0.8000] 0.7000    undefined Third" in rows[0]
     assert len(rows) == 3
     assert "Damage: its figures cannot be read" in said.err

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 PLOT = Path("reports/history.png")
 OTHERS = ("macro_f1", "roc_auc")  # beside accuracy; the plot and --json have all
+WIDTH = 9  # letters of their columns
+MIN_SUBJECT = 8
 
 
 def main(words: list[str]) -> int:
@@ -67,21 +69,23 @@ def main(words: list[str]) -> int:
 
     from rich.console import Console  # noqa: PLC0415
 
-    Console().print(history_table(entries))
+    console = Console()
+    console.print(history_table(entries, console.width))
     print(f"\nWith all metrics: {file}")
     return 0
 
 
-def history_table(entries: list[Entry]) -> Table:
-    """A row a commit, newest first."""
+def history_table(entries: list[Entry], width: int) -> Table:
+    """A row a commit, newest first; of a subject what fits into a line of `width` letters."""
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
     table = Table(box=None, padding=(0, 1, 0, 0))
     widths = {"commit": SHORT, "date": 10, "images": 6, "accuracy, 95% interval": 23}
-    for name, width in {**widths, **{HEADLINE[name]: 9 for name in OTHERS}}.items():
+    for name, width in {**widths, **{HEADLINE[name]: WIDTH for name in OTHERS}}.items():
         table.add_column(name, no_wrap=True, min_width=width)
-    table.add_column("subject", no_wrap=True, overflow="ellipsis")
+    left = max(MIN_SUBJECT, width - sum(widths.values()) - len(OTHERS) * WIDTH - 7)
+    table.add_column("subject", no_wrap=True, overflow="ellipsis", max_width=left)
     for entry in entries:
         figures = entry.figures
         table.add_row(

@@ -242,7 +242,7 @@ def _digest(file: Path) -> str | None:
 
 def _config() -> list[str]:
     """Today's remotes: a revision may be older than they are."""
-    file = Path(".dvc/config")
+    file = Path(".dvc/config").absolute()
     return ["--config", str(file)] if file.is_file() else []
 
 
