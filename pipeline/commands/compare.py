@@ -21,6 +21,7 @@ from pipeline.comparing.account import Part, account, title_of
 from pipeline.comparing.changes import Changes, data_changes, param_changes
 from pipeline.comparing.comparison import Comparison, compare
 from pipeline.comparing.markdown import markdown
+from pipeline.comparing.outs import outs_of, stale_stages
 from pipeline.comparing.page import page
 from pipeline.comparing.revisions import (
     PARAMS,
@@ -28,8 +29,6 @@ from pipeline.comparing.revisions import (
     Revision,
     code_changes,
     find_revision,
-    outs_of,
-    stale_stages,
     yaml_of,
 )
 from pipeline.comparing.sheet import places_of, sheet, unseen_lines

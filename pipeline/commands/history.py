@@ -82,8 +82,8 @@ def history_table(entries: list[Entry], width: int) -> Table:
 
     table = Table(box=None, padding=(0, 1, 0, 0))
     widths = {"commit": SHORT, "date": 10, "images": 6, "accuracy, 95% interval": 23}
-    for name, width in {**widths, **{HEADLINE[name]: WIDTH for name in OTHERS}}.items():
-        table.add_column(name, no_wrap=True, min_width=width)
+    for name, letters in {**widths, **{HEADLINE[name]: WIDTH for name in OTHERS}}.items():
+        table.add_column(name, no_wrap=True, min_width=letters)
     left = max(MIN_SUBJECT, width - sum(widths.values()) - len(OTHERS) * WIDTH - 7)
     table.add_column("subject", no_wrap=True, overflow="ellipsis", max_width=left)
     for entry in entries:

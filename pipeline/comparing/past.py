@@ -7,7 +7,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.comparing.revisions import LOCK, Revision, file_of, git
+from pipeline.comparing.outs import LOCK
+from pipeline.comparing.revisions import Revision, file_of, git
 from pipeline.errors import InputError
 from pipeline.scoring.names import HEADLINE
 

@@ -1,17 +1,13 @@
-"""A revision of the project, or its workspace, and the files it holds.
+"""A revision of the project, or its workspace, and what git keeps of it.
 
-What git keeps is read through git, what DVC keeps through `dvc get`, which
-finds it in the cache or a remote.  A revision is a commit's hash from the first
-line on: what a user typed reaches no command but `git rev-parse`.
+A revision is a commit's hash from the first line on: what a user typed reaches
+no command but `git rev-parse`.
 """
 
 from __future__ import annotations
 
 import difflib
-import hashlib
-import json
 import subprocess
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +20,6 @@ from pipeline.errors import InputError
 
 WORKSPACE = "workspace"
 EXPERIMENTS = "refs/exps/"
-LOCK = "dvc.lock"
 PARAMS = "params.yaml"
 CODE = ("pipeline", "dvc.yaml", "pyproject.toml", "requirements.lock", "requirements-gpu.lock")
 SHORT = 8  # letters of a hash
@@ -108,72 +103,6 @@ def yaml_of(revision: Revision, path: str) -> dict[str, Any]:
     return document
 
 
-def recorded(revision: Revision) -> dict[str, str]:
-    """The MD5 digest of each out by its path, as the revision's dvc.lock has it."""
-    try:
-        return {
-            str(out["path"]): str(out.get("md5", ""))
-            for stage in yaml_of(revision, LOCK).get("stages", {}).values()
-            for out in stage.get("outs", [])
-        }
-    except (AttributeError, KeyError, TypeError) as error:
-        where = f"{LOCK} of {revision.title}"
-        raise InputError(where, f"is none of DVC's: {error!r}", _repro(revision)) from error
-
-
-def outs_of(revision: Revision, paths: Sequence[str], folder: Path) -> list[Path]:
-    """Files that DVC keeps, as the revision has them.
-
-    Args:
-        folder: Takes up what the workspace has not.
-
-    Raises:
-        InputError: One is neither in DVC's cache nor in a remote, or the
-            workspace's is not that of its dvc.lock.
-    """
-    outs = recorded(revision)
-    for path in paths:
-        if path not in outs:
-            reason = f"records no {path}"
-            raise InputError(f"{LOCK} of {revision.title}", reason, _repro(revision))
-    if revision.commit is None:
-        return [_present(Path(path), outs[path]) for path in paths]
-    found = {
-        path: Path(path)
-        if _digest(Path(path)) == outs[path]
-        else folder / f"{revision.commit}.{number}"
-        for number, path in enumerate(paths)
-    }
-    running = {
-        path: _start(
-            ["dvc", "get", *_config(), "-f", "-o", str(file), "--rev", revision.commit, ".", path]
-        )
-        for path, file in found.items()
-        if file.parent == folder
-    }
-    said = {path: process.communicate()[1] for path, process in running.items()}
-    for path, process in running.items():
-        if process.returncode:
-            lines = said[path].decode(errors="replace").strip().splitlines() or ["it failed"]
-            raise InputError(
-                f"{path} of {revision.title}",
-                f"is neither in DVC's cache nor in a remote: {lines[0].removeprefix('ERROR: ')}",
-                f"`dvc fetch --all-commits` where a remote has it, or else {_repro(revision)}",
-            )
-    return [*found.values()]
-
-
-def stale_stages() -> list[str]:
-    """Stages whose outs in the workspace are not of its present files, as `dvc status` has it."""
-    done = _run("dvc", "status", "--json")
-    try:
-        report = json.loads(done.stdout)
-    except ValueError as error:
-        reason = f"`dvc status` failed: {done.stderr.decode(errors='replace').strip()[:300]}"
-        raise InputError("dvc.yaml", reason, "correct what it names") from error
-    return sorted(report)
-
-
 def code_changes(one: Revision, other: Revision) -> tuple[FileChange, ...]:
     """Files of code that differ between two revisions, by path."""
     if one.commit == other.commit:
@@ -222,36 +151,6 @@ def _references(*prefixes: str) -> list[tuple[str, str]]:
     ]
 
 
-def _present(file: Path, digest: str) -> Path:
-    """The workspace's file, if it is the one that dvc.lock records."""
-    if not file.is_file():
-        raise InputError(file, "does not exist", "run `dvc checkout`, or `dvc repro`")
-    if _digest(file) != digest:
-        reason = f"is not the one that {LOCK} records, so it is of another run"
-        raise InputError(file, reason, "run `dvc checkout`, or `dvc repro`")
-    return file
-
-
-def _digest(file: Path) -> str | None:
-    """The digest that DVC knows a file by."""
-    if not file.is_file():
-        return None
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
-def _config() -> list[str]:
-    """Today's remotes: a revision may be older than they are."""
-    file = Path(".dvc/config").absolute()
-    return ["--config", str(file)] if file.is_file() else []
-
-
-def _repro(revision: Revision) -> str:
-    if revision.commit is None:
-        return "run `dvc repro`"
-    return f"check out {revision.commit[:SHORT]} in a clone, run `dvc repro` and `dvc push` there"
-
-
 def git(*words: str) -> subprocess.CompletedProcess[bytes]:
     """Run git; whoever calls knows what its failure means."""
     return _run("git", *words)
@@ -260,12 +159,5 @@ def git(*words: str) -> subprocess.CompletedProcess[bytes]:
 def _run(*words: str) -> subprocess.CompletedProcess[bytes]:
     try:
         return subprocess.run(words, capture_output=True, check=False)
-    except FileNotFoundError as error:
-        raise InputError(words[0], "is not installed", "enter the environment first") from error
-
-
-def _start(words: Sequence[str]) -> subprocess.Popen[bytes]:
-    try:
-        return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     except FileNotFoundError as error:
         raise InputError(words[0], "is not installed", "enter the environment first") from error
