@@ -15,7 +15,18 @@ from pathlib import Path
 from pipeline.errors import InputError
 from pipeline.stages import STAGES
 
-COMMANDS = ("predict", "summary", "compare", "inspect", "pack", "cache", "run")
+COMMANDS = (
+    "predict",
+    "summary",
+    "inspect",
+    "compare",
+    "history",
+    "pack",
+    "cache",
+    "run",
+    "serve-flows",
+    "orchestrate",
+)
 
 
 def main(words: list[str] | None = None) -> int:
@@ -31,7 +42,7 @@ def main(words: list[str] | None = None) -> int:
     chosen = parser.parse_args(words)
     try:
         if chosen.name in COMMANDS:
-            command = importlib.import_module(f"pipeline.commands.{chosen.name}")
+            command = importlib.import_module(f"pipeline.commands.{module_of(chosen.name)}")
             status = int(command.main(chosen.rest))
             sys.stdout.flush()
             return status
@@ -55,9 +66,15 @@ def _overview() -> str:
     return "\n".join([*lines, "", "commands:", *(_line("commands", name) for name in COMMANDS)])
 
 
+def module_of(command: str) -> str:
+    """The module of a command, in pipeline.commands."""
+    return command.replace("-", "_")
+
+
 def _line(package: str, name: str) -> str:
     """A module's first sentence, read without importing what the module imports."""
-    source = (Path(__file__).parent / package / f"{name}.py").read_text(encoding="utf-8")
+    file = Path(__file__).parent / package / f"{module_of(name)}.py"
+    source = file.read_text(encoding="utf-8")
     docstring = ast.get_docstring(ast.parse(source)) or ""
     return f"  {name:<12}{docstring.splitlines()[0].partition(': ')[2]}"
 

@@ -11,29 +11,25 @@ import argparse
 import json
 import math
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from pipeline.comparing.account import Part, account, title_of
-from pipeline.comparing.changes import Changes, data_changes, param_changes
-from pipeline.comparing.comparison import Comparison, compare
+from pipeline.comparing.between import between
+from pipeline.comparing.changes import Changes
+from pipeline.comparing.comparison import Comparison
 from pipeline.comparing.markdown import markdown
+from pipeline.comparing.outs import stale_stages
 from pipeline.comparing.page import page
 from pipeline.comparing.revisions import (
     PARAMS,
     WORKSPACE,
     Revision,
-    code_changes,
     find_revision,
-    outs_of,
-    stale_stages,
-    yaml_of,
 )
 from pipeline.comparing.sheet import places_of, sheet, unseen_lines
-from pipeline.comparing.sides import Side, read_side
 from pipeline.console import printable, say
 from pipeline.errors import InputError
 from pipeline.files import replacing
@@ -43,10 +39,8 @@ from pipeline.tables import read_manifest
 
 RAW = Path("data/raw")
 MANIFEST = Path("data/manifest.csv")
-PREDICTIONS = "reports/predictions.csv"
-SPLITS = "data/splits.csv"
 SHEET = Path("reports/compare/changed.png")
-FIGURES = ("B - A", "so B is")  # columns that a narrow terminal must not break
+FIGURES = ("figure", "B - A", "so B is")  # columns that a narrow terminal must not break
 
 
 def main(words: list[str]) -> int:
@@ -63,19 +57,13 @@ def main(words: list[str]) -> int:
         raise InputError("--seed", f"{seed} is negative", "give 0 or more")
 
     one, other = find_revision(chosen.a), find_revision(chosen.b)
-    first, second = _sides(one, other)
-    comparison = compare(
-        first,
-        second,
+    comparison, changes = between(
+        one,
+        other,
         resamples=resamples,
         seed=seed,
         confidence=chosen.confidence,
         max_groups=params.max_slices,
-    )
-    changes = Changes(
-        params=param_changes(yaml_of(one, PARAMS), yaml_of(other, PARAMS)),
-        data=data_changes(first.splits, second.splits),
-        code=code_changes(one, other),
     )
     notes = _notes(one, other)
     for note in notes:
@@ -117,15 +105,6 @@ def _parser() -> argparse.ArgumentParser:
         "--seed", type=int, metavar="N", help="of the bootstrap (default: as evaluate has it)"
     )
     return parser
-
-
-def _sides(one: Revision, other: Revision) -> tuple[Side, Side]:
-    with tempfile.TemporaryDirectory() as folder:
-        first, second = (
-            read_side(side.title, *outs_of(side, (PREDICTIONS, SPLITS), Path(folder)))
-            for side in (one, other)
-        )
-    return first, second
 
 
 def _notes(one: Revision, other: Revision) -> list[str]:
@@ -185,7 +164,6 @@ def _draw(comparison: Comparison, file: Path) -> tuple[bytes | None, list[str]]:
 
 
 def _show(title: str, parts: Sequence[Part]) -> None:
-    from rich.box import SIMPLE  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -197,7 +175,7 @@ def _show(title: str, parts: Sequence[Part]) -> None:
         for sentence in part.sentences:
             console.print(Text(printable(sentence)))
         if part.rows:
-            table = Table(box=SIMPLE, pad_edge=False, padding=(0, 1))
+            table = Table(box=None, padding=(0, 1, 0, 0))
             for column in part.columns:
                 figures = column in FIGURES or column.endswith("interval")
                 table.add_column(Text(printable(column)), no_wrap=figures, overflow="fold")

@@ -30,7 +30,7 @@ NEXT = {
     "dvc plots show": "draws the plots into dvc_plots/index.html",
     "python -m pipeline predict IMAGE_OR_FOLDER": "labels new images",
     "dvc exp run -S fine_tune.layers=20": "tries another setting",
-    "dvc metrics diff": "compares the figures with the last commit's",
+    "python -m pipeline compare": "compares the model with the last commit's, image by image",
 }
 
 

@@ -105,7 +105,7 @@ def compare(
         max_groups: Leave out extra columns of more values than these.
 
     Raises:
-        InputError: They have no test image in common.
+        NothingInCommonError: They have no test image in common.
     """
     pairs = _without_wide_columns(align(one, other), max_groups)
     found = differences(pairs, resamples=resamples, seed=seed, confidence=confidence)

@@ -9,7 +9,8 @@ from html import escape
 from pipeline.comparing.account import Part
 from pipeline.console import printable
 
-SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~@:$^=])")
+SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~:$^=])")
+MENTION = "@<!-- -->"  # a mark between keeps a name from being called
 
 
 def markdown(title: str, parts: Sequence[Part]) -> str:
@@ -26,7 +27,8 @@ def markdown(title: str, parts: Sequence[Part]) -> str:
 
 def plain(text: str) -> str:
     """Text in which nothing is markup: no HTML, table cell, link, mention or emphasis."""
-    return SPECIAL.sub(r"\\\1", escape(printable(text), quote=False))
+    escaped = SPECIAL.sub(r"\\\1", escape(printable(text), quote=False))
+    return escaped.replace("@", MENTION)
 
 
 def _opened(part: Part) -> list[str]:

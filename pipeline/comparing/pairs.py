@@ -15,6 +15,10 @@ from pipeline.scoring.metrics import Floats
 from pipeline.tables import distinct, extra_columns, probability_column
 
 
+class NothingInCommonError(InputError):
+    """Two sides were tested on different images altogether."""
+
+
 @dataclass(frozen=True)
 class Pairs:
     """Both answers on each common test image, by digest.
@@ -43,19 +47,20 @@ def align(one: Side, other: Side) -> Pairs:
     """Pair the answers on the images that both were tested on.
 
     Raises:
-        InputError: There is none, or an image has a label that no side's model knows.
+        NothingInCommonError: There is none.
+        InputError: An image has a label that no side's model knows.
     """
     answers = [side.predictions.set_index("digest").sort_index() for side in (one, other)]
     common = answers[0].index.intersection(answers[1].index).sort_values()
     if common.empty:
-        raise InputError(
+        raise NothingInCommonError(
             f"{one.name} and {other.name}",
             f"have no test image in common (of {len(answers[0])} and {len(answers[1])})",
             "compare revisions of the same data and split, such as two of one branch",
         )
     first, second = (answer.loc[common] for answer in answers)
     classes = sorted({*one.classes, *other.classes})
-    labels = pd.Categorical(second["label"], categories=classes).codes.astype(np.int64)
+    labels = pd.Index(classes).get_indexer(pd.Index(second["label"])).astype(np.int64)
     if (labels < 0).any():
         unknown = second.loc[labels < 0, "label"].iloc[0]
         reason = f"has a test image of {unknown!r}, a class that no model here knows"

@@ -1,17 +1,13 @@
-"""A revision of the project, or its workspace, and the files it holds.
+"""A revision of the project, or its workspace, and what git keeps of it.
 
-What git keeps is read through git, what DVC keeps through `dvc get`, which
-finds it in the cache or a remote.  A revision is a commit's hash from the first
-line on: what a user typed reaches no command but `git rev-parse`.
+A revision is a commit's hash from the first line on: what a user typed reaches
+no command but `git rev-parse`.
 """
 
 from __future__ import annotations
 
 import difflib
-import hashlib
-import json
 import subprocess
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +20,6 @@ from pipeline.errors import InputError
 
 WORKSPACE = "workspace"
 EXPERIMENTS = "refs/exps/"
-LOCK = "dvc.lock"
 PARAMS = "params.yaml"
 CODE = ("pipeline", "dvc.yaml", "pyproject.toml", "requirements.lock", "requirements-gpu.lock")
 SHORT = 8  # letters of a hash
@@ -84,7 +79,7 @@ def file_of(revision: Revision, path: str) -> bytes | None:
     if revision.commit is None:
         file = Path(path)
         return file.read_bytes() if file.is_file() else None
-    done = _run("git", "cat-file", "blob", f"{revision.commit}:./{path}")
+    done = git("cat-file", "blob", f"{revision.commit}:./{path}")
     return done.stdout if done.returncode == 0 else None
 
 
@@ -108,75 +103,19 @@ def yaml_of(revision: Revision, path: str) -> dict[str, Any]:
     return document
 
 
-def recorded(revision: Revision) -> dict[str, str]:
-    """The MD5 digest of each out by its path, as the revision's dvc.lock has it."""
-    stages = yaml_of(revision, LOCK).get("stages") or {}
-    return {
-        str(out["path"]): str(out.get("md5", ""))
-        for stage in stages.values()
-        for out in stage.get("outs", [])
-    }
-
-
-def outs_of(revision: Revision, paths: Sequence[str], folder: Path) -> list[Path]:
-    """Files that DVC keeps, as the revision has them.
-
-    Args:
-        folder: Takes up what is not in the workspace.
-
-    Raises:
-        InputError: One is neither in DVC's cache nor in a remote, or the
-            workspace's is not that of its dvc.lock.
-    """
-    outs = recorded(revision)
-    for path in paths:
-        if path not in outs:
-            reason = f"records no {path}"
-            raise InputError(f"{LOCK} of {revision.title}", reason, _repro(revision))
-    if revision.commit is None:
-        return [_present(Path(path), outs[path]) for path in paths]
-    found = [folder / f"{revision.commit}.{number}" for number, _ in enumerate(paths)]
-    commands = [
-        ["dvc", "get", "--force", "--out", str(file), "--rev", revision.commit, ".", path]
-        for path, file in zip(paths, found, strict=True)
-    ]
-    running = [_start(command) for command in commands]
-    said = [process.communicate()[1] for process in running]
-    for path, process, errors in zip(paths, running, said, strict=True):
-        if process.returncode:
-            lines = errors.decode(errors="replace").strip().splitlines() or ["dvc get failed"]
-            raise InputError(
-                f"{path} of {revision.title}",
-                f"is neither in DVC's cache nor in a remote: {lines[0].removeprefix('ERROR: ')}",
-                f"`dvc fetch --all-commits` where a remote has it, or else {_repro(revision)}",
-            )
-    return found
-
-
-def stale_stages() -> list[str]:
-    """Stages whose outs in the workspace are not of its present files, as `dvc status` has it."""
-    done = _run("dvc", "status", "--json")
-    try:
-        report = json.loads(done.stdout)
-    except ValueError as error:
-        reason = f"`dvc status` failed: {done.stderr.decode(errors='replace').strip()[:300]}"
-        raise InputError("dvc.yaml", reason, "correct what it names") from error
-    return sorted(report)
-
-
 def code_changes(one: Revision, other: Revision) -> tuple[FileChange, ...]:
     """Files of code that differ between two revisions, by path."""
     if one.commit == other.commit:
         return ()
     commits = [revision.commit for revision in (one, other) if revision.commit]
     turned = ["-R"] if one.commit is None else []
-    words = ["git", "diff", *turned, "--name-status", "-z", "--no-renames", "--no-ext-diff"]
-    done = _run(*words, "--relative", *commits, "--", *CODE)
+    words = ["diff", *turned, "--name-status", "-z", "--no-renames", "--no-ext-diff"]
+    done = git(*words, "--relative", *commits, "--", *CODE)
     fields = done.stdout.decode(errors="replace").split("\0")[:-1]
     found = [FileChange(*pair) for pair in zip(fields[::2], fields[1::2], strict=True)]
     if len(commits) == 1:  # git diff does not show what it does not know
-        words = ["git", "ls-files", "-z", "--others", "--exclude-standard", "--", *CODE]
-        new = _run(*words).stdout.decode(errors="replace").split("\0")[:-1]
+        words = ["ls-files", "-z", "--others", "--exclude-standard", "--", *CODE]
+        new = git(*words).stdout.decode(errors="replace").split("\0")[:-1]
         found += [FileChange("D" if turned else "A", path) for path in new]
     return tuple(sorted(found, key=lambda change: change.path))
 
@@ -194,12 +133,12 @@ def _commit(name: str) -> str | None:
 
 
 def _in_git() -> bool:
-    return _run("git", "rev-parse", "--git-dir").returncode == 0
+    return git("rev-parse", "--git-dir").returncode == 0
 
 
 def _references(*prefixes: str) -> list[tuple[str, str]]:
     """(last part of the name or, of a branch or tag, the name; commit) of references."""
-    done = _run("git", "for-each-ref", "--format=%(refname) %(objectname)", *prefixes)
+    done = git("for-each-ref", "--format=%(refname) %(objectname)", *prefixes)
     lines = (line.split(" ") for line in done.stdout.decode(errors="replace").splitlines())
     return [
         (
@@ -212,33 +151,13 @@ def _references(*prefixes: str) -> list[tuple[str, str]]:
     ]
 
 
-def _present(file: Path, digest: str) -> Path:
-    """The workspace's file, if it is the one that dvc.lock records."""
-    if not file.is_file():
-        raise InputError(file, "does not exist", "run `dvc checkout`, or `dvc repro`")
-    with file.open("rb") as stream:
-        found = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    if found != digest:
-        reason = f"is not the one that {LOCK} records, so it is of another run"
-        raise InputError(file, reason, "run `dvc checkout`, or `dvc repro`")
-    return file
-
-
-def _repro(revision: Revision) -> str:
-    if revision.commit is None:
-        return "run `dvc repro`"
-    return f"check out {revision.commit[:SHORT]} in a clone, run `dvc repro` and `dvc push` there"
+def git(*words: str) -> subprocess.CompletedProcess[bytes]:
+    """Run git; whoever calls knows what its failure means."""
+    return _run("git", *words)
 
 
 def _run(*words: str) -> subprocess.CompletedProcess[bytes]:
     try:
         return subprocess.run(words, capture_output=True, check=False)
-    except FileNotFoundError as error:
-        raise InputError(words[0], "is not installed", "enter the environment first") from error
-
-
-def _start(words: Sequence[str]) -> subprocess.Popen[bytes]:
-    try:
-        return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     except FileNotFoundError as error:
         raise InputError(words[0], "is not installed", "enter the environment first") from error

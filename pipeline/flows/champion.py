@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.comparing.account import account
-from pipeline.comparing.changes import Changes, data_changes, param_changes
-from pipeline.comparing.comparison import compare
+from pipeline.comparing.between import PREDICTIONS, between
 from pipeline.comparing.gate import PromotionParams, Verdict, decide
 from pipeline.comparing.markdown import markdown
-from pipeline.comparing.revisions import (
-    PARAMS,
-    WORKSPACE,
-    code_changes,
-    file_of,
-    find_revision,
-    outs_of,
-    recorded,
-    yaml_of,
-)
-from pipeline.comparing.sides import read_side
+from pipeline.comparing.outs import LOCK, recorded
+from pipeline.comparing.pairs import NothingInCommonError
+from pipeline.comparing.revisions import PARAMS, WORKSPACE, file_of, find_revision
 from pipeline.errors import InputError
 from pipeline.params import load_section
 from pipeline.stages.evaluate import EvaluateParams
-from pipeline.tables import distinct
-
-PREDICTIONS = "reports/predictions.csv"
-SPLITS = "data/splits.csv"
-LOCK = "dvc.lock"
 
 
 class Judgement(NamedTuple):
@@ -51,32 +36,22 @@ def judge() -> Judgement:
     champion, challenger = find_revision("HEAD"), find_revision(WORKSPACE)
     if file_of(champion, LOCK) is None or PREDICTIONS not in recorded(champion):
         return Judgement(Verdict(True, "the first model: HEAD has none"), "")
-    with tempfile.TemporaryDirectory() as folder:
-        one, other = (
-            read_side(side.title, *outs_of(side, (PREDICTIONS, SPLITS), Path(folder)))
-            for side in (champion, challenger)
+    try:
+        comparison, changes = between(
+            champion,
+            challenger,
+            resamples=evaluate.resamples,
+            seed=evaluate.seed,
+            confidence=gate.confidence,
+            max_groups=evaluate.max_slices,
         )
-    if not set(one.predictions["digest"]) & set(other.predictions["digest"]):
+    except NothingInCommonError:
         reason = "no test image in common with the champion: compare by hand, then commit"
         return Judgement(Verdict(False, reason), "")
-    comparison = compare(
-        one,
-        other,
-        resamples=evaluate.resamples,
-        seed=evaluate.seed,
-        confidence=gate.confidence,
-        max_groups=evaluate.max_slices,
-    )
-    changes = Changes(
-        params=param_changes(yaml_of(champion, PARAMS), yaml_of(challenger, PARAMS)),
-        data=data_changes(one.splits, other.splits),
-        code=code_changes(champion, challenger),
-    )
-    grew = len(distinct(other.splits)) > len(distinct(one.splits))
+    grew = changes.data.added.count > changes.data.removed.count
     verdict = decide(comparison, gate, grew=grew)
-    return Judgement(
-        verdict, markdown("Champion and challenger", account(comparison, changes, []))
-    )
+    told = markdown("Champion (A) and challenger (B)", account(comparison, changes, []))
+    return Judgement(verdict, told)
 
 
 def figures(metrics: dict[str, float]) -> str:

@@ -1,0 +1,132 @@
+"""Files that DVC keeps, as a revision has them: from the workspace, the cache or a remote."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pipeline.comparing.revisions import SHORT, Revision, yaml_of
+from pipeline.errors import InputError
+
+LOCK = "dvc.lock"
+CONFIG = Path(".dvc/config")
+
+
+def outs_of(revision: Revision, paths: Sequence[str], folder: Path) -> list[Path]:
+    """Find files that DVC keeps, as the revision has them.
+
+    Args:
+        folder: Takes up what the workspace has not.
+
+    Raises:
+        InputError: One is neither in DVC's cache nor in a remote, or the
+            workspace's is not that of its dvc.lock.
+    """
+    outs = recorded(revision)
+    for path in paths:
+        if path not in outs:
+            reason = f"records no {path}"
+            raise InputError(f"{LOCK} of {revision.title}", reason, _repro(revision))
+    if revision.commit is None:
+        return [_present(Path(path), outs[path]) for path in paths]
+    wanted = {
+        path: folder / f"{revision.commit}.{number}"
+        for number, path in enumerate(paths)
+        if _digest(Path(path)) != outs[path]
+    }
+    failed = _get(revision.commit, wanted, [])
+    if failed and CONFIG.is_file():
+        again = {path: wanted[path] for path in failed}
+        # a revision may be older than the remotes of today
+        failed = _get(revision.commit, again, ["--config", str(CONFIG.absolute())])
+    for path, why in failed.items():
+        raise InputError(
+            f"{path} of {revision.title}",
+            f"is neither in DVC's cache nor in a remote: {why}",
+            f"`dvc fetch --all-commits` where a remote has it, or else {_repro(revision)}",
+        )
+    return [wanted.get(path, Path(path)) for path in paths]
+
+
+def recorded(revision: Revision) -> dict[str, str]:
+    """The MD5 digest of each out by its path, as the revision's dvc.lock has it.
+
+    Raises:
+        InputError: There is no such file, or it is none of DVC's.
+    """
+    try:
+        return {
+            str(out["path"]): str(out.get("md5", ""))
+            for stage in yaml_of(revision, LOCK).get("stages", {}).values()
+            for out in stage.get("outs", [])
+        }
+    except (AttributeError, KeyError, TypeError) as error:
+        where = f"{LOCK} of {revision.title}"
+        raise InputError(where, f"is none of DVC's: {error!r}", _repro(revision)) from error
+
+
+def stale_stages() -> list[str]:
+    """Stages whose outs in the workspace are not of its present files, as `dvc status` has it.
+
+    Raises:
+        InputError: DVC cannot tell.
+    """
+    process = _start(["dvc", "status", "--json"], subprocess.PIPE)
+    found, said = process.communicate()
+    try:
+        return sorted(json.loads(found))
+    except ValueError as error:
+        reason = f"`dvc status` failed: {_first_line(said)}"
+        raise InputError("dvc.yaml", reason, "correct what it names") from error
+
+
+def _get(commit: str, wanted: Mapping[str, Path], options: Sequence[str]) -> dict[str, str]:
+    """Run `dvc get` for each path, all at once; return why some failed."""
+    words = ["dvc", "get", *options, "--force", "--rev", commit]
+    running = {
+        path: _start([*words, "--out", str(file), ".", path], subprocess.DEVNULL)
+        for path, file in wanted.items()
+    }
+    said = {path: process.communicate()[1] for path, process in running.items()}
+    return {
+        path: _first_line(said[path]) for path, process in running.items() if process.returncode
+    }
+
+
+def _first_line(said: bytes) -> str:
+    lines = said.decode(errors="replace").strip().splitlines() or ["it says nothing"]
+    return lines[0].removeprefix("ERROR: ")
+
+
+def _start(words: Sequence[str], output: int) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(words, stdout=output, stderr=subprocess.PIPE)
+    except FileNotFoundError as error:
+        raise InputError(words[0], "is not installed", "enter the environment first") from error
+
+
+def _present(file: Path, digest: str) -> Path:
+    """The workspace's file, if it is the one that dvc.lock records."""
+    if not file.is_file():
+        raise InputError(file, "does not exist", "run `dvc checkout`, or `dvc repro`")
+    if _digest(file) != digest:
+        reason = f"is not the one that {LOCK} records, so it is of another run"
+        raise InputError(file, reason, "run `dvc checkout`, or `dvc repro`")
+    return file
+
+
+def _digest(file: Path) -> str | None:
+    """The digest that DVC knows a file by."""
+    if not file.is_file():
+        return None
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _repro(revision: Revision) -> str:
+    if revision.commit is None:
+        return "run `dvc repro`"
+    return f"check out {revision.commit[:SHORT]} in a clone, run `dvc repro` and `dvc push` there"

@@ -1,0 +1,82 @@
+"""The figures that each commit of a branch recorded, newest first."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.comparing.outs import LOCK
+from pipeline.comparing.revisions import Revision, file_of, git
+from pipeline.errors import InputError
+from pipeline.scoring.names import HEADLINE
+
+METRICS = "reports/metrics.json"
+SHIPPED = "fine_tuned"  # the model file's figures, whichever model it holds
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A commit, and the figures of the model that it ships.
+
+    Args:
+        date: When it was committed, ISO 8601.
+        figures: Of reports/metrics.json; m comes with m_low and m_high.
+    """
+
+    commit: str
+    date: str
+    subject: str
+    figures: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A commit whose figures cannot be read, and why."""
+
+    commit: str
+    subject: str
+    why: str
+
+
+def past(branch: Revision, limit: int | None) -> tuple[list[Entry], list[Unread]]:
+    """Walk the first parents that changed dvc.lock or the figures.
+
+    Args:
+        limit: Stop after so many commits.
+
+    Raises:
+        InputError: None of them has figures.
+    """
+    most = [] if limit is None else [f"--max-count={limit}"]
+    words = ["log", "--first-parent", "--format=%H%x1f%cI%x1f%s", "-z", *most]
+    done = git(*words, str(branch.commit), "--", LOCK, METRICS)
+    lines = done.stdout.decode(errors="replace").split("\0")
+    entries: list[Entry] = []
+    unread: list[Unread] = []
+    for line in filter(None, lines):
+        commit, date, subject = line.split("\x1f", maxsplit=2)
+        try:
+            figures = _figures(file_of(Revision(commit, commit), METRICS))
+            entries.append(Entry(commit, date, subject, figures))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            unread.append(Unread(commit, subject, f"{type(error).__name__}: {error}"))
+    if not entries:
+        reason = f"has no commit with figures ({len(unread)} cannot be read)"
+        raise InputError(branch.title, reason, f"run `dvc repro` and commit {METRICS} with {LOCK}")
+    return entries, unread
+
+
+def _figures(content: bytes | None) -> dict[str, float]:
+    if content is None:
+        raise ValueError(f"has no {METRICS}")
+    document: dict[str, Any] = json.loads(content)
+    figures = {
+        str(name): float(value)
+        for name, value in document[SHIPPED].items()
+        if math.isfinite(float(value))
+    }
+    if "images" not in figures or not figures.keys() & HEADLINE.keys():
+        raise ValueError("names no images and metric")
+    return figures

@@ -1,0 +1,144 @@
+"""`history` shows what each commit recorded, and stops at none that is damaged."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.__main__ import main
+from pipeline.comparing.history_plot import history_plot
+from pipeline.comparing.past import Entry
+from tests.test_compare import commit, refused, run
+from tests.test_inspect import SCRIPT
+
+
+def record(folder, accuracy: float, images: int = 100) -> None:
+    figures = {"images": images, "accuracy": accuracy, "macro_f1": accuracy}
+    figures |= {"accuracy_low": accuracy - 0.1, "accuracy_high": accuracy + 0.1}
+    (folder / "reports").mkdir(exist_ok=True)
+    text = json.dumps({"fine_tuned": figures, "head": figures})
+    (folder / "reports/metrics.json").write_text(text)
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """Four commits with figures, of which one is damaged, and two of other things."""
+    monkeypatch.chdir(tmp_path)
+    run(tmp_path, "git", "init", "-q", "-b", "main")
+    record(tmp_path, 0.5)
+    commit(tmp_path, "First")
+    (tmp_path / "README").write_text("of no matter")
+    commit(tmp_path, "Write")
+    record(tmp_path, 0.6)
+    commit(tmp_path, f"Second {SCRIPT} [red]\x1b[31m {'and so on ' * 9}")
+    (tmp_path / "reports/metrics.json").write_text("{")
+    commit(tmp_path, "Damage")
+    run(tmp_path, "git", "checkout", "-q", "-b", "side")
+    record(tmp_path, 0.9)
+    commit(tmp_path, "Aside")
+    run(tmp_path, "git", "checkout", "-q", "main")
+    record(tmp_path, 0.7, images=120)
+    commit(tmp_path, "Third")
+    return tmp_path
+
+
+def as_json(capsys, *words: str) -> tuple[list[str], list[str]]:
+    """Subjects of the commits with figures, and of those without."""
+    assert main(["history", "--json", *words]) == 0
+    found = json.loads(capsys.readouterr().out)
+    return tuple([item["subject"][:6] for item in found[key]] for key in ("commits", "unread"))
+
+
+def test_commits_come_newest_first_and_a_damaged_one_is_named(repository, capsys):
+    assert as_json(capsys) == (["Third", "Second", "First"], ["Damage"])
+    assert not (repository / "reports/history.png").exists()
+
+
+def test_a_branch_and_a_limit_are_kept_to(repository, capsys):
+    assert as_json(capsys, "--branch", "side")[0] == ["Aside", "Second", "First"]
+    assert as_json(capsys, "--limit", "1") == (["Third"], [])
+
+
+def test_of_a_merge_the_first_parent_counts(repository, capsys):
+    run(repository, "git", "merge", "-q", "-s", "ours", "-m", "Merge", "side")
+
+    assert as_json(capsys)[0] == ["Third", "Second", "First"]
+
+
+def test_the_table_has_a_row_a_commit_with_its_interval(repository, capsys):
+    assert main(["history"]) == 0
+
+    said = capsys.readouterr()
+    rows = [line for line in said.out.splitlines() if "[0." in line]
+    head = run(repository, "git", "rev-parse", "HEAD")[:8]
+    assert rows[0].startswith(head)
+    assert [line[9:19] for line in rows] == [rows[0][9:19]] * 3
+    assert "120    0.7000 [0.6000, 0.8000] 0.7000    undefined Third" in rows[0]
+    assert len(rows) == 3
+    assert "Damage: its figures cannot be read" in said.err
+    assert "\x1b" not in said.out + said.err
+
+
+def test_the_plot_is_a_picture_that_the_figures_move(repository):
+    assert main(["history", "--plot", "one.png"]) == 0
+    assert main(["history", "--plot", "again.png"]) == 0
+    assert main(["history", "--plot", "other.png", "--branch", "side"]) == 0
+
+    one, again, other = (
+        np.asarray(Image.open(repository / f"{name}.png")) for name in ("one", "again", "other")
+    )
+    assert np.array_equal(one, again)
+    assert one.shape != other.shape or not np.array_equal(one, other)
+
+
+def test_hundreds_of_commits_are_drawn(tmp_path):
+    entries = [
+        Entry(f"{number:040x}", "2026-01-01", "", {"images": 9, "accuracy": number / 300})
+        for number in range(300)
+    ]
+
+    assert history_plot(entries).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[]", "{}", '{"fine_tuned": 3}', '{"fine_tuned": {"accuracy": "high"}}', "[" * 10**5, "\xff"],
+)
+def test_figures_that_are_none_are_named_whatever_they_are(repository, capsys, content):
+    (repository / "reports/metrics.json").write_bytes(content.encode("latin-1"))
+    commit(repository, "Worse")
+
+    assert as_json(capsys) == (["Third", "Second", "First"], ["Worse", "Damage"])
+
+
+def test_a_history_without_figures_is_an_error(repository, capsys):
+    run(repository, "git", "checkout", "-q", "--orphan", "empty")
+    run(repository, "git", "rm", "-q", "-rf", ".")
+    (repository / "README").write_text("")
+    commit(repository, "Nothing")
+
+    assert "has no commit with figures" in refused(capsys, "history")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--limit", "0"), "--limit: 0 commits are none"),
+        (("--branch", "workspace"), "the workspace has no history"),
+        (("--branch", "mian"), "did you mean 'main'"),
+        (("--branch=--all",), "knows no revision '--all'"),
+    ],
+)
+def test_a_wrong_option_is_an_error(repository, capsys, words, said):
+    assert said in refused(capsys, "history", *words)
+
+
+def test_a_repository_without_a_commit_is_an_error(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    subprocess.run(["git", "init", "-q"], check=True)
+
+    assert "knows no revision 'HEAD'" in refused(capsys, "history")
