@@ -9,7 +9,7 @@ COMPILE = uv pip compile --universal --python-version 3.11 --no-header --no-anno
 # `dvc` and the stages that it starts must be those of .venv
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup repro test test-slow check fuzz bench format lock clean
+.PHONY: help setup repro test test-slow check fuzz orchestrate bench format lock clean
 
 help:  ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,6 +40,9 @@ check: setup  ## lint, format, types, import rules
 
 fuzz: setup  ## decode 20,000 mutated files
 	python -m tests.fuzz
+
+orchestrate: setup  ## a local Prefect server with the flows, to try them; Ctrl-C ends it
+	@python -m pipeline orchestrate
 
 bench: setup  ## measure and write docs/benchmarks.md (takes hours)
 	for name in $(BENCHMARKS); do python -m benchmarks.$$name || exit 1; done
