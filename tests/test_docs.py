@@ -30,7 +30,9 @@ COMMAND_LINES = [  # `export` is the shell's own
     if line.strip() and not line.startswith("export ")
 ]
 INLINE = re.findall(r"`((?:make|dvc|python) [^`]*)`", README)
-ALL_COMMANDS = sorted({*COMMAND_LINES, *INLINE})
+ALL_COMMANDS = sorted(
+    {part.strip() for line in (*COMMAND_LINES, *INLINE) for part in line.split("&&")}
+)
 
 
 def test_every_params_key_is_explained_and_no_other():
@@ -50,10 +52,13 @@ def test_every_command_exists(line):
         assert set(named) <= set(targets)
         files = [word.partition("=")[2] for word in words[1:] if "=" in word]
         assert all((ROOT / file).is_file() for file in files)
-    elif words[0] == "dask":
-        subprocess.run(
-            [sys.executable, "-m", *words[:2], "--help"], check=True, stdout=subprocess.DEVNULL
+    elif words[0] in {"dask", "prefect"}:
+        command = [word for word in words if not word.startswith("-")][:3]
+        command = command[:2] if words[0] == "dask" else command
+        done = subprocess.run(
+            [sys.executable, "-m", *command, "--help"], capture_output=True, text=True, check=True
         )
+        assert all(word in done.stdout for word in words[2:] if word.startswith("--"))
     elif words[0] == "git":
         done = subprocess.run(["git", words[1], "-h"], capture_output=True, text=True, check=False)
         said = done.stdout + done.stderr

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +11,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from tests.conftest import ROOT, picture
+from tests.clones import copy_tree
+from tests.conftest import picture
 
 CELLS = 160
 SCRIBBLE = """
@@ -56,14 +56,7 @@ def run(folder: Path, *words: str) -> str:
 def clone(tmp_path_factory) -> Path:
     """A clone of this tree with small params, committed, and `dvc repro` run once."""
     folder = tmp_path_factory.mktemp("clone") / "project"
-    files = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    ).stdout.split("\0")  # fmt: skip
-    for name in filter(None, files):
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
+    copy_tree(folder)
     document = YAML(typ="safe").load(folder / "params.yaml")
     document["sample"]["limit"] = CELLS
     document["split"]["strategy"] = "stratified"

@@ -42,7 +42,7 @@ def load_split(tmp_path, text: str) -> SplitParams:
         ("seed: 1", "seed: 1.5", r"split.seed: should be a valid integer, got 1.5"),
         ("seed: 1, ", "", r"split.seed is missing\n.*add split.seed"),
         ("split: {", "split: 3 #", r"split: 3 is not a section"),
-        ("ignore", "together?", r"split.near_duplicates: .*\n.*did you mean 'together'\?"),
+        ("ignore", "togethr", r"split.near_duplicates: .*\n.*did you mean 'together'\?"),
         ("distance: 4", "distance: 9", r"split.near_distance: .*less than or equal to 8, got 9"),
         ("folds: 0", "folds: 2", r"split: folds must be 0 or at least 3, got 2"),
         ("hash", "time", r"split: strategy time needs time_column"),

@@ -141,6 +141,7 @@ def test_figures_are_shown_beside_those_of_head(toy):
 
 
 def test_params_are_set_and_kept(toy):
+    train()
     text = (toy.folder / "params.yaml").read_text()
 
     state = train(["split.seed=7"], return_state=True)
@@ -151,7 +152,7 @@ def test_params_are_set_and_kept(toy):
     ]
     assert names(state)["ingest"] == "Cached"
     assert names(state)["split"] == "Completed"
-    with pytest.raises(InputError, match=r"unknown key 'split.sed'.*did you mean 'seed'"):
+    with pytest.raises(InputError, match=r"unknown key 'split.sed'\n.*did you mean 'seed'"):
         train(["split.seed=9", "split.sed=7"])
     assert (toy.folder / "params.yaml").read_text() == changed
     for words, match in ((["split.seed"], "no assignment"), (["split.seed=[1"], "not YAML")):
@@ -166,7 +167,7 @@ def test_until_leaves_later_stages_alone(toy):
 
     assert set(names(state)) == {"data/raw.dvc", "ingest", "split"}
     assert "metrics" not in artifacts(state)
-    with pytest.raises(InputError, match=r"'spilt' is no stage.*name one of ingest, split"):
+    with pytest.raises(InputError, match=r"'spilt' is no stage\n.*name one of ingest, split"):
         train(until="spilt")
 
 

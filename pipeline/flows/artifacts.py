@@ -16,21 +16,13 @@ from prefect.artifacts import create_image_artifact, create_markdown_artifact
 
 from pipeline.console import printable
 from pipeline.findings.rejected import by_reason
+from pipeline.scoring.names import HEADLINE
 from pipeline.tables import read_rejected, read_table
 
 METRICS = Path("reports/metrics.json")
 PREDICTIONS = Path("reports/predictions.csv")
 SHEET = Path("reports/contact_sheet.png")
 REJECTED = Path("data/rejected.csv")
-HEADLINE = (
-    "accuracy",
-    "balanced_accuracy",
-    "macro_f1",
-    "roc_auc",
-    "average_precision",
-    "log_loss",
-    "expected_calibration_error",
-)
 SHEET_SIDE = 1000  # pixels at most: an artifact lies in Prefect's database
 CLASSES = 30  # a confusion matrix of more is no picture
 
