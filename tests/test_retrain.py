@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 from prefect.testing.utilities import prefect_test_harness
 
-from pipeline.flows import git, journal, retrain
+from pipeline.flows import dvc, git, journal, retrain
 from pipeline.flows.journal import Entry
 from tests.toy import DVC, Toy, make_toy
 
@@ -24,7 +25,7 @@ def harness():
 def toy(tmp_path, monkeypatch) -> Toy:
     toy = make_toy(tmp_path / "toy")
     monkeypatch.chdir(toy.folder)
-    for task in (retrain.catch_up, retrain.fetch, retrain.update, retrain.push, retrain.publish):
+    for task in (retrain.incoming, retrain.fetch, retrain.update, retrain.push, retrain.publish):
         monkeypatch.setattr(task, "retry_delay_seconds", [0.1])
         monkeypatch.setattr(task, "retries", 1)
     return toy
@@ -134,6 +135,10 @@ def test_an_import_is_updated_and_comes_back_where_it_does_not_help(tmp_path, to
     assert (toy.folder / "data/raw/answers.csv").read_text() == answers
     assert UP_TO_DATE in toy.dvc("repro")
     (source / "answers.csv").write_text(answers.replace(",cat,dog", ",cat,cat"))
+    toy.write("data/raw/mine.csv", "image,label,answer\nmine.png,cat,cat\n")
+    refused = once(toy)
+    assert "data/raw.dvc: its data has changes of its own" in refused.message
+    (toy.folder / "data/raw/mine.csv").unlink()  # which nobody did for the user
     assert once(toy).name == "Promoted"
     assert UP_TO_DATE in toy.dvc("repro")
 
@@ -240,6 +245,141 @@ def test_an_unreachable_remote_is_tried_again_then_failed_and_published_later(to
     check_published(toy, tmp_path / "second")
 
 
+def test_a_commit_that_a_hook_refuses_is_rolled_back(toy):
+    once(toy)
+    toy.answers(95)
+    hook = toy.folder / ".git/hooks/pre-commit"
+    hook.write_text("#!/bin/sh\necho no commits here >&2\nexit 1\n")
+    hook.chmod(0o755)
+
+    state = once(toy)
+
+    assert state.name == "Failed"
+    assert "git commit: no commits here" in state.message
+    assert toy.scores()["accuracy"] == 0.8
+    hook.unlink()
+    assert once(toy).name == "Promoted"
+
+
+def test_others_new_data_is_brought_and_meets_no_new_files_here(toy, tmp_path):
+    """Either side's images would be lost: taken for removed, or overwritten."""
+    once(toy)
+    other = check_published(toy, tmp_path / "other")
+
+    def push(right: int) -> None:
+        other.answers(right, images=120)
+        other.dvc("repro", "--quiet")
+        other.dvc("push", "--quiet", "--run-cache")
+        other.git("commit", "--quiet", "--all", "--message", "More")
+        other.git("push", "--quiet")
+
+    push(100)
+    assert once(toy).name == "Unchanged"
+    assert "0119.png" in (toy.folder / "data/raw/answers.csv").read_text()
+    assert toy.git("rev-parse", "HEAD") == other.git("rev-parse", "HEAD")
+
+    push(110)
+    toy.write("data/raw/new.csv", "image,label,answer\nnew.png,cat,cat\n")
+    head = toy.git("rev-parse", "HEAD")
+    for _ in range(2):
+        state = once(toy)
+        assert state.name == "Failed"
+        assert "data/raw.dvc: was changed by others, and its data has new files" in state.message
+        assert toy.git("rev-parse", "HEAD") == head
+    new = (toy.folder / "data/raw/new.csv").rename(tmp_path / "new.csv")
+    assert once(toy).name == "Unchanged"
+    new.rename(toy.folder / "data/raw/new.csv")
+    assert once(toy).name == "Promoted"
+    check_published(toy, tmp_path / "second")
+
+
+def test_data_that_changes_while_stages_read_it_is_for_the_next_run(toy, monkeypatch):
+    """The lock would name data that no .dvc file does: nobody could pull it."""
+    once(toy)
+    toy.answers(95)
+    repro = dvc.repro
+
+    def repro_while_a_file_arrives(target, *words, **options):
+        outcome = repro(target, *words, **options)
+        if target == "data/raw.dvc":
+            toy.write("data/raw/late.csv", "image,label,answer\nlate.png,cat,cat\n")
+        return outcome
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dvc, "repro", repro_while_a_file_arrives)
+        state = once(toy)
+
+    assert state.name == "Failed"
+    assert "data/raw: changed while ingest read it" in state.message
+    assert (toy.folder / "data/raw/late.csv").exists()
+    assert once(toy).name == "Promoted"
+
+
+def test_a_commit_of_ones_own_is_pushed_along_with_its_data(toy, tmp_path):
+    once(toy)
+    toy.answers(70)
+    toy.dvc("add", "--quiet", "data/raw")
+    toy.git("commit", "--quiet", "--all", "--message", "Own")
+    toy.answers(95)
+
+    assert once(toy).name == "Promoted"
+
+    second = check_published(toy, tmp_path / "second")
+    second.git("checkout", "--quiet", "HEAD~1")
+    second.dvc("pull", "--quiet", "--force", "data/raw.dvc")
+    assert "0080.png,cat,dog" in (second.folder / "data/raw/answers.csv").read_text()
+
+
+def test_only_what_the_run_wrote_is_rolled_back(toy):
+    """After a kill somebody has worked in the clone, against advice."""
+    once(toy)
+    toy.answers(60)
+    journal.write(Entry("commit", toy.git("rev-parse", "HEAD"), "model@v2.0.0"))
+    toy.dvc("repro")
+    toy.git("add", "dvc.lock")
+    toy.write("own.txt", "own")
+    toy.git("add", "own.txt")
+    toy.git("commit", "--quiet", "--message", "Own", "--", "own.txt")
+    mine = ["reports/mine.md", "new.dvc", ":(glob)*", "-f", "a\nb -> c", os.fsdecode(b"\xff")]
+    for name in mine:
+        toy.write(name, "mine")
+
+    state = retrain.retrain(return_state=True)
+
+    assert "has uncommitted changes" in state.message
+    assert sorted(git.changed()) == sorted(mine)
+    assert all((toy.folder / name).read_text() == "mine" for name in mine)
+    assert toy.git("log", "-1", "--format=%s") == "Own"
+    assert toy.git("tag").split() == ["model@v1.0.0"]
+
+    toy.git("add", "--all")
+    for name in mine:
+        toy.write(name, "other")
+    git.restore(mine)
+    assert toy.git("diff", "HEAD") == ""
+    assert not any((toy.folder / name).exists() for name in mine)
+    assert once(toy).name == "NotPromoted"
+
+
+def test_no_test_image_in_common_is_for_people_to_judge(toy):
+    once(toy)
+    answers = (toy.folder / "data/raw/answers.csv").read_text()
+    toy.write(
+        "data/raw/answers.csv", answers.replace("\n0", "\n9").replace(",cat,dog", ",cat,cat")
+    )
+
+    state = once(toy)
+
+    assert state.name == "NotPromoted"
+    assert state.message.startswith("no test image in common with the champion")
+
+
+def test_a_folder_in_the_clone_is_refused(toy, monkeypatch):
+    monkeypatch.chdir(toy.folder / "data")
+
+    assert "not the clone's top folder" in retrain.retrain(return_state=True).message
+
+
 def test_the_champions_predictions_must_be_somewhere(toy):
     once(toy)
     toy.answers(95)
@@ -253,7 +393,7 @@ def test_the_champions_predictions_must_be_somewhere(toy):
     assert "neither in DVC's cache nor in a remote" in state.message
 
 
-@pytest.mark.parametrize("step", ["sync", "train", "commit"])
+@pytest.mark.parametrize("step", ["train", "commit"])
 def test_a_journal_of_a_killed_run_is_mended(toy, step):
     """As a kill leaves it: files of the run lie about, git's locks too."""
     once(toy)

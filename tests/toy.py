@@ -145,7 +145,7 @@ def make_toy(folder: Path, *, remotes: bool = True) -> Toy:
     toy.write("stage.py", STAGE)
     toy.write("dvc.yaml", GRAPH)
     toy.write("params.yaml", (ROOT / "params.yaml").read_text())
-    toy.write(".gitignore", "/reports/predictions.csv\n")
+    toy.write(".gitignore", "/reports/predictions.csv\n/reports/backfill.csv\n")
     toy.answers(80)
     toy.run(*DVC, "add", "--quiet", "data/raw")
     if remotes:

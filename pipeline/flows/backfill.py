@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -22,7 +23,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from pipeline.comparing.revisions import Revision, find_revision
+from pipeline.comparing.outs import outs_of
+from pipeline.comparing.revisions import WORKSPACE, Revision, find_revision
 from pipeline.engines import ExtractParams
 from pipeline.errors import InputError
 from pipeline.files import replacing
@@ -39,6 +41,7 @@ What = Literal["model", "data", "code"]
 TABLE = Path("reports/backfill.csv")
 KEY = ("what", "commit", "today")
 COLUMNS = (*KEY, "revision", "images", *HEADLINE, "accuracy_low", "accuracy_high", "error")
+KEPT_LINES = 5  # of what failed stages said, for the column error
 MODEL, SPLITS, RAW = Path("models/model.keras"), Path("data/splits.csv"), Path("data/raw")
 
 Row = dict[str, Any]
@@ -52,11 +55,15 @@ def backfill(revisions: list[str], what: What = "model") -> State[list[Row]]:
         revisions: Commits, tags or branches, oldest first.
         what: Which part of them to take; the rest is that of HEAD.
     """
+    os.environ.update(dvc.environment())
     check_clean()
+    if WORKSPACE in revisions:
+        raise InputError(WORKSPACE, "is no commit", "commit it, and name that")
+    wanted = [find_revision(name) for name in revisions]
     today = head()
     rows = {tuple(row[name] for name in KEY): row for row in read_table(TABLE)}
     found: list[Row] = []
-    for revision in map(find_revision, revisions):
+    for revision in wanted:
         key = what, str(revision.commit), today
         row = rows.get(key)
         if row is None or row["error"]:
@@ -104,9 +111,8 @@ def score_model(revision: Revision) -> dict[str, float]:
     images = distinct(read_manifest(SPLITS))
     test = images[images["split"] == "test"].reset_index(drop=True)
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / MODEL.name
-        words = ["--rev", str(revision.commit), "--out", str(file), ".", str(MODEL)]
-        dvc.ask(Path(), "get", *words)
+        (found,) = outs_of(revision, [MODEL.as_posix()], Path(folder))
+        file = found if found == MODEL else found.rename(Path(folder) / MODEL.name)
         run, card = load_classifier(file, load_section(params, "extract", ExtractParams).engine)
         if unknown := sorted(set(test["label"]) - set(card.classes)):
             reason = f"its model does not know the classes {unknown}"
@@ -130,18 +136,13 @@ def train_anew(revision: Revision, what: What) -> dict[str, float]:
         StageError: A stage failed.
     """
     say = get_run_logger().info
-    commit, today = str(revision.commit), head()
-    code, data = (today, commit) if what == "data" else (commit, today)
+    today = Revision("HEAD", head())
+    code, data = (today, revision) if what == "data" else (revision, today)
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder) / "clone"
         git("clone", "--quiet", "--shared", "--no-checkout", ".", str(clone))
-        inside = ["-C", str(clone)]
-        git(*inside, "checkout", "--quiet", "--detach", code)
-        for file in git(*inside, "ls-files", "*.dvc").split():
-            git(*inside, "rm", "--quiet", "--cached", file)
-            (clone / file).unlink()
-        if files := git("ls-tree", "-r", "--name-only", data, "--", ":(glob)**/*.dvc").split():
-            git(*inside, "checkout", data, "--", *files)
+        git("checkout", "--quiet", "--detach", str(code.commit), folder=clone)
+        take_data(data, clone)
         cache = dvc.ask(Path(), "cache", "dir").strip()
         dvc.ask(clone, "cache", "dir", "--local", str(Path(cache).resolve()))
         dvc.ask(clone, "checkout", "--force", "--allow-missing")
@@ -151,18 +152,44 @@ def train_anew(revision: Revision, what: What) -> dict[str, float]:
     return scores
 
 
+def take_data(revision: Revision, clone: Path) -> None:
+    """Put a commit's .dvc files in the place of those that are there.
+
+    Raises:
+        InputError: It has none: its data is what its stages make.
+    """
+    listed = git("ls-tree", "-r", "-z", "--name-only", str(revision.commit)).split("\0")
+    files = [file for file in listed if file.endswith(".dvc")]
+    if not files:
+        fix = "run `dvc add data/raw` and commit data/raw.dvc, or leave it out"
+        raise InputError(revision.name, "keeps no data in .dvc files", fix)
+    for file in git("ls-files", "-z", "--", "*.dvc", folder=clone).split("\0"):
+        if file:
+            (clone / file).unlink()
+    words = ["--literal-pathspecs", "checkout", str(revision.commit), "--", *files]
+    git(*words, folder=clone)
+
+
 def repro(clone: Path, say: Any) -> None:
-    """Run all stages in a clone."""
+    """Run all stages in a clone.
+
+    Raises:
+        StageError: One failed.
+    """
+    remote = dvc.ask(clone, "remote", "list").strip()
     with leashed(
-        [*dvc.DVC, "repro", "--pull"],
+        [*dvc.DVC, "repro", *(["--pull"] if remote else [])],
         clone,
         dvc.environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     ) as process:
-        said = [line.rstrip() for line in process.stdout or () if not say(line.rstrip())]
+        said = []
+        for line in process.stdout or ():
+            say(line.rstrip())
+            said.append(line.rstrip())
         if process.wait():
-            raise dvc.StageError("\n".join(said[-5:]))
+            raise dvc.StageError("\n".join(said[-KEPT_LINES:]))
 
 
 def read_table(file: Path) -> list[Row]:

@@ -16,6 +16,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from pipeline.errors import InputError
+from pipeline.flows import leash
 from pipeline.flows.leash import leashed
 
 DVC = [sys.executable, "-m", "dvc"]
@@ -42,25 +43,21 @@ def environment() -> dict[str, str]:
 
 
 def ask(folder: Path, *words: str) -> str:
-    """Run a DVC command that is soon done; return what it printed.
+    """Run a DVC command; return what it printed.  Whatever ends this process ends it.
 
     Raises:
         InputError: It failed.
     """
-    done = subprocess.run(
-        [*DVC, *words],
-        cwd=folder,
-        env={**os.environ, **environment()},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = leash.run([*DVC, *words], folder, environment())
     if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        lines = [line for line in _text(done.stderr).splitlines() if line.strip()]
         reason = " ".join(lines[-3:]) or f"status {done.returncode}"
         raise InputError(f"dvc {' '.join(words)}", reason, "mend what DVC names, then rerun")
-    return done.stdout
+    return _text(done.stdout)
+
+
+def _text(said: bytes) -> str:
+    return said.decode(errors="replace")
 
 
 def stages(folder: Path) -> list[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.errors import InputError
+from pipeline.flows import leash
 
 TAG = "model@v"  # as `dvc artifacts get` wants it
 SHOWN = 5
@@ -28,21 +30,42 @@ class Remote(NamedTuple):
         return f"refs/remotes/{self.name}/{self.branch}"
 
 
-def git(*words: str, may_fail: bool = False) -> str:
+def git(*words: str, may_fail: bool = False, folder: Path = Path()) -> str:
     """Run git; return what it printed, without the last line break.
+
+    Names that are no text come as `os.fsdecode` has them.  Whatever ends this
+    process ends git.
 
     Raises:
         InputError: It failed, unless that is expected: then the answer is empty.
     """
-    done = subprocess.run(
-        ["git", *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
+    quiet = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
+    done = leash.run(["git", *words], folder, quiet)
     if done.returncode == 0:
-        return done.stdout.rstrip("\n")
+        return os.fsdecode(done.stdout).rstrip("\n")
     if may_fail:
         return ""
-    reason = " ".join(done.stderr.split()) or f"status {done.returncode}"
-    raise InputError(f"git {words[0]}", reason, "mend what git names, then rerun")
+    reason = " ".join(done.stderr.decode(errors="replace").split())
+    reason = reason or f"status {done.returncode}"
+    verb = next(word for word in words if not word.startswith("-"))
+    raise InputError(f"git {verb}", reason, "mend what git names, then rerun")
+
+
+def on_paths(paths: Sequence[str], *words: str) -> None:
+    """Run git on files of these very names, be they patterns or look like options."""
+    if paths:
+        git("--literal-pathspecs", *words, "--", *paths)
+
+
+def check_top() -> None:
+    """Refuse to run anywhere but in the clone's top folder, by which git names files.
+
+    Raises:
+        InputError: This is no clone, or a folder in one.
+    """
+    inside = git("rev-parse", "--show-prefix")
+    if inside:
+        raise InputError(Path.cwd(), "is not the clone's top folder", "run it there")
 
 
 def check_clean() -> None:
@@ -51,12 +74,36 @@ def check_clean() -> None:
     Raises:
         InputError: It has some; the first are named.
     """
-    lines = git("status", "--porcelain").splitlines()
+    lines = git("status", "--porcelain", "--untracked-files=normal").splitlines()
     if lines:
         names = ", ".join(line[3:] for line in lines[:SHOWN])
         more = f" and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
         fix = "commit or remove them, or give retrain a clone of its own"
         raise InputError(Path.cwd(), f"has uncommitted changes: {names}{more}", fix)
+
+
+def changed() -> list[str]:
+    """Files that are not as HEAD has them, new ones too."""
+    words = ["status", "--porcelain", "-z", "--untracked-files=all", "--no-renames"]
+    return [line[3:] for line in git(*words).split("\0") if line]
+
+
+def between(one: str, other: str) -> list[str]:
+    """Files that differ between two commits."""
+    words = ["diff", "--name-only", "-z", "--no-renames", "--no-ext-diff", one, other]
+    return [path for path in git(*words).split("\0") if path]
+
+
+def restore(paths: Sequence[str]) -> None:
+    """Bring files as HEAD has them; what it lacks goes."""
+    if not paths:
+        return
+    known = set(git("ls-tree", "-r", "-z", "--name-only", "HEAD").split("\0"))
+    on_paths([path for path in paths if path in known], "checkout", "HEAD")
+    gone = [path for path in paths if path not in known]
+    on_paths(gone, "rm", "--quiet", "--cached", "--force", "--ignore-unmatch")
+    for path in gone:
+        Path(path).unlink(missing_ok=True)
 
 
 def tracked(pattern: str) -> list[str]:
@@ -98,27 +145,37 @@ def remote() -> Remote | None:
     return Remote(names[0], name) if names else None
 
 
-def catch_up(where: Remote) -> None:
-    """Take over what others have pushed.
+def incoming(where: Remote) -> str:
+    """The commit that others have pushed on top of HEAD; HEAD where there is none.
 
     Raises:
         InputError: The remote does not answer.
         PartedError: This clone has commits of its own, and so has the remote.
     """
-    if not fetched(where):
-        return
-    if is_ahead("HEAD", where.reference) and is_ahead(where.reference, "HEAD"):
+    if not fetched(where) or not is_ahead(where.reference, "HEAD"):
+        return head()
+    if is_ahead("HEAD", where.reference):
         fix = f"run `git rebase {where.name}/{where.branch}`, or `git reset --hard` to it"
         raise PartedError(Path.cwd(), f"and {where.name}/{where.branch} have parted", fix)
-    git("merge", "--quiet", "--ff-only", where.reference)
+    return git("rev-parse", where.reference)
+
+
+def move_to(commit: str, paths: Sequence[str]) -> None:
+    """Move the branch to a commit, then the files that differ there.
+
+    In this order a kill leaves files that `restore` knows; `git merge` would
+    leave new ones that nobody knows.
+    """
+    git("update-ref", "-m", "retrain: take over what others pushed", "HEAD", commit)
+    restore(paths)
 
 
 def fetched(where: Remote) -> bool:
     """Fetch the remote's branch and tags; False where it has no such branch yet."""
-    if not git("ls-remote", "--heads", where.name, where.branch):
+    full = f"refs/heads/{where.branch}"
+    if not git("ls-remote", where.name, full):
         return False
-    git("fetch", "--quiet", "--tags", where.name, where.branch)
-    git("update-ref", where.reference, "FETCH_HEAD")
+    git("fetch", "--quiet", "--tags", where.name, f"+{full}:{where.reference}")
     return True
 
 
@@ -127,23 +184,25 @@ def is_ahead(one: str, other: str) -> bool:
     return bool(git("rev-list", "--max-count=1", one, f"^{other}"))
 
 
-def publish(where: Remote, tag: str, before: str) -> None:
-    """Push HEAD and its tag, both or none.
-
-    Args:
-        before: The commit to go back to where others were first.
+def publish(where: Remote | None, name: str, commit: str) -> None:
+    """Tag a commit, and push HEAD and the tag, both or none; all or part may be done already.
 
     Raises:
         InputError: The remote does not answer, or refuses.
-        PartedError: Others were first; commit and tag are gone, and can be made anew.
+        PartedError: Others were first; there is no such tag of this clone's now.
     """
-    if fetched(where) and is_ahead(where.reference, "HEAD"):
-        git("tag", "--delete", tag)
-        git("reset", "--hard", "--quiet", before)
+    git("tag", "--delete", name, may_fail=True)  # others may have one of this name
+    behind = where is not None and fetched(where) and is_ahead(where.reference, "HEAD")
+    taken = git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}", may_fail=True)
+    if where and (taken not in {"", commit} or (behind and is_ahead("HEAD", where.reference))):
         fix = "run retrain again: it builds on what is there now, and nothing is computed twice"
         raise PartedError(Path.cwd(), f"others have pushed to {where.name} meanwhile", fix)
-    refs = [f"HEAD:refs/heads/{where.branch}", f"refs/tags/{tag}"]
-    git("push", "--quiet", "--atomic", where.name, *refs)
+    if not taken:
+        words = ["tag", "--annotate", "--message", f"Promoted by retrain: {name}", name, commit]
+        git(*_somebody(), *words)
+    if where:
+        refs = [] if behind else [f"HEAD:refs/heads/{where.branch}"]
+        git("push", "--quiet", "--atomic", where.name, *refs, f"refs/tags/{name}")
 
 
 def next_tag() -> str:
@@ -153,12 +212,26 @@ def next_tag() -> str:
     return f"{TAG}{max(numbers, default=0) + 1}.0.0"
 
 
-def commit(message: str, paths: list[str]) -> None:
-    """Commit the paths, as whoever git knows, or else as the pipeline."""
-    known = git("config", "user.email", may_fail=True)
-    unnamed = ["-c", "user.name=retrain", "-c", "user.email=retrain@localhost"]
-    git("add", "--", *paths)
-    git(*([] if known else unnamed), "commit", "--quiet", "--message", message)
+def commit(message: str, paths: Sequence[str]) -> None:
+    """Commit the paths and no others, as whoever git knows, or else as the pipeline."""
+    on_paths(paths, "add")
+    on_paths(paths, *_somebody(), "commit", "--quiet", "--message", message, "--only")
+
+
+def find(subject: str, since: str) -> str:
+    """The latest commit since another whose subject begins so; empty if there is none."""
+    for line in git("log", "--format=%H %s", f"{since}..HEAD").splitlines():
+        found, _, words = line.partition(" ")
+        if words.startswith(subject):
+            return found
+    return ""
+
+
+def _somebody() -> list[str]:
+    """Options that name an author where git knows none."""
+    if git("config", "user.email", may_fail=True):
+        return []
+    return ["-c", "user.name=retrain", "-c", "user.email=retrain@localhost"]
 
 
 def remove_stale_locks() -> None:

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +15,7 @@ from pipeline.errors import InputError
 from pipeline.files import replacing
 from pipeline.flows.git import git
 
-Step = Literal["sync", "train", "commit", "publish"]
+Step = Literal["sync", "train", "commit"]
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,16 @@ class Entry:
     Args:
         step: sync: catching up with the remotes.  train: files of the tree may
             be new, and data may be on its way to the DVC remote.  commit: all
-            data is there.  publish: there is a commit and maybe a tag.
+            data is there, and there may be a commit, a tag, both pushed.
         head: The commit that was checked out before the step.
         tag: Of the model that is being promoted.
+        data: The .dvc files whose data is not yet in the workspace.
     """
 
     step: Step
     head: str
     tag: str = ""
+    data: list[str] = field(default_factory=list)
 
 
 def file() -> Path:

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 GRACE_S = 10.0  # between SIGTERM and SIGKILL
@@ -47,6 +48,18 @@ def leashed(
             if process.stdin:
                 process.stdin.close()
             process.wait()
+
+
+def run(
+    command: list[str], folder: Path, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a command to its end; it has no stdin, and does not outlive this process."""
+    with TemporaryFile() as out, TemporaryFile() as err:  # a pipe may fill up unread
+        with leashed(command, folder, environment, stdout=out, stderr=err) as process:
+            status = process.wait()
+        out.seek(0)
+        err.seek(0)
+        return subprocess.CompletedProcess(command, status, out.read(), err.read())
 
 
 def main(command: list[str]) -> int:

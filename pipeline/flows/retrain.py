@@ -7,7 +7,7 @@ commit whose data the DVC remote has.
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from ruamel.yaml import YAML
 from pipeline.errors import InputError
 from pipeline.flows import artifacts, dvc, git, journal
 from pipeline.flows.champion import Judgement, figures, judge
-from pipeline.flows.dvc import Outcome, StageError
+from pipeline.flows.dvc import StageError
 from pipeline.flows.git import PartedError, Remote
 from pipeline.flows.journal import Entry
 from pipeline.flows.train import bring_up_to_date
@@ -55,10 +55,11 @@ over_a_network: dict[str, Any] = {
 @flow(name="retrain", flow_run_name="retrain", persist_result=False)
 def retrain() -> State[str]:
     """Retrain in the working directory; end as Unchanged, Promoted, NotPromoted or Failed."""
+    os.environ.update(dvc.environment())
     try:
         with journal.alone():
             state = attempt()
-    except (InputError, StageError) as error:
+    except (InputError, StageError, OSError) as error:
         state = Failed(name="Failed", message=str(error))
     create_markdown_artifact(
         f"**{state.name}** {artifacts.cell(state.message)}", key="retrain", description=state.name
@@ -68,84 +69,106 @@ def retrain() -> State[str]:
 
 def attempt() -> State[str]:
     """Mend what a killed run left, then run."""
-    mend()
+    git.check_top()
+    pending = mend()
     git.check_clean()
     where, backed = git.remote(), bool(dvc.ask(Path(), "remote", "list").strip())
     if where and not backed:
         reason = "has a git remote but no DVC remote: what is pushed would lack its data"
         raise InputError(Path.cwd(), reason, "run `dvc remote add --default NAME URL`")
     check_versioned()
-    journal.write(Entry("sync", git.head()))
+    sync(where, pending, backed=backed)
+    journal.write(Entry("train", git.head()))
     try:
-        if where:
-            catch_up(where)
-        entry = Entry("train", git.head())
-        journal.write(entry)
-        outcomes, judgement = challenge(backed=backed)
-    except BaseException:
-        roll_back()
-        journal.clear()
+        judgement = challenge()
+        if judgement is None or not judgement.verdict.promote:
+            undo()
+            return kept_as_it_was(judgement)
+        entry = commit(judgement, where, backed=backed)
+    except BaseException as error:
+        get_run_logger().error("rolling back: %s", error)
+        undo()
         raise
+    publish(entry, where)
+    return Completed(name="Promoted", message=f"{entry.tag}: {judgement.verdict.reason}")
+
+
+def kept_as_it_was(judgement: Judgement | None) -> State[str]:
+    """The champion stays."""
     if judgement is None:
-        roll_back()
-        journal.clear()
         return Completed(name="Unchanged", message="neither data, params nor code have changed")
-    artifacts.of_run(Path(), done=list(outcomes))
-    if judgement.account:
-        create_markdown_artifact(judgement.account, key="comparison", description="With HEAD")
-    if not judgement.verdict.promote:
-        roll_back()
-        journal.clear()
-        return Completed(name="NotPromoted", message=judgement.verdict.reason)
-    tag = promote(entry, judgement, where, backed=backed)
-    return Completed(name="Promoted", message=f"{tag}: {judgement.verdict.reason}")
+    return Completed(name="NotPromoted", message=judgement.verdict.reason)
 
 
-def challenge(*, backed: bool) -> tuple[dict[str, Outcome], Judgement | None]:
-    """Take in data and train; no judgement where nothing has changed."""
-    if backed:
-        fetch()
-    for file in imports():
-        update(file)
-    outcomes = bring_up_to_date([], None)
-    if not written():
-        return outcomes, None
-    return outcomes, judgement_of_workspace()
-
-
-@task(name="mend", **ordinary)
-def mend() -> None:
-    """Finish or undo what a killed run left."""
+def mend() -> list[str]:
+    """Finish or undo what a killed run left; return .dvc files whose data it had yet to bring."""
     entry = journal.read()
     if entry is None:
-        return
+        return []
     log = get_run_logger()
+    log.info("a killed run was at step %s", entry.step)
     git.remove_stale_locks()
-    if entry.step == "commit" and git.head() != entry.head:
-        entry = replace(entry, step="publish")
-    if entry.step == "publish":
-        log.info("a killed run had committed %s: publishing it", entry.tag)
-        publish(entry, git.remote())
-        return
-    log.info("a killed run was at step %s: rolling back", entry.step)
-    if entry.step == "sync":  # the tree was clean before
-        git.git("reset", "--hard", "--quiet", entry.head)
-    roll_back()
-    journal.clear()
+    Path(".dvc/tmp/rwlock").unlink(missing_ok=True)  # DVC's, by process ids
+    if entry.step == "sync":
+        half = {*git.between(entry.head, git.head())} & {*git.changed()}
+        git.restore(sorted(half))
+        return entry.data
+    if promotion(entry):
+        try:
+            publish(entry, git.remote())
+        except PartedError as error:
+            log.info("%s", error)
+        return []
+    undo()
+    return []
+
+
+def sync(where: Remote | None, pending: list[str], *, backed: bool) -> None:
+    """Take over what others have pushed, and have HEAD's data and models in place.
+
+    Args:
+        pending: .dvc files whose data a killed run had yet to bring.
+
+    Raises:
+        PartedError: Others have changed data that has new files here, or this
+            clone has commits that the remote lacks, and the other way round.
+    """
+    before = git.head()
+    after = incoming(where) if where else before
+    theirs = git.between(before, after)
+    known = [file for file in git.tracked("*.dvc") if file in theirs and file not in pending]
+    if parted := modified(known):
+        reason = f"was changed by others, and its data has new files here: {', '.join(parted)}"
+        fix = "move them away, run `git pull` and `dvc pull`, and put them back"
+        raise PartedError(parted[0], reason, fix)
+    data = sorted({*pending, *(file for file in theirs if file.endswith(".dvc"))})
+    journal.write(Entry("sync", before, data=data))
+    git.move_to(after, theirs)
+    here = git.tracked("*.dvc")
+    data = [file for file in here if file in data or not outs_exist(file)]
+    journal.write(Entry("sync", after, data=data))
+    try:
+        if backed:
+            fetch()
+        bring(data)
+        check_out(stages_of_lock())
+    except BaseException:
+        if not data:  # or else the next run brings it
+            journal.clear()
+        raise
 
 
 @task(name="catch up", **over_a_network)
-def catch_up(where: Remote) -> None:
-    """Take over what others have pushed to the git remote."""
-    git.catch_up(where)
+def incoming(where: Remote) -> str:
+    """The commit that others have pushed on top of HEAD; HEAD where there is none."""
+    return git.incoming(where)
 
 
 @task(name="fetch", **over_a_network)
 def fetch() -> None:
     """Fetch the data and models of HEAD, and records of runs.
 
-    What the remote lacks is made anew, and data/raw is not touched where it is:
-    it may hold new images.
+    What stages made and the remote lacks is made anew.
     """
     try:
         dvc.ask(Path(), "fetch", "--run-cache")
@@ -153,8 +176,37 @@ def fetch() -> None:
         if LACKS not in str(error):
             raise
         get_run_logger().warning("the DVC remote lacks some of HEAD's files: %s", error)
-    targets = [file for file in git.tracked("*.dvc") if not outs_exist(file)]
-    check_out([*targets, *stages_of_lock()])
+
+
+def bring(data: list[str]) -> None:
+    """Put data into place that .dvc files name, over no file that DVC does not keep.
+
+    Raises:
+        InputError: There are such files, or no cache and no remote has the data.
+    """
+    known = imports()
+    check_out([file for file in data if file in known])
+    if others := [file for file in data if file not in known]:
+        dvc.ask(Path(), "checkout", *others)
+
+
+def challenge() -> Judgement | None:
+    """Take in data and train; no judgement where nothing has changed."""
+    if mine := modified(imports()):
+        reason = "its data has changes of its own, which the next update would overwrite"
+        fix = f"move them to the import's source, then `dvc checkout --force {mine[0]}`"
+        raise InputError(mine[0], reason, fix)
+    for file in imports():
+        update(file)
+    outcomes = bring_up_to_date([], None)
+    if not written():
+        return None
+    check_settled()
+    judgement = judgement_of_workspace()
+    artifacts.of_run(Path(), done=list(outcomes))
+    if judgement.account:
+        create_markdown_artifact(judgement.account, key="comparison", description="With HEAD")
+    return judgement
 
 
 @task(name="update", task_run_name="update {file}", **over_a_network)
@@ -171,38 +223,72 @@ def judgement_of_workspace() -> Judgement:
     return judgement
 
 
+def commit(judgement: Judgement, where: Remote | None, *, backed: bool) -> Entry:
+    """Push data, then commit: in this order, so that no commit lacks its data."""
+    if backed:
+        push(everything=where is not None and brings_own_data(where))
+    scores = json.loads(METRICS.read_text(encoding="utf-8"))["fine_tuned"]
+    entry = Entry("commit", git.head(), git.next_tag())
+    journal.write(entry)
+    message = f"{subject(entry)}{figures(scores)}\n\n{judgement.verdict.reason}"
+    git.commit(message, written())
+    return entry
+
+
 @task(name="push", **over_a_network)
-def push() -> None:
-    """Give data, models and the runs' records to the DVC remote."""
+def push(*, everything: bool) -> None:
+    """Give data, models and the runs' records to the DVC remote.
+
+    Args:
+        everything: Those of earlier commits too, which go to the git remote along.
+    """
+    if everything:
+        dvc.ask(Path(), "push", "--all-commits")
     dvc.ask(Path(), "push", "--run-cache")
+
+
+def brings_own_data(where: Remote) -> bool:
+    """Whether commits that name data wait for their push to the git remote."""
+    known = git.git("rev-parse", "--verify", "--quiet", where.reference, may_fail=True)
+    since = [f"^{known}"] if known else []
+    return bool(git.git("rev-list", "HEAD", *since, "--", "*.dvc", "dvc.lock"))
 
 
 @task(name="publish", **over_a_network)
 def publish(entry: Entry, where: Remote | None) -> None:
-    """Tag the commit and push both; data is with the DVC remote already."""
-    if not git.git("tag", "--list", entry.tag):
-        git.git("tag", "--annotate", "--message", f"Promoted by retrain: {entry.tag}", entry.tag)
+    """Tag the promotion and push it; its data is with the DVC remote already.
+
+    Raises:
+        PartedError: Others were first; the commit is taken back.
+    """
+    made = promotion(entry)
     try:
-        if where:
-            git.publish(where, entry.tag, entry.head)
+        git.publish(where, entry.tag, made)
     except PartedError:
-        roll_back()
-        journal.clear()
+        if git.head() == made:
+            git.move_to(entry.head, git.between(made, entry.head))
+        undo()
         raise
     journal.clear()
 
 
-def promote(entry: Entry, judgement: Judgement, where: Remote | None, *, backed: bool) -> str:
-    """Push data, commit, tag, push the commit: in this order, so that no commit lacks its data."""
-    if backed:
-        push()
-    scores = json.loads(METRICS.read_text(encoding="utf-8"))["fine_tuned"]
-    entry = Entry("commit", entry.head, git.next_tag())
-    journal.write(entry)
-    git.commit(f"Promote {entry.tag}: {figures(scores)}\n\n{judgement.verdict.reason}", written())
-    journal.write(replace(entry, step="publish"))
-    publish(entry, where)
-    return entry.tag
+def promotion(entry: Entry) -> str:
+    """The commit of the model that is being promoted; empty if it is not there yet."""
+    return git.find(subject(entry), entry.head) if entry.step == "commit" else ""
+
+
+def subject(entry: Entry) -> str:
+    """How the commit's message begins."""
+    return f"Promote {entry.tag}: "
+
+
+def undo() -> None:
+    """Roll back and forget; but what is committed stays, for the next run to publish."""
+    entry = journal.read()
+    if entry and promotion(entry):
+        return
+    roll_back()
+    journal.clear()
 
 
 def roll_back() -> None:
@@ -210,47 +296,93 @@ def roll_back() -> None:
 
     Data that nobody imported stays: the next run shall see it again.
     """
-    for path in written():
-        if git.git("ls-tree", "--name-only", "HEAD", "--", path):
-            git.git("checkout", "HEAD", "--", path)
-        else:
-            git.git("rm", "--quiet", "--cached", "--force", "--", path, may_fail=True)
-            Path(path).unlink(missing_ok=True)
+    git.restore(written())
     check_out([*imports(), *stages_of_lock()])
 
 
 def check_out(targets: list[str]) -> None:
-    """Bring outs of stages and .dvc files as the tree has them; what no cache holds is left."""
+    """Bring outs of stages and imports as the tree has them; what no cache holds is left."""
     if targets:
         dvc.ask(Path(), "checkout", "--force", "--allow-missing", *targets)
 
 
 def stages_of_lock() -> list[str]:
-    """The stages that have run at HEAD."""
-    lock = Path("dvc.lock")
-    return list(_loaded(lock).get("stages", {})) if lock.exists() else []
+    """The stages that have run at HEAD, and still are."""
+    known = dvc.stages(Path())
+    return [stage for stage in _lock() if stage in known]
 
 
 def outs_exist(file: str) -> bool:
     """Whether what a .dvc file tracks lies in the workspace."""
-    beside = Path(file).parent
-    return all((beside / out["path"]).exists() for out in _loaded(Path(file)).get("outs", []))
+    return all(path.exists() for path in outs_of(file))
+
+
+def outs_of(file: str) -> dict[Path, str]:
+    """The digest of each path that a .dvc file tracks."""
+    outs = _loaded(Path(file)).get("outs", [])
+    return {Path(file).parent / out["path"]: out.get("md5", "") for out in outs}
+
+
+def modified(files: list[str]) -> list[str]:
+    """Those .dvc files whose data in the workspace is another, in part or whole."""
+    if not files:
+        return []
+    found = json.loads(dvc.ask(Path(), "status", "--json", *files))
+    return [
+        file
+        for file in files
+        for entry in found.get(file, [])
+        if isinstance(entry, dict) and "modified" in entry.get("changed outs", {}).values()
+    ]
 
 
 def written() -> list[str]:
-    """Files of git's that training has changed: dvc.lock, reports, .dvc files, what to ignore."""
-    lines = git.git("status", "--porcelain", "-z", "--untracked-files=all").split("\0")
-    paths = [line[3:] for line in lines if line]
-    return [path for path in paths if path == "dvc.lock" or _is_result(path)]
+    """Files of git's that training has changed: dvc.lock, figures, .dvc files, what to ignore."""
+    known = {"dvc.lock", *git.tracked("*.dvc")}
+    folders = tuple(f"{path}/" for path in made())
+    return [
+        path
+        for path in git.changed()
+        if path in known
+        or path in made()
+        or path.startswith(folders)
+        or path.endswith("/.gitignore")
+    ]
 
 
-def _is_result(path: str) -> bool:
-    return path.startswith("reports/") or path.endswith((".dvc", "/.gitignore"))
+def made() -> list[str]:
+    """What stages make."""
+    entries = [
+        entry
+        for stage in _loaded(Path("dvc.yaml")).get("stages", {}).values()
+        for kind in ("outs", "metrics", "plots")
+        for entry in stage.get(kind, [])
+    ]
+    return [next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries]
 
 
 def imports() -> list[str]:
     """The .dvc files that say where their data comes from."""
     return [file for file in git.tracked("*.dvc") if _loaded(Path(file)).get("deps")]
+
+
+def check_settled() -> None:
+    """Refuse a run whose data changed while stages read it: nobody could pull that.
+
+    Raises:
+        InputError: A stage read other data than a .dvc file names.
+    """
+    kept = {
+        path.as_posix(): md5
+        for file in git.tracked("*.dvc")
+        for path, md5 in outs_of(file).items()
+    }
+    for name, stage in _lock().items():
+        for dep in stage.get("deps", []):
+            if dep.get("md5") != kept.get(dep["path"], dep.get("md5")):
+                reason = f"changed while {name} read it"
+                fix = "run again once all new files are there; move them in, rather than copy"
+                raise InputError(dep["path"], reason, fix)
 
 
 def check_versioned() -> None:
@@ -259,12 +391,17 @@ def check_versioned() -> None:
     Raises:
         InputError: data/raw is neither the out of a stage nor under `dvc add` or an import.
     """
-    document = _loaded(Path("dvc.yaml"))
-    outs = [out for stage in document.get("stages", {}).values() for out in stage.get("outs", [])]
-    made = {next(iter(out)) if isinstance(out, dict) else out for out in outs}
-    if "data/raw" not in made and not Path("data/raw.dvc").exists():
+    dvc.stages(Path())  # for its errors
+    if "data/raw" not in made() and not Path("data/raw.dvc").exists():
         fix = "run `dvc add data/raw`, or import it with `dvc import-url`, and commit data/raw.dvc"
         raise InputError("data/raw", "is not under DVC", fix)
+
+
+def _lock() -> dict[str, Any]:
+    """What dvc.lock says of each stage."""
+    lock = Path("dvc.lock")
+    stages: dict[str, Any] = _loaded(lock).get("stages", {}) if lock.exists() else {}
+    return stages
 
 
 def _loaded(file: Path) -> dict[str, Any]:

@@ -1,0 +1,169 @@
+"""`backfill` fills in what other commits' models, data or code would have scored."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+
+import pandas as pd
+import pytest
+from prefect.testing.utilities import prefect_test_harness
+
+from pipeline.flows.backfill import COLUMNS, TABLE, backfill
+from pipeline.scoring.names import HEADLINE
+from tests.clones import commit_run, run
+from tests.toy import Toy, make_toy
+
+
+@pytest.fixture(scope="module", autouse=True)
+def harness():
+    with prefect_test_harness(server_startup_timeout=180):
+        yield
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch) -> Toy:
+    """Commits `few` and `more` of data, `strict` of code that halves every score, and HEAD."""
+    toy = make_toy(tmp_path / "toy", remotes=False)
+    monkeypatch.chdir(toy.folder)
+    toy.git("tag", "few")
+    save(toy, "more", right=95)
+    stage = (toy.folder / "stage.py").read_text()
+    toy.write("stage.py", stage.replace("value = hits / total", "value = hits / total / 2"))
+    save(toy, "strict")
+    toy.write("stage.py", stage)
+    save(toy, "today", right=90)
+    return toy
+
+
+def save(toy: Toy, tag: str, *, right: int | None = None) -> None:
+    if right is not None:
+        toy.answers(right)
+        toy.dvc("add", "--quiet", "data/raw")
+    toy.git("commit", "--quiet", "--all", "--message", tag)
+    toy.git("tag", tag)
+
+
+def rows() -> dict[tuple[str, str], dict[str, str]]:
+    """By what and revision."""
+    with TABLE.open(newline="") as stream:
+        found = list(csv.DictReader(stream))
+    assert all(tuple(row) == COLUMNS for row in found)
+    return {(row["what"], row["revision"]): row for row in found}
+
+
+def test_other_data_and_other_code_are_scored_in_clones_of_their_own(toy):
+    before = toy.git("rev-parse", "HEAD")
+    data = backfill(["few", "more"], "data", return_state=True)
+    code = backfill(["strict"], "code", return_state=True)
+
+    assert data.message == "2 commits scored"
+    assert code.name == "Completed", code.message
+    assert {key: row["accuracy"] for key, row in rows().items()} == {
+        ("data", "few"): "0.8",
+        ("data", "more"): "0.95",
+        ("code", "strict"): "0.45",
+    }
+    assert {row["today"] for row in rows().values()} == {before}
+    assert {row["images"] for row in rows().values()} == {"100"}
+    assert toy.status() == ""
+    assert toy.git("rev-parse", "HEAD") == before
+    assert not (toy.folder / "data/manifest.csv").exists()
+
+
+def test_only_what_is_missing_is_filled_in(toy):
+    backfill(["few"], "data", return_state=True)
+    TABLE.write_text(TABLE.read_text().replace("0.8,", "0.1234,"))
+
+    state = backfill(["few", "today"], "data", return_state=True)
+
+    assert state.name == "Completed", state.message
+    assert rows()["data", "few"]["accuracy"] == "0.1234"
+    assert rows()["data", "today"]["accuracy"] == "0.9"
+
+    toy.git("commit", "--quiet", "--allow-empty", "--message", "Another today")
+    backfill(["few"], "data", return_state=True)
+    assert rows()["data", "few"]["accuracy"] == "0.8"
+    assert len(TABLE.read_text().splitlines()) == 4
+
+
+def test_a_commit_without_figures_is_named_and_the_others_are_kept(toy):
+    toy.write("data/raw/answers.csv", "image,label,answer\n1.png,cat,stop\n")
+    toy.dvc("add", "--quiet", "data/raw")
+    save(toy, "bad")
+    save_good = toy.git("rev-parse", "today")
+    toy.git("revert", "--no-edit", "HEAD")
+
+    state = backfill(["bad", "few"], "data", return_state=True)
+
+    assert state.name == "Failed"
+    assert state.message == "no figures for bad: see the column error"
+    assert "an answer is 'stop'" in rows()["data", "bad"]["error"]
+    assert rows()["data", "bad"]["accuracy"] == ""
+    assert rows()["data", "few"]["accuracy"] == "0.8"
+    assert rows()["data", "few"]["error"] == ""
+    assert toy.git("rev-parse", "today") == save_good
+
+
+def test_a_model_that_is_nowhere_is_named(toy):
+    toy.dvc("repro")
+    toy.git("add", "--all")
+    save(toy, "run")
+
+    state = backfill(["few", "run"], return_state=True)
+
+    assert state.name == "Failed"
+    assert "dvc.lock of few" in rows()["model", "few"]["error"]
+    assert "records no models/model.keras" in rows()["model", "run"]["error"]
+
+
+def test_what_cannot_be_scored_is_refused_before_anything_runs(toy):
+    assert "knows no revision 'fwe'" in backfill(["few", "fwe"], "data", return_state=True).message
+    assert "workspace: is no commit" in backfill(["workspace"], "data", return_state=True).message
+    toy.write("note.txt", "mine")
+    assert "uncommitted changes: note.txt" in backfill(["few"], return_state=True).message
+    assert not TABLE.exists()
+
+    (toy.folder / "note.txt").unlink()
+    TABLE.write_text("what,commit\ndata,x\n")
+    assert "lacks columns" in backfill(["few"], "data", return_state=True).message
+
+
+def test_a_commit_without_data_under_dvc_is_named(toy):
+    toy.git("rm", "--quiet", "data/raw.dvc")
+    save(toy, "none")
+    toy.git("revert", "--no-edit", "HEAD")
+
+    backfill(["none"], "data", return_state=True)
+
+    assert "keeps no data in .dvc files" in rows()["data", "none"]["error"]
+
+
+def test_an_old_model_is_judged_as_evaluate_judged_it_and_on_todays_test_images(
+    finished, tmp_path, monkeypatch
+):
+    """A real one, out of the cache: the workspace's own model is none."""
+    folder = tmp_path / "project"
+    commit_run(folder, finished)
+    run(folder, "git", "tag", "old")
+    monkeypatch.chdir(folder)
+    shutil.copy(folder / "params.yaml", folder / "models/model.keras")  # no model at all
+
+    same = backfill(["old"], return_state=True)
+
+    assert same.name == "Completed", rows()["model", "old"]["error"]
+    scores = json.loads((folder / "reports/metrics.json").read_text())["fine_tuned"]
+    told = rows()["model", "old"]
+    for name in ("images", *HEADLINE, "accuracy_low", "accuracy_high"):
+        assert float(told[name]) == pytest.approx(scores[name]), name
+
+    splits = pd.read_csv(folder / "data/splits.csv", keep_default_na=False, dtype=str)
+    (folder / "data/splits.csv").unlink()  # a link or not, the cache's stays
+    splits.assign(split=["train", "test"] * (len(splits) // 2)).to_csv(
+        folder / "data/splits.csv", index=False
+    )
+    run(folder, "git", "commit", "--quiet", "--allow-empty", "--message", "Other test images")
+    backfill(["old"], return_state=True)
+
+    assert float(rows()["model", "old"]["images"]) == len(splits) // 2

@@ -1,0 +1,268 @@
+"""`retrain` is killed with SIGKILL at each of its steps, and the next run ends well."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from prefect.settings import PREFECT_API_URL
+from prefect.testing.utilities import prefect_test_harness
+
+from pipeline.flows import git, journal, retrain
+from pipeline.flows.leash import GRACE_S
+from tests.test_retrain import UP_TO_DATE, check_published, once
+from tests.toy import Toy, environment, make_toy
+
+ROUNDS = 10
+PATIENCE_S = 300.0  # on a busy machine
+CHILD = """
+import os, signal, sys, threading, time
+from pathlib import Path
+from pipeline.flows import dvc, git, journal, retrain
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def after(module, name, when):
+    whole = getattr(module, name)
+    def wrapped(*words, **options):
+        found = whole(*words, **options)
+        if when(*words):
+            die()
+        return found
+    setattr(module, name, wrapped)
+
+def before(module, name, when):
+    whole = getattr(module, name)
+    def wrapped(*words, **options):
+        if when(*words):
+            die()
+        return whole(*words, **options)
+    setattr(module, name, wrapped)
+
+def always(*_):
+    return True
+
+def is_push(*words):
+    return words[0] == "push"
+
+def die_once_a_file_arrives(store):
+    known = set(store.rglob("*"))
+    while {path for path in store.rglob("*") if path.is_file()} <= known:
+        time.sleep(0.001)
+    die()
+
+def in_push(_, *words):
+    if is_push(*words):
+        threading.Thread(target=die_once_a_file_arrives, args=[Path("../remote")]).start()
+
+def die_in_a_stage():
+    whole = dvc.repro
+    def repro(*words, say, **options):
+        def hear(line):
+            say(line)
+            if line.startswith("split has"):
+                die()
+        return whole(*words, say=hear, **options)
+    dvc.repro = repro
+
+STEPS = {
+    "journal": lambda: after(journal, "write", lambda entry: entry.step == "sync"),
+    "moved": lambda: after(git, "git", lambda *words: words[0] == "update-ref"),
+    "fetched": lambda: before(retrain, "bring", always),
+    "noted": lambda: after(journal, "write", lambda entry: entry.step == "train"),
+    "stage": die_in_a_stage,
+    "trained": lambda: before(retrain, "judge", always),
+    "pushing": lambda: before(dvc, "ask", in_push),
+    "pushed": lambda: before(git, "commit", always),
+    "added": lambda: after(git, "on_paths", lambda _, *words: words[0] == "add"),
+    "committed": lambda: after(git, "commit", always),
+    "tagged": lambda: before(git, "git", is_push),
+    "published": lambda: after(git, "git", is_push),
+    "half rolled back": lambda: after(git, "restore", lambda paths: "dvc.lock" in paths),
+    "rolled back": lambda: after(retrain, "roll_back", always),
+    "": lambda: None,
+}
+STEPS[sys.argv[1]]()
+state = retrain.retrain(return_state=True)
+print(state.name, state.message)
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def harness():
+    with prefect_test_harness(server_startup_timeout=180):
+        yield
+
+
+@pytest.fixture(scope="module")
+def promoted(tmp_path_factory) -> Path:
+    """A toy project whose first model is promoted, to copy; the second of two folders."""
+    folder = tmp_path_factory.mktemp("promoted")
+    with pytest.MonkeyPatch.context() as patch:
+        toy = make_toy(folder / "toy")
+        patch.chdir(toy.folder)
+        assert once(toy).name == "Promoted"
+    (folder / "toy").rename(folder / "saved")
+    return folder
+
+
+@pytest.fixture
+def toy(promoted, tmp_path, monkeypatch):
+    """Remotes are named by absolute paths, so each test's copy lies where the first lay."""
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))  # knows what remotes hold
+    shutil.copytree(promoted / "saved", promoted / "toy", symlinks=True)
+    toy = Toy(promoted / "toy")
+    monkeypatch.chdir(toy.folder)
+    yield toy
+    monkeypatch.chdir(promoted)
+    shutil.rmtree(promoted / "toy")
+
+
+def start(toy: Toy, step: str) -> subprocess.Popen[str]:
+    """Run the flow in a process of its own, which kills itself at a step."""
+    return subprocess.Popen(
+        [sys.executable, "-c", CHILD, step],
+        cwd=toy.folder,
+        env={**environment(), "PREFECT_API_URL": str(PREFECT_API_URL.value())},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def kill_at(toy: Toy, step: str) -> None:
+    process = start(toy, step)
+    said, _ = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == -signal.SIGKILL, said
+    check_nothing_is_left(toy)
+
+
+def check_nothing_is_left(toy: Toy) -> None:
+    """All that the killed run had started ends."""
+    until = time.monotonic() + GRACE_S + 20
+    while left := [process for process in psutil.process_iter() if works_in(process, toy.folder)]:
+        assert time.monotonic() < until, left
+        time.sleep(0.1)
+
+
+def works_in(process: psutil.Process, folder: Path) -> bool:
+    try:
+        return process.pid != os.getpid() and Path(process.cwd()).is_relative_to(folder)
+    except psutil.Error:
+        return False
+
+
+def check_tags(toy: Toy, folder: Path, tags: int, *, every: bool = True) -> None:
+    """Each promotion is one commit with one tag, pullable, and has nothing to do there."""
+    second = check_published(toy, folder)
+    names = [f"{git.TAG}{number}.0.0" for number in range(1, tags + 1)]
+    subjects = second.git("log", "--reverse", "--format=%s").splitlines()
+
+    assert sorted(second.git("tag").split()) == names
+    assert [words.split(":")[0] for words in subjects if words.startswith("Promote ")] == [
+        f"Promote {name}" for name in names
+    ]
+    for name in names[:-1] if every else ():
+        second.git("checkout", "--quiet", name)
+        second.dvc("pull", "--quiet", "--force")
+        assert UP_TO_DATE in second.dvc("repro")
+        assert second.status() == ""
+    assert toy.git("tag").split() == names
+
+
+PROMOTED = ("journal", "noted", "stage", "trained", "pushing", "pushed", "added")
+UNCHANGED = ("committed", "tagged", "published")  # the next run's first act is to publish
+QUICK = ("stage", "pushing", "committed")
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        pytest.param(step, marks=[] if step in QUICK else [pytest.mark.slow])
+        for step in (*PROMOTED, *UNCHANGED)
+    ],
+)
+def test_a_run_that_is_killed_promotes_once(toy, tmp_path, step):
+    toy.answers(95)
+    toy.write("data/raw/slow", "1")  # each stage takes a second
+    kill_at(toy, step)
+
+    state = once(toy)
+
+    assert state.name == ("Promoted" if step in PROMOTED else "Unchanged"), state.message
+    assert toy.scores()["accuracy"] == 0.95
+    check_tags(toy, tmp_path / "second", tags=2, every=step not in QUICK)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", ["trained", "half rolled back", "rolled back"])
+def test_a_run_that_is_killed_before_it_refuses_leaves_the_champion(toy, tmp_path, step):
+    toy.answers(60)
+    kill_at(toy, step)
+
+    assert once(toy).name == "NotPromoted"
+    assert toy.scores()["accuracy"] == 0.8
+    assert "0070.png,cat,dog" in (toy.folder / "data/raw/answers.csv").read_text()
+    check_tags(toy, tmp_path / "second", tags=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", ["journal", "moved", "fetched"])
+def test_a_run_that_is_killed_while_it_takes_over_brings_the_others_data(toy, tmp_path, step):
+    """Not the older data that lies about, as if the newer had been removed."""
+    other = check_published(toy, tmp_path / "other")
+    other.answers(90, images=120)
+    other.write("NEWS", "More images")
+    other.write("data/.gitignore", "# theirs\n" + (other.folder / "data/.gitignore").read_text())
+    other.dvc("repro", "--quiet")
+    other.dvc("push", "--quiet", "--run-cache")
+    other.git("add", "--all")
+    other.git("commit", "--quiet", "--message", "More images")
+    other.git("push", "--quiet")
+    kill_at(toy, step)
+
+    state = once(toy)
+
+    assert state.name == "Unchanged", state.message
+    assert "0119.png" in (toy.folder / "data/raw/answers.csv").read_text()
+    assert (toy.folder / "NEWS").read_text() == "More images"
+    check_published(toy, tmp_path / "second")
+
+
+@pytest.mark.slow
+def test_kills_at_any_moment_lose_nothing(toy, tmp_path):
+    """Whatever the moment, new data is promoted once, by a later run."""
+    chance = np.random.default_rng(1)
+    toy.answers(81, train=101)
+    began = time.monotonic()
+    process = start(toy, "")
+    said, _ = process.communicate(timeout=PATIENCE_S)
+    assert said.startswith("Promoted"), said
+    took = time.monotonic() - began
+
+    for turn in range(1, ROUNDS + 1):
+        toy.answers(81 + turn, train=101 + turn)
+        process = start(toy, "")
+        time.sleep(chance.uniform(0.1, 1.0) * took)
+        process.kill()
+        process.communicate(timeout=PATIENCE_S)
+        check_nothing_is_left(toy)
+        if chance.random() < 0.5:
+            assert once(toy).name in {"Promoted", "Unchanged"}
+    last = once(toy)
+
+    assert last.name in {"Promoted", "Unchanged"}, last.message
+    assert toy.scores()["accuracy"] == pytest.approx((81 + ROUNDS) / 100)
+    check_tags(toy, tmp_path / "second", tags=len(toy.git("tag").split()))
+    assert journal.read() is None
+    assert once(toy).name == "Unchanged"
+    assert retrain.written() == []
