@@ -62,7 +62,9 @@ def main(words: list[str]) -> int:
         wait_until_healthy(f"{server}/api", process)
         ask(around, "work-pool", "create", POOL, "--type", "process", "--overwrite")
         ask(around, "--no-prompt", "deploy", "--all")
+        end_lost_runs(f"{server}/api")
         command = [*PREFECT, "worker", "start", "--pool", POOL, "--type", "process"]
+        command += ["--limit", "1"]  # all runs share this folder
         worker = running.enter_context(leashed(command, Path(), around, **output))
         print(f"{server}  (set PREFECT_API_URL={server}/api for prefect's own commands)")
         say(
@@ -112,6 +114,24 @@ def ask(around: Mapping[str, str], *words: str) -> None:
     if done.returncode:
         reason = " ".join((done.stderr or done.stdout).split())[-600:]
         raise InputError(f"prefect {' '.join(words)}", reason, "mend what it names, then rerun")
+
+
+def end_lost_runs(url: str) -> None:
+    """Tell the server that what a worker before this one ran has ended.
+
+    It would hold its deployment's only place for ever: the server keeps in
+    memory when a place that nobody claims is free again.
+    """
+    import httpx  # noqa: PLC0415
+
+    lost = {
+        "flow_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}},
+        "work_pools": {"name": {"any_": [POOL]}},
+    }
+    crashed = {"type": "CRASHED", "name": "Crashed", "message": "its worker was killed"}
+    for run in httpx.post(f"{url}/flow_runs/filter", json=lost).raise_for_status().json():
+        body = {"state": crashed, "force": True}
+        httpx.post(f"{url}/flow_runs/{run['id']}/set_state", json=body).raise_for_status()
 
 
 def wait(processes: Mapping[str, Any], home: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from pipeline.errors import InputError
 
 CRON, TIMEZONE = "0 2 * * *", "UTC"
+NIGHTLY = "nightly"  # deployment and schedule, as in prefect.yaml: each replaces the other
 
 
 def main(words: list[str]) -> int:
@@ -21,7 +22,7 @@ def main(words: list[str]) -> int:
     check_schedule(chosen.cron, chosen.timezone)
 
     from prefect import serve  # noqa: PLC0415
-    from prefect.client.schemas.schedules import CronSchedule  # noqa: PLC0415
+    from prefect.schedules import Cron  # noqa: PLC0415
 
     from pipeline.flows.api import check, configured, proxy_free  # noqa: PLC0415
     from pipeline.flows.backfill import backfill  # noqa: PLC0415
@@ -36,9 +37,9 @@ def main(words: list[str]) -> int:
         fix = "run `prefect server start`, then set PREFECT_API_URL=http://127.0.0.1:4200/api"
         raise InputError("serve-flows", "no Prefect server is configured", fix)
     check(url)
-    schedule = CronSchedule(cron=chosen.cron, timezone=chosen.timezone)
+    schedule = Cron(chosen.cron, timezone=chosen.timezone, slug=NIGHTLY)
     deployments: list[Any] = [  # typed as coroutines, which they are in async code only
-        retrain.to_deployment(name="nightly", schedules=[schedule], concurrency_limit=1),
+        retrain.to_deployment(name=NIGHTLY, schedules=[schedule], concurrency_limit=1),
         train.to_deployment(name="manual", concurrency_limit=1),
         backfill.to_deployment(name="manual", concurrency_limit=1),
     ]
