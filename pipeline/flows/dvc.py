@@ -21,6 +21,7 @@ from pipeline.flows.leash import leashed
 
 DVC = [sys.executable, "-m", "dvc"]
 KEPT_LINES = 30  # of what a failed stage said, for its state's message
+MISSING = "Missing cache files:"  # what DVC says on stderr, and ends well
 LAST = re.compile(r"^(error: |ERROR: )")
 
 
@@ -48,12 +49,30 @@ def ask(folder: Path, *words: str) -> str:
     Raises:
         InputError: It failed.
     """
+    return _run(folder, *words)[0]
+
+
+def push(folder: Path, *words: str) -> str:
+    """Push to the DVC remote; return what DVC names that neither cache nor remote has.
+
+    That is no error of DVC's own.
+
+    Raises:
+        InputError: It failed.
+    """
+    _, said = _run(folder, "push", *words)
+    _, found, names = said.partition(MISSING)
+    return " ".join(names.split()) if found else ""
+
+
+def _run(folder: Path, *words: str) -> tuple[str, str]:
     done = leash.run([*DVC, *words], folder, environment())
+    printed, said = _text(done.stdout), _text(done.stderr)
     if done.returncode:
-        lines = [line for line in _text(done.stderr).splitlines() if line.strip()]
+        lines = [line for line in said.splitlines() if line.strip()]
         reason = " ".join(lines[-3:]) or f"status {done.returncode}"
         raise InputError(f"dvc {' '.join(words)}", reason, "mend what DVC names, then rerun")
-    return _text(done.stdout)
+    return printed, said
 
 
 def _text(said: bytes) -> str:
