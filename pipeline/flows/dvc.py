@@ -8,9 +8,10 @@ import re
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -22,6 +23,7 @@ from pipeline.flows.leash import leashed
 DVC = [sys.executable, "-m", "dvc"]
 KEPT_LINES = 30  # of what a failed stage said, for its state's message
 MISSING = "Missing cache files:"  # what DVC says on stderr, and ends well
+MD5_OF_NOTHING = "d41d8cd98f00b204e9800998ecf8427e"
 LAST = re.compile(r"^(error: |ERROR: )")
 
 
@@ -60,13 +62,46 @@ def push(folder: Path, *words: str) -> str:
     Raises:
         InputError: It failed.
     """
-    _, said = _run(folder, "push", *words)
-    _, found, names = said.partition(MISSING)
+    _, found, names = _transfer(folder, "push", *words).partition(MISSING)
     return " ".join(names.split()) if found else ""
 
 
-def _run(folder: Path, *words: str) -> tuple[str, str]:
-    done = leash.run([*DVC, *words], folder, environment())
+def fetch(folder: Path, *words: str) -> None:
+    """Fetch from the DVC remote.
+
+    Raises:
+        InputError: It failed, or the remote lacks something.
+    """
+    _transfer(folder, "fetch", *words)
+
+
+def _transfer(folder: Path, *words: str) -> str:
+    """Push or fetch, and forget what DVC remembers of earlier times; return what it said.
+
+    It keeps a list of what to transfer, out by out; one that was killed leaves
+    a part of it, and later ones transfer that part and end well.
+    """
+    with TemporaryDirectory() as nothing:
+        return _run(folder, *words, more={"DVC_SITE_CACHE_DIR": nothing})[1]
+
+
+def remove_hollow(folder: Path) -> None:
+    """Remove what a killed push left empty under an object's name in a directory remote.
+
+    On Linux DVC creates the file first and then shares the content (reflink), or
+    copies where the disk cannot; a later push would take the file for the object.
+    """
+    for line in ask(folder, "config", "--list").splitlines():
+        key, _, url = line.partition("=")
+        if key.startswith("remote.") and key.endswith(".url") and url.startswith("/"):
+            for file in Path(url).glob("files/md5/??/*"):
+                empty = file.stat().st_size == 0
+                if empty and f"{file.parent.name}{file.name}" != MD5_OF_NOTHING:
+                    file.unlink()
+
+
+def _run(folder: Path, *words: str, more: Mapping[str, str] | None = None) -> tuple[str, str]:
+    done = leash.run([*DVC, *words], folder, {**environment(), **(more or {})})
     printed, said = _text(done.stdout), _text(done.stderr)
     if done.returncode:
         lines = [line for line in said.splitlines() if line.strip()]

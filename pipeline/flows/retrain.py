@@ -113,6 +113,7 @@ def mend() -> list[str]:
         half = {*git.between(entry.head, git.head())} & {*git.changed()}
         git.restore(sorted(half))
         return entry.data
+    dvc.remove_hollow(Path())
     if promotion(entry):
         try:
             publish(entry, git.remote())
@@ -178,7 +179,7 @@ def fetch() -> None:
     What stages made and the remote lacks is made anew.
     """
     try:
-        dvc.ask(Path(), "fetch", "--run-cache")
+        dvc.fetch(Path(), "--run-cache")
     except InputError as error:
         if LACKS not in str(error):
             raise
