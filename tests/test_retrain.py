@@ -413,7 +413,7 @@ def test_a_journal_of_a_killed_run_is_mended(toy, step):
 
 
 def test_a_push_that_was_killed_as_it_made_a_file_is_mended(toy, tmp_path):
-    """DVC takes an empty file under an object's name for the object."""
+    """DVC does not take an empty file under an object's name for the object."""
     once(toy)
     toy.answers(95)
     content = (toy.folder / "data/raw/answers.csv").read_bytes()

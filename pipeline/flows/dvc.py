@@ -23,7 +23,6 @@ from pipeline.flows.leash import leashed
 DVC = [sys.executable, "-m", "dvc"]
 KEPT_LINES = 30  # of what a failed stage said, for its state's message
 MISSING = "Missing cache files:"  # what DVC says on stderr, and ends well
-MD5_OF_NOTHING = "d41d8cd98f00b204e9800998ecf8427e"
 LAST = re.compile(r"^(error: |ERROR: )")
 
 
@@ -83,21 +82,6 @@ def _transfer(folder: Path, *words: str) -> str:
     """
     with TemporaryDirectory() as nothing:
         return _run(folder, *words, more={"DVC_SITE_CACHE_DIR": nothing})[1]
-
-
-def remove_hollow(folder: Path) -> None:
-    """Remove what a killed push left empty under an object's name in a directory remote.
-
-    On Linux DVC creates the file first and then shares the content (reflink), or
-    copies where the disk cannot; a later push would take the file for the object.
-    """
-    for line in ask(folder, "config", "--list").splitlines():
-        key, _, url = line.partition("=")
-        if key.startswith("remote.") and key.endswith(".url") and url.startswith("/"):
-            for file in Path(url).glob("files/md5/??/*"):
-                empty = file.stat().st_size == 0
-                if empty and f"{file.parent.name}{file.name}" != MD5_OF_NOTHING:
-                    file.unlink()
 
 
 def _run(folder: Path, *words: str, more: Mapping[str, str] | None = None) -> tuple[str, str]:

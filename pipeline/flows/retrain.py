@@ -113,7 +113,6 @@ def mend() -> list[str]:
         half = {*git.between(entry.head, git.head())} & {*git.changed()}
         git.restore(sorted(half))
         return entry.data
-    dvc.remove_hollow(Path())
     if promotion(entry):
         try:
             publish(entry, git.remote())
