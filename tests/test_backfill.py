@@ -126,7 +126,7 @@ def test_what_cannot_be_scored_is_refused_before_anything_runs(toy):
     assert not TABLE.exists()
 
     (toy.folder / "note.txt").unlink()
-    TABLE.write_text("what,commit\ndata,x\n")
+    toy.write(str(TABLE), "what,commit\ndata,x\n")
     assert "lacks columns" in backfill(["few"], "data", return_state=True).message
 
 

@@ -127,6 +127,10 @@ def test_a_gain_below_min_gain_is_not_worth_a_change_but_where_the_data_grew():
     assert goes.promote
 
 
+def test_an_interval_that_touches_nothing_gained_is_not_confidence():
+    assert not decide(comparison(figure(0.0, 0.06)), GATE, grew=False).promote
+
+
 def test_a_gain_of_just_min_gain_will_do():
     assert decide(comparison(figure(0.01, 0.03, difference=0.02)), GATE, grew=False).promote
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 
@@ -42,7 +43,7 @@ def check_published(toy: Toy, folder) -> Toy:
     """A second clone of what was pushed has all data, and nothing to do."""
     second = Toy(folder)
     toy.run("git", "clone", "--quiet", str(toy.bare), str(second.folder), folder=toy.folder.parent)
-    second.dvc("pull", "--quiet")
+    second.dvc("pull")
     assert UP_TO_DATE in second.dvc("repro")
     assert second.git("rev-parse", "HEAD") == toy.git("rev-parse", "HEAD")
     return second
@@ -409,6 +410,23 @@ def test_a_journal_of_a_killed_run_is_mended(toy, step):
     assert state.name == "NotPromoted"
     assert toy.git("rev-parse", "HEAD") == head
     assert toy.scores()["accuracy"] == 0.8
+
+
+def test_a_push_that_was_killed_as_it_made_a_file_is_mended(toy, tmp_path):
+    """DVC does not take an empty file under an object's name for the object."""
+    once(toy)
+    toy.answers(95)
+    content = (toy.folder / "data/raw/answers.csv").read_bytes()
+    name = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    hollow = toy.store / "files/md5" / name[:2] / name[2:]
+    hollow.parent.mkdir(parents=True, exist_ok=True)
+    hollow.touch()
+    journal.write(Entry("train", toy.git("rev-parse", "HEAD")))
+
+    assert once(toy).name == "Promoted"
+
+    check_published(toy, tmp_path / "second")
+    assert hollow.read_bytes() == content
 
 
 def test_a_journal_that_cannot_be_read_is_named(toy):

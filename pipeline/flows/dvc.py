@@ -8,9 +8,10 @@ import re
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -21,6 +22,7 @@ from pipeline.flows.leash import leashed
 
 DVC = [sys.executable, "-m", "dvc"]
 KEPT_LINES = 30  # of what a failed stage said, for its state's message
+MISSING = "Missing cache files:"  # what DVC says on stderr, and ends well
 LAST = re.compile(r"^(error: |ERROR: )")
 
 
@@ -48,12 +50,48 @@ def ask(folder: Path, *words: str) -> str:
     Raises:
         InputError: It failed.
     """
-    done = leash.run([*DVC, *words], folder, environment())
+    return _run(folder, *words)[0]
+
+
+def push(folder: Path, *words: str) -> str:
+    """Push to the DVC remote; return what DVC names that neither cache nor remote has.
+
+    That is no error of DVC's own.
+
+    Raises:
+        InputError: It failed.
+    """
+    _, found, names = _transfer(folder, "push", *words).partition(MISSING)
+    return " ".join(names.split()) if found else ""
+
+
+def fetch(folder: Path, *words: str) -> None:
+    """Fetch from the DVC remote.
+
+    Raises:
+        InputError: It failed, or the remote lacks something.
+    """
+    _transfer(folder, "fetch", *words)
+
+
+def _transfer(folder: Path, *words: str) -> str:
+    """Push or fetch, and forget what DVC remembers of earlier times; return what it said.
+
+    It keeps a list of what to transfer, out by out; one that was killed leaves
+    a part of it, and later ones transfer that part and end well.
+    """
+    with TemporaryDirectory() as nothing:
+        return _run(folder, *words, more={"DVC_SITE_CACHE_DIR": nothing})[1]
+
+
+def _run(folder: Path, *words: str, more: Mapping[str, str] | None = None) -> tuple[str, str]:
+    done = leash.run([*DVC, *words], folder, {**environment(), **(more or {})})
+    printed, said = _text(done.stdout), _text(done.stderr)
     if done.returncode:
-        lines = [line for line in _text(done.stderr).splitlines() if line.strip()]
+        lines = [line for line in said.splitlines() if line.strip()]
         reason = " ".join(lines[-3:]) or f"status {done.returncode}"
         raise InputError(f"dvc {' '.join(words)}", reason, "mend what DVC names, then rerun")
-    return _text(done.stdout)
+    return printed, said
 
 
 def _text(said: bytes) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,8 @@ from pipeline.flows import leash
 
 TAG = "model@v"  # as `dvc artifacts get` wants it
 SHOWN = 5
+READERS = {"config", "diff", "log", "ls-files", "ls-tree", "remote", "rev-list", "rev-parse"}
+READERS |= {"status", "symbolic-ref"}
 
 
 class PartedError(InputError):
@@ -34,20 +37,30 @@ def git(*words: str, may_fail: bool = False, folder: Path = Path()) -> str:
     """Run git; return what it printed, without the last line break.
 
     Names that are no text come as `os.fsdecode` has them.  Whatever ends this
-    process ends git.
+    process ends a git that writes or talks to a remote.
 
     Raises:
         InputError: It failed, unless that is expected: then the answer is empty.
     """
-    quiet = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
-    done = leash.run(["git", *words], folder, quiet)
+    verb = next(word for word in words if not word.startswith("-") and "=" not in word)
+    command, quiet = ["git", *words], {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
+    if verb in READERS:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env={**os.environ, **quiet},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
+    else:
+        done = leash.run(command, folder, quiet)
     if done.returncode == 0:
         return os.fsdecode(done.stdout).rstrip("\n")
     if may_fail:
         return ""
     reason = " ".join(done.stderr.decode(errors="replace").split())
     reason = reason or f"status {done.returncode}"
-    verb = next(word for word in words if not word.startswith("-"))
     raise InputError(f"git {verb}", reason, "mend what git names, then rerun")
 
 

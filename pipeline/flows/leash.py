@@ -15,7 +15,6 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 
 GRACE_S = 10.0  # between SIGTERM and SIGKILL
@@ -54,6 +53,8 @@ def run(
     command: list[str], folder: Path, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a command to its end; it has no stdin, and does not outlive this process."""
+    from tempfile import TemporaryFile  # noqa: PLC0415  # the leash itself starts sooner without
+
     with TemporaryFile() as out, TemporaryFile() as err:  # a pipe may fill up unread
         with leashed(command, folder, environment, stdout=out, stderr=err) as process:
             status = process.wait()

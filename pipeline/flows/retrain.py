@@ -130,14 +130,21 @@ def sync(where: Remote | None, pending: list[str], *, backed: bool) -> None:
         pending: .dvc files whose data a killed run had yet to bring.
 
     Raises:
+        InputError: The data of an import has changes of its own.
         PartedError: Others have changed data that has new files here, or this
             clone has commits that the remote lacks, and the other way round.
     """
     before = git.head()
     after = incoming(where) if where else before
     theirs = git.between(before, after)
+    own = [file for file in imports() if file not in pending]
     known = [file for file in git.tracked("*.dvc") if file in theirs and file not in pending]
-    if parted := modified(known):
+    touched = modified(sorted({*own, *known}))
+    if mine := [file for file in own if file in touched]:
+        reason = "its data has changes of its own, which the next update would overwrite"
+        fix = f"move them to the import's source, then `dvc checkout --force {mine[0]}`"
+        raise InputError(mine[0], reason, fix)
+    if parted := [file for file in known if file in touched]:
         reason = f"was changed by others, and its data has new files here: {', '.join(parted)}"
         fix = "move them away, run `git pull` and `dvc pull`, and put them back"
         raise PartedError(parted[0], reason, fix)
@@ -171,7 +178,7 @@ def fetch() -> None:
     What stages made and the remote lacks is made anew.
     """
     try:
-        dvc.ask(Path(), "fetch", "--run-cache")
+        dvc.fetch(Path(), "--run-cache")
     except InputError as error:
         if LACKS not in str(error):
             raise
@@ -192,10 +199,6 @@ def bring(data: list[str]) -> None:
 
 def challenge() -> Judgement | None:
     """Take in data and train; no judgement where nothing has changed."""
-    if mine := modified(imports()):
-        reason = "its data has changes of its own, which the next update would overwrite"
-        fix = f"move them to the import's source, then `dvc checkout --force {mine[0]}`"
-        raise InputError(mine[0], reason, fix)
     for file in imports():
         update(file)
     outcomes = bring_up_to_date([], None)
@@ -241,10 +244,15 @@ def push(*, everything: bool) -> None:
 
     Args:
         everything: Those of earlier commits too, which go to the git remote along.
+
+    Raises:
+        InputError: The remote does not answer, or what is to be committed is nowhere.
     """
-    if everything:
-        dvc.ask(Path(), "push", "--all-commits")
-    dvc.ask(Path(), "push", "--run-cache")
+    if everything and (lost := dvc.push(Path(), "--all-commits")):
+        get_run_logger().warning("earlier commits name data that is nowhere: %s", lost)
+    if lost := dvc.push(Path(), "--run-cache"):
+        fix = "find it and `dvc add` it anew, or remove what names it from the project"
+        raise InputError("dvc push", f"neither cache nor remote has {lost}", fix)
 
 
 def brings_own_data(where: Remote) -> bool:
