@@ -4,12 +4,12 @@ LOCK ?= requirements.lock
 BIN := .venv/bin
 # two processes, a file at a time: a test uses about one core
 PYTEST = python -m pytest --numprocesses 2 --dist loadfile
-BENCHMARKS = cold intake stock_keras retune decode changes engine train_step scale dask_workers kills imbalance
+BENCHMARKS = cold intake stock_keras flow retune decode changes engine train_step scale dask_workers kills imbalance
 COMPILE = uv pip compile --universal --python-version 3.11 --no-header --no-annotate --generate-hashes --extra cluster --extra flows --extra s3 --extra dev
 # `dvc` and the stages that it starts must be those of .venv
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup repro test test-slow check fuzz bench format lock clean
+.PHONY: help setup repro test test-slow check fuzz bench format lock orchestrate clean
 
 help:  ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,9 @@ fuzz: setup  ## decode 20,000 mutated files
 
 bench: setup  ## measure and write docs/benchmarks.md (takes hours)
 	for name in $(BENCHMARKS); do python -m benchmarks.$$name || exit 1; done
+
+orchestrate: setup  ## a local Prefect server, schedule and worker, until Ctrl-C
+	python -m pipeline orchestrate
 
 format: setup  ## put the code into its format
 	ruff format .

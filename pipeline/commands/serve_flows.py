@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.errors import InputError
 
 CRON, TIMEZONE = "0 2 * * *", "UTC"
-NIGHTLY = "nightly"  # deployment and schedule, as in prefect.yaml: each replaces the other
+NIGHTLY = "nightly"  # as in prefect.yaml
 
 
 def main(words: list[str]) -> int:
@@ -37,6 +37,7 @@ def main(words: list[str]) -> int:
         fix = "run `prefect server start`, then set PREFECT_API_URL=http://127.0.0.1:4200/api"
         raise InputError("serve-flows", "no Prefect server is configured", fix)
     check(url)
+    check_unclaimed(url)
     schedule = Cron(chosen.cron, timezone=chosen.timezone, slug=NIGHTLY)
     deployments: list[Any] = [  # typed as coroutines, which they are in async code only
         retrain.to_deployment(name=NIGHTLY, schedules=[schedule], concurrency_limit=1),
@@ -45,6 +46,23 @@ def main(words: list[str]) -> int:
     ]
     serve(*deployments, limit=1, pause_on_shutdown=False)
     return 0
+
+
+def check_unclaimed(url: str) -> None:
+    """Refuse to serve what was deployed for workers: Prefect would mix up both.
+
+    Raises:
+        InputError: A deployment of ours has a work pool.
+    """
+    import httpx  # noqa: PLC0415
+
+    for name in (f"retrain/{NIGHTLY}", "train/manual", "backfill/manual"):
+        answer = httpx.get(f"{url}/deployments/name/{name}", timeout=60)
+        pool = answer.json()["work_pool_name"] if answer.is_success else None
+        if pool:
+            reason = f"is deployed for the workers of the pool {pool!r}"
+            fix = f"start a worker, or run `prefect deployment delete {name}`"
+            raise InputError(name, reason, fix)
 
 
 def check_schedule(cron: str, timezone: str) -> None:
