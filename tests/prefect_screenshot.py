@@ -40,7 +40,7 @@ SWITCHES = [
     "--disable-sync",
     "--hide-scrollbars",
     "--remote-debugging-port=0",
-    "--window-size=1400,1000",
+    "--window-size=1400,1100",
 ]
 STILL_S = 3.0  # for what moves into its place
 
