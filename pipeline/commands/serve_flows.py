@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
+import signal
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
+from pipeline.console import say
 from pipeline.errors import InputError
 
 CRON, TIMEZONE = "0 2 * * *", "UTC"
@@ -21,7 +25,7 @@ def main(words: list[str]) -> int:
     chosen = parser.parse_args(words)
     check_schedule(chosen.cron, chosen.timezone)
 
-    from prefect import serve  # noqa: PLC0415
+    from prefect.runner import Runner  # noqa: PLC0415
     from prefect.schedules import Cron  # noqa: PLC0415
 
     from pipeline.flows.api import check, configured, proxy_free  # noqa: PLC0415
@@ -44,7 +48,18 @@ def main(words: list[str]) -> int:
         train.to_deployment(name="manual", concurrency_limit=1),
         backfill.to_deployment(name="manual", concurrency_limit=1),
     ]
-    serve(*deployments, limit=1, pause_on_shutdown=False)
+
+    class Server(Runner):
+        def handle_sigterm(self, *_: Any) -> None:
+            """End as Ctrl-C does: Prefect's own way awaits nothing and shows a traceback."""
+            signal.raise_signal(signal.SIGINT)
+
+    server = Server(limit=1, pause_on_shutdown=False)
+    for deployment in deployments:
+        server.add_deployment(deployment)
+    say(f"serve-flows: retrain at {chosen.cron} {chosen.timezone}; Ctrl-C ends it")
+    with suppress(KeyboardInterrupt):
+        asyncio.run(server.start())
     return 0
 
 
