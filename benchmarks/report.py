@@ -22,6 +22,7 @@ SECTIONS = {  # module and title, in the document's order
     "cold": "A first run, and one with nothing to do",
     "intake": "Many small images",
     "stock_keras": "The Keras guide's way and this pipeline",
+    "flow": "A flow with nothing to do",
     "retune": "Other heads, rates and layers",
     "decode": "Decoding, and plain Pillow",
     "changes": "Images added and removed, augmentation changed",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -85,38 +83,15 @@ def start(toy: Toy, *words: str, **more: str) -> subprocess.Popen[str]:
 
 
 def said(toy: Toy) -> str:
+    """What all that was started for a project has said."""
     return (toy.folder.parent / "said.txt").read_text()
 
 
-class Orchestra:
-    """`orchestrate` for a project, begun when it is first needed."""
+class Server:
+    """What a Prefect server's API says."""
 
-    def __init__(self, toy: Toy) -> None:
-        self.toy = toy
-        self.port = free_port()
-        self.url = f"http://{LOOPBACK}:{self.port}/api"
-        self.process: subprocess.Popen[str] | None = None
-
-    def start(self) -> None:
-        """Start it, unless it runs; return when it has printed its URL."""
-        if self.process and self.process.poll() is None:
-            return
-        before = said(self.toy).count(self.url) if self.process else 0
-        words = ["orchestrate", "--port", str(self.port), "--home", HOME]
-        self.process = process = start(self.toy, *words)
-        until(
-            lambda: said(self.toy).count(self.url) > before or process.poll() is not None,
-            "orchestrate prints its URL",
-        )
-        assert process.poll() is None, said(self.toy)
-
-    def end(self, number: int) -> int:
-        """Send it a signal; return its status once nothing that it started is left."""
-        assert self.process
-        self.process.send_signal(number)
-        status = self.process.wait(timeout=PATIENCE_S)
-        until(lambda: not left(self.toy.folder), "everything has ended", 30)
-        return status
+    def __init__(self, url: str) -> None:
+        self.url = url
 
     def ask(self, path: str, **body: Any) -> Any:
         """POST to the server's API."""
@@ -177,7 +152,32 @@ class Orchestra:
         return {artifact["key"]: artifact["data"] for artifact in found}
 
 
-def interrupt(process: subprocess.Popen[str], number: int = signal.SIGINT) -> int:
-    """Send a signal and wait; return the status."""
-    os.kill(process.pid, number)
-    return process.wait(timeout=PATIENCE_S)
+class Orchestra(Server):
+    """`orchestrate` for a project, begun when it is first needed."""
+
+    def __init__(self, toy: Toy) -> None:
+        self.toy = toy
+        self.port = free_port()
+        super().__init__(f"http://{LOOPBACK}:{self.port}/api")
+        self.process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        """Start it, unless it runs; return when it has printed its URL."""
+        if self.process and self.process.poll() is None:
+            return
+        before = said(self.toy).count(self.url) if self.process else 0
+        words = ["orchestrate", "--port", str(self.port), "--home", HOME]
+        self.process = process = start(self.toy, *words)
+        until(
+            lambda: said(self.toy).count(self.url) > before or process.poll() is not None,
+            "orchestrate prints its URL",
+        )
+        assert process.poll() is None, said(self.toy)
+
+    def end(self, number: int) -> int:
+        """Send it a signal; return its status once nothing that it started is left."""
+        assert self.process
+        self.process.send_signal(number)
+        status = self.process.wait(timeout=PATIENCE_S)
+        until(lambda: not left(self.toy.folder), "everything has ended", 30)
+        return status

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 
 from pipeline.errors import InputError
@@ -33,6 +34,14 @@ def main(words: list[str]) -> int:
     from pipeline.flows.dvc import StageError  # noqa: PLC0415
     from pipeline.flows.train import train  # noqa: PLC0415
 
+    def in_words(record: logging.LogRecord) -> bool:
+        """A traceback is for a bug, not for what the user can mend."""
+        if record.exc_info and isinstance(record.exc_info[1], (InputError, StageError)):
+            record.exc_info = None
+        return True
+
+    for name in ("prefect.task_runs", "prefect.flow_runs"):
+        logging.getLogger(name).addFilter(in_words)
     proxy_free()
     with api():
         try:

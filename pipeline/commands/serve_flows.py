@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
+import signal
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
+from pipeline.console import say
 from pipeline.errors import InputError
 
 CRON, TIMEZONE = "0 2 * * *", "UTC"
-NIGHTLY = "nightly"  # deployment and schedule, as in prefect.yaml: each replaces the other
+NIGHTLY = "nightly"  # as in prefect.yaml
 
 
 def main(words: list[str]) -> int:
@@ -21,7 +25,7 @@ def main(words: list[str]) -> int:
     chosen = parser.parse_args(words)
     check_schedule(chosen.cron, chosen.timezone)
 
-    from prefect import serve  # noqa: PLC0415
+    from prefect.runner import Runner  # noqa: PLC0415
     from prefect.schedules import Cron  # noqa: PLC0415
 
     from pipeline.flows.api import check, configured, proxy_free  # noqa: PLC0415
@@ -37,14 +41,43 @@ def main(words: list[str]) -> int:
         fix = "run `prefect server start`, then set PREFECT_API_URL=http://127.0.0.1:4200/api"
         raise InputError("serve-flows", "no Prefect server is configured", fix)
     check(url)
+    check_unclaimed(url)
     schedule = Cron(chosen.cron, timezone=chosen.timezone, slug=NIGHTLY)
     deployments: list[Any] = [  # typed as coroutines, which they are in async code only
         retrain.to_deployment(name=NIGHTLY, schedules=[schedule], concurrency_limit=1),
         train.to_deployment(name="manual", concurrency_limit=1),
         backfill.to_deployment(name="manual", concurrency_limit=1),
     ]
-    serve(*deployments, limit=1, pause_on_shutdown=False)
+
+    class Server(Runner):
+        def handle_sigterm(self, *_: Any) -> None:
+            """End as Ctrl-C does: Prefect's own way awaits nothing and shows a traceback."""
+            signal.raise_signal(signal.SIGINT)
+
+    server = Server(limit=1, pause_on_shutdown=False)
+    for deployment in deployments:
+        server.add_deployment(deployment)
+    say(f"serve-flows: retrain at {chosen.cron} {chosen.timezone}; Ctrl-C ends it")
+    with suppress(KeyboardInterrupt):
+        asyncio.run(server.start())
     return 0
+
+
+def check_unclaimed(url: str) -> None:
+    """Refuse to serve what was deployed for workers: Prefect would mix up both.
+
+    Raises:
+        InputError: A deployment of ours has a work pool.
+    """
+    import httpx  # noqa: PLC0415
+
+    for name in (f"retrain/{NIGHTLY}", "train/manual", "backfill/manual"):
+        answer = httpx.get(f"{url}/deployments/name/{name}", timeout=60)
+        pool = answer.json()["work_pool_name"] if answer.is_success else None
+        if pool:
+            reason = f"is deployed for the workers of the pool {pool!r}"
+            fix = f"start a worker, or run `prefect deployment delete {name}`"
+            raise InputError(name, reason, fix)
 
 
 def check_schedule(cron: str, timezone: str) -> None:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ def main(command: list[str]) -> int:
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     threading.Thread(target=_end_with_stdin, daemon=True).start()
     status = process.wait()
-    if status < 0:  # its children may live on
+    if status < 0:  # what it started may live on
         _end_children()
     return status if status >= 0 else 128 - status
 
@@ -85,12 +85,22 @@ def _end_with_stdin() -> None:
 def _end_children() -> None:
     import psutil  # noqa: PLC0415
 
-    below = psutil.Process().children(recursive=True)
+    below = {*psutil.Process().children(recursive=True), *_orphans()}
     for process in below:
         _signal(process.terminate)
     _, alive = psutil.wait_procs(below, timeout=GRACE_S)
     for process in alive:
         _signal(process.kill)
+
+
+def _orphans() -> Iterator[Any]:
+    """Processes of this session whose parent may have ended before them."""
+    import psutil  # noqa: PLC0415
+
+    for process in psutil.process_iter():
+        with suppress(ProcessLookupError, PermissionError):
+            if process.pid != os.getpid() and os.getsid(process.pid) == os.getsid(0):
+                yield process
 
 
 def _signal(send: Any) -> None:

@@ -1,0 +1,75 @@
+"""No process outlives whoever holds its leash."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from pipeline.flows.leash import GRACE_S, leashed
+from tests.conftest import ROOT
+from tests.orchestra import MARK, left, marked, until
+
+FAMILY = ["sh", "-c", "sleep 600 & sh -c 'sleep 601; true' & wait"]
+ORPHANS = ["sh", "-c", "sleep 600 & kill -9 $$"]
+STUBBORN = [
+    sys.executable,
+    "-c",
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(602)",
+]
+HOLDER = f"""
+import time
+from pathlib import Path
+from pipeline.flows.leash import leashed
+with leashed({FAMILY!r}, Path()):
+    time.sleep(600)
+"""
+
+
+def family(folder) -> bool:
+    return len(left(folder, "sleep 60")) >= 3  # two that sleep, a shell that waits for one
+
+
+def test_children_and_grandchildren_end_with_the_block(tmp_path):
+    with leashed(FAMILY, tmp_path, {MARK: str(tmp_path)}):
+        until(lambda: family(tmp_path), "all have started")
+
+    assert left(tmp_path) == []
+
+
+def test_children_and_grandchildren_end_with_a_killed_holder(tmp_path):
+    around = marked(tmp_path, PYTHONPATH=str(ROOT))
+    with subprocess.Popen([sys.executable, "-c", HOLDER], cwd=tmp_path, env=around) as holder:
+        until(lambda: family(tmp_path), "all have started")
+        holder.kill()
+
+    until(lambda: not left(tmp_path), "all have ended", GRACE_S + 20)
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [("raise SystemExit(7)", 7), ("import os; os.kill(os.getpid(), 9)", 128 + signal.SIGKILL)],
+)
+def test_the_exit_status_is_handed_on(tmp_path, code, status):
+    with leashed([sys.executable, "-c", code], tmp_path) as process:
+        assert process.wait(timeout=60) == status
+
+
+def test_a_killed_child_leaves_none_of_its_own(tmp_path):
+    with leashed(ORPHANS, tmp_path, {MARK: str(tmp_path)}) as process:
+        assert process.wait(timeout=60) == 128 + signal.SIGKILL
+
+    assert left(tmp_path) == []
+
+
+def test_whoever_ignores_the_signal_is_killed_after_the_grace(tmp_path):
+    with leashed(STUBBORN, tmp_path, {MARK: str(tmp_path)}):
+        until(lambda: len(left(tmp_path, "sleep(602)")) == 2, "it and its leash have started")
+        time.sleep(1)  # for its first statement
+        began = time.monotonic()
+
+    assert GRACE_S - 1 < time.monotonic() - began < GRACE_S + 30
+    assert left(tmp_path) == []
