@@ -16,7 +16,7 @@ import pytest
 from prefect.settings import PREFECT_API_URL
 from prefect.testing.utilities import prefect_test_harness
 
-from pipeline.flows import git, journal, retrain
+from pipeline.flows import git, journal, tracked
 from pipeline.flows.leash import GRACE_S
 from tests.test_retrain import UP_TO_DATE, check_published, once
 from tests.toy import Toy, environment, make_toy
@@ -264,4 +264,4 @@ def test_kills_at_any_moment_lose_nothing(toy, tmp_path):
     check_tags(toy, tmp_path / "second", tags=len(toy.git("tag").split()))
     assert journal.read() is None
     assert once(toy).name == "Unchanged"
-    assert retrain.written() == []
+    assert tracked.written() == []

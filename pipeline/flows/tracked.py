@@ -1,0 +1,115 @@
+"""What DVC keeps in this clone: outs, .dvc files, and which of them have changed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from pipeline.errors import InputError
+from pipeline.flows import dvc, git
+
+
+def stages_of_lock() -> list[str]:
+    """The stages that have run at HEAD, and still are."""
+    known = dvc.stages(Path())
+    return [stage for stage in _lock() if stage in known]
+
+
+def made() -> list[str]:
+    """What stages make."""
+    entries = [
+        entry
+        for stage in _loaded(Path("dvc.yaml")).get("stages", {}).values()
+        for kind in ("outs", "metrics", "plots")
+        for entry in stage.get(kind, [])
+    ]
+    return [next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries]
+
+
+def written() -> list[str]:
+    """Files of git's that training has changed: dvc.lock, figures, .dvc files, what to ignore."""
+    known = {"dvc.lock", *git.tracked("*.dvc")}
+    folders = tuple(f"{path}/" for path in made())
+    return [
+        path
+        for path in git.changed()
+        if path in known
+        or path in made()
+        or path.startswith(folders)
+        or path.endswith("/.gitignore")
+    ]
+
+
+def imports() -> list[str]:
+    """The .dvc files that say where their data comes from."""
+    return [file for file in git.tracked("*.dvc") if _loaded(Path(file)).get("deps")]
+
+
+def outs_of(file: str) -> dict[Path, str]:
+    """The digest of each path that a .dvc file tracks."""
+    outs = _loaded(Path(file)).get("outs", [])
+    return {Path(file).parent / out["path"]: out.get("md5", "") for out in outs}
+
+
+def outs_exist(file: str) -> bool:
+    """Whether what a .dvc file tracks lies in the workspace."""
+    return all(path.exists() for path in outs_of(file))
+
+
+def modified(files: list[str]) -> list[str]:
+    """Those .dvc files whose data in the workspace is another, in part or whole."""
+    if not files:
+        return []
+    found = json.loads(dvc.ask(Path(), "status", "--json", *files))
+    return [
+        file
+        for file in files
+        for entry in found.get(file, [])
+        if isinstance(entry, dict) and "modified" in entry.get("changed outs", {}).values()
+    ]
+
+
+def check_settled() -> None:
+    """Refuse a run whose data changed while stages read it: nobody could pull that.
+
+    Raises:
+        InputError: A stage read other data than a .dvc file names.
+    """
+    kept = {
+        path.as_posix(): md5
+        for file in git.tracked("*.dvc")
+        for path, md5 in outs_of(file).items()
+    }
+    for name, stage in _lock().items():
+        for dep in stage.get("deps", []):
+            if dep.get("md5") != kept.get(dep["path"], dep.get("md5")):
+                reason = f"changed while {name} read it"
+                fix = "run again once all new files are there; move them in, rather than copy"
+                raise InputError(dep["path"], reason, fix)
+
+
+def check_versioned() -> None:
+    """Refuse raw data that DVC does not keep: a pushed commit could not be reproduced.
+
+    Raises:
+        InputError: data/raw is neither the out of a stage nor under `dvc add` or an import.
+    """
+    dvc.stages(Path())  # for its errors
+    if "data/raw" not in made() and not Path("data/raw.dvc").exists():
+        fix = "run `dvc add data/raw`, or import it with `dvc import-url`, and commit data/raw.dvc"
+        raise InputError("data/raw", "is not under DVC", fix)
+
+
+def _lock() -> dict[str, Any]:
+    """What dvc.lock says of each stage."""
+    lock = Path("dvc.lock")
+    stages: dict[str, Any] = _loaded(lock).get("stages", {}) if lock.exists() else {}
+    return stages
+
+
+def _loaded(file: Path) -> dict[str, Any]:
+    document: dict[str, Any] = YAML(typ="safe").load(file.read_text(encoding="utf-8")) or {}
+    return document
