@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from pipeline.flows.leash import GRACE_S, leashed
@@ -73,3 +74,15 @@ def test_whoever_ignores_the_signal_is_killed_after_the_grace(tmp_path):
 
     assert GRACE_S - 1 < time.monotonic() - began < GRACE_S + 30
     assert left(tmp_path) == []
+
+
+def test_a_stubborn_grandchild_ends_though_the_child_ended_well(tmp_path):
+    """A shell that ends with status 0 at SIGTERM leaves what ignores it to the leash."""
+    stubborn = "(trap '' TERM; echo $$ ready; sleep 600) &"
+    with leashed(["sh", "-c", f"trap 'exit 0' TERM; {stubborn} wait"], tmp_path) as process:
+        time.sleep(1)
+        below = psutil.Process(process.pid).children(recursive=True)
+        assert len(below) >= 2
+
+    _, alive = psutil.wait_procs(below, timeout=30)
+    assert not alive

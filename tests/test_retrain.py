@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 
 import pytest
 from prefect.testing.utilities import prefect_test_harness
@@ -438,3 +439,41 @@ def test_a_journal_that_cannot_be_read_is_named(toy):
     assert "retrain.json" in state.message
     journal.file().write_text(json.dumps({"step": "sync", "head": "x", "more": 1}))
     assert "no journal" in retrain.retrain(return_state=True).message
+
+
+def test_a_file_among_imported_data_is_kept_when_a_killed_run_is_mended(tmp_path, toy):
+    source = tmp_path / "incoming"
+    (toy.folder / "data/raw").rename(source)
+    toy.dvc("remove", "data/raw.dvc")
+    toy.dvc("import-url", "--quiet", str(source), "data/raw")
+    toy.git("add", "--all")
+    toy.git("commit", "--quiet", "--message", "Import")
+    once(toy)
+    journal.write(Entry("train", toy.git("rev-parse", "HEAD")))
+    toy.write("data/raw/mine.csv", "image,label,answer\n")
+
+    state = once(toy)
+
+    assert "data/raw.dvc: its data has changes of its own" in state.message
+    assert (toy.folder / "data/raw/mine.csv").exists()
+
+
+def test_a_file_among_data_that_a_stage_made_is_kept(toy):
+    """As where somebody puts images beside those of the demonstration."""
+    toy.git("rm", "--quiet", "data/raw.dvc")
+    shutil.copytree(toy.folder / "data/raw", toy.folder / "origin")
+    stage = (
+        "\n  sample:\n    cmd: cp -r origin data/raw\n    deps: [origin]\n    outs: [data/raw]\n"
+    )
+    graph = (toy.folder / "dvc.yaml").read_text()
+    toy.write("dvc.yaml", graph.replace("stages:\n", f"stages:{stage}", 1))
+    toy.git("add", "--all")
+    toy.git("commit", "--quiet", "--message", "A stage makes the data")
+    once(toy)
+    toy.write("data/raw/mine.csv", "image,label,answer\n")
+
+    state = once(toy)
+
+    assert state.name == "Failed"
+    assert "data/raw" in state.message
+    assert (toy.folder / "data/raw/mine.csv").exists()

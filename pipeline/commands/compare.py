@@ -154,7 +154,8 @@ def _give(
 def _draw(comparison: Comparison, file: Path) -> tuple[bytes | None, list[str]]:
     """Write the contact sheet; None where no picture changed sides."""
     if not comparison.lost and not comparison.gained:
-        file.unlink(missing_ok=True)  # of an earlier comparison
+        if file == SHEET:
+            file.unlink(missing_ok=True)  # of an earlier comparison
         return None, []
     places = places_of(read_manifest(MANIFEST), RAW) if MANIFEST.is_file() else {}
     picture, unseen = sheet(comparison, places)

@@ -49,6 +49,7 @@ def main(words: list[str]) -> int:
         **environment(),
         "PREFECT_HOME": str(home),
         "PREFECT_API_URL": f"{server}/api",
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home / 'prefect.db'}",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
     }

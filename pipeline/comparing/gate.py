@@ -25,6 +25,7 @@ Metric = Literal[
     "expected_calibration_error",
 ]
 Bound = Annotated[float, Field(ge=0)]
+CLASS_IMAGES = 10  # of fewer test images resamples say nothing of a class
 
 
 class PromotionParams(Section):
@@ -75,11 +76,15 @@ def _overall(comparison: Comparison, params: PromotionParams, *, grew: bool) -> 
 
 
 def _sufferer(comparison: Comparison, params: PromotionParams) -> str:
-    """The class that loses most beyond the bound, with confidence; empty if there is none."""
+    """The class that loses most beyond the bound, with confidence; empty if there is none.
+
+    A class of fewer than `CLASS_IMAGES` common test images has no say.
+    """
     worst, words = -params.max_class_regression, ""
     for label, of_class in comparison.classes.items():
         recall = of_class.figures.get("recall")
-        if recall is not None and recall.high < 0 and recall.difference < worst:
+        few = of_class.images < CLASS_IMAGES
+        if recall is not None and not few and recall.high < 0 and recall.difference < worst:
             worst = recall.difference
             bound = f"promotion.max_class_regression {params.max_class_regression:g}"
             words = f"recall of class {label!r} fell beyond {bound}: {_words(recall)}"

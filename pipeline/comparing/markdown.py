@@ -32,7 +32,8 @@ def plain(text: str) -> str:
 
 
 def _opened(part: Part) -> list[str]:
-    return [f"<details><summary>{escape(printable(part.title))}</summary>", ""]
+    title = escape(printable(part.title)).replace("@", MENTION)
+    return [f"<details><summary>{title}</summary>", ""]
 
 
 def _table(part: Part) -> Iterator[str]:

@@ -103,7 +103,8 @@ def wait_until_healthy(url: str, process: subprocess.Popen[str]) -> None:
             if httpx.get(f"{url}/health", timeout=5).is_success:
                 return
         except httpx.HTTPError:
-            time.sleep(0.1)
+            pass
+        time.sleep(0.1)
     what = "ended" if process.poll() is not None else f"was not ready within {START_S:.0f} s"
     fix = "see why with `prefect server start`; the lock's versions are those that work"
     raise InputError(url, f"Prefect's API {what}", fix)

@@ -6,15 +6,13 @@ import base64
 import json
 import subprocess
 from collections.abc import Collection
-from html import escape
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 from prefect.artifacts import create_image_artifact, create_markdown_artifact
 
-from pipeline.console import printable
+from pipeline.comparing.markdown import plain
 from pipeline.findings.rejected import by_reason
 from pipeline.scoring.names import HEADLINE
 from pipeline.tables import read_rejected, read_table
@@ -122,10 +120,4 @@ def picture(file: Path) -> str:
 
 def _markdown_table(header: list[str], rows: list[list[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(map(cell, line))} |" for line in lines)
-
-
-def cell(text: Any) -> str:
-    """Text that neither Markdown nor HTML takes for its own: names come from strangers' files."""
-    plain = escape(printable(str(text)))
-    return "".join(f"\\{letter}" if letter in r"\`*_{}[]()#+!|~" else letter for letter in plain)
+    return "\n".join(f"| {' | '.join(map(plain, line))} |" for line in lines)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -108,6 +109,7 @@ def score_model(revision: Revision) -> dict[str, float]:
 
     params = Path("params.yaml")
     evaluate = load_section(params, "evaluate", EvaluateParams)
+    outs_of(find_revision(WORKSPACE), [SPLITS.as_posix()], Path())  # for its errors
     images = distinct(read_manifest(SPLITS))
     test = images[images["split"] == "test"].reset_index(drop=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -143,6 +145,8 @@ def train_anew(revision: Revision, what: What) -> dict[str, float]:
         git("clone", "--quiet", "--shared", "--no-checkout", ".", str(clone))
         git("checkout", "--quiet", "--detach", str(code.commit), folder=clone)
         take_data(data, clone)
+        if (keys := Path(".dvc/config.local")).is_file():  # of the remote
+            shutil.copy(keys, clone / keys)
         cache = dvc.ask(Path(), "cache", "dir").strip()
         dvc.ask(clone, "cache", "dir", "--local", str(Path(cache).resolve()))
         dvc.ask(clone, "checkout", "--force", "--allow-missing")

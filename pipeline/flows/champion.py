@@ -24,6 +24,15 @@ class Judgement(NamedTuple):
     account: str
 
 
+def gate() -> PromotionParams:
+    """What params.yaml asks of a model.
+
+    Raises:
+        InputError: It has no such section, or a wrong one.
+    """
+    return load_section(Path(PARAMS), "promotion", PromotionParams)
+
+
 def judge() -> Judgement:
     """Hold the workspace's model against that of HEAD.
 
@@ -31,7 +40,7 @@ def judge() -> Judgement:
         InputError: The champion's predictions are neither in the cache nor in a
             remote, or `params.yaml` has no such gate.
     """
-    gate = load_section(Path(PARAMS), "promotion", PromotionParams)
+    params = gate()
     evaluate = load_section(Path(PARAMS), "evaluate", EvaluateParams)
     champion, challenger = find_revision("HEAD"), find_revision(WORKSPACE)
     if file_of(champion, LOCK) is None or PREDICTIONS not in recorded(champion):
@@ -42,14 +51,14 @@ def judge() -> Judgement:
             challenger,
             resamples=evaluate.resamples,
             seed=evaluate.seed,
-            confidence=gate.confidence,
+            confidence=params.confidence,
             max_groups=evaluate.max_slices,
         )
     except NothingInCommonError:
         reason = "no test image in common with the champion: compare by hand, then commit"
         return Judgement(Verdict(False, reason), "")
     grew = changes.data.added.count > changes.data.removed.count
-    verdict = decide(comparison, gate, grew=grew)
+    verdict = decide(comparison, params, grew=grew)
     told = markdown("Champion (A) and challenger (B)", account(comparison, changes, []))
     return Judgement(verdict, told)
 

@@ -43,7 +43,12 @@ def git(*words: str, may_fail: bool = False, folder: Path = Path()) -> str:
         InputError: It failed, unless that is expected: then the answer is empty.
     """
     verb = next(word for word in words if not word.startswith("-") and "=" not in word)
-    command, quiet = ["git", *words], {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
+    # a git that tidies up in the background would be on no leash
+    attached = ["-c", "gc.autoDetach=false", "-c", "maintenance.autoDetach=false"]
+    command, quiet = (
+        ["git", *attached, *words],
+        {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"},
+    )
     if verb in READERS:
         done = subprocess.run(
             command,
@@ -188,7 +193,8 @@ def fetched(where: Remote) -> bool:
     full = f"refs/heads/{where.branch}"
     if not git("ls-remote", where.name, full):
         return False
-    git("fetch", "--quiet", "--tags", where.name, f"+{full}:{where.reference}")
+    tags = f"+refs/tags/{TAG}*:refs/tags/{TAG}*"  # others' tags may move, and are theirs
+    git("fetch", "--quiet", "--no-tags", where.name, f"+{full}:{where.reference}", tags)
     return True
 
 

@@ -15,7 +15,7 @@ from pipeline.errors import InputError
 from pipeline.files import replacing
 from pipeline.flows.git import git
 
-Step = Literal["sync", "train", "commit"]
+Step = Literal["sync", "update", "train", "commit"]
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,10 @@ class Entry:
     """A run under way.
 
     Args:
-        step: sync: catching up with the remotes.  train: files of the tree may
-            be new, and data may be on its way to the DVC remote.  commit: all
-            data is there, and there may be a commit, a tag, both pushed.
+        step: sync: catching up with the remotes.  update: an import's data may
+            be there in part.  train: files of the tree may be new, and data may
+            be on its way to the DVC remote.  commit: all data is there, and there
+            may be a commit, a tag, both pushed.
         head: The commit that was checked out before the step.
         tag: Of the model that is being promoted.
         data: The .dvc files whose data is not yet in the workspace.

@@ -24,7 +24,7 @@ GRACE_S = 10.0  # between SIGTERM and SIGKILL
 def leashed(
     command: list[str], folder: Path, environment: Mapping[str, str] | None = None, **options: Any
 ) -> Iterator[subprocess.Popen[str]]:
-    """Start a command in a process group of its own; no process of it outlives the block.
+    """Start a command in a process group of its own; none outlives a block left early.
 
     Args:
         folder: The command's working directory.
@@ -68,16 +68,21 @@ def main(command: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: None)  # the group is told; this process outlives it
     signal.signal(signal.SIGINT, lambda *_: None)
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-    threading.Thread(target=_end_with_stdin, daemon=True).start()
+    ending = threading.Event()
+    watch = threading.Thread(target=_end_with_stdin, args=(ending,), daemon=True)
+    watch.start()
     status = process.wait()
+    if ending.is_set():
+        watch.join()  # to the end of the whole group, this process included
     if status < 0:  # what it started may live on
         _end_children()
     return status if status >= 0 else 128 - status
 
 
-def _end_with_stdin() -> None:
+def _end_with_stdin(ending: threading.Event) -> None:
     while os.read(0, 1024):
         pass
+    ending.set()
     _end_children()
     os.killpg(0, signal.SIGKILL)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +18,21 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
+from pipeline.comparing.markdown import plain
 from pipeline.errors import InputError
 from pipeline.flows import artifacts, dvc, git, journal
-from pipeline.flows.champion import Judgement, figures, judge
+from pipeline.flows.champion import Judgement, figures, gate, judge
 from pipeline.flows.dvc import StageError
 from pipeline.flows.git import PartedError, Remote
 from pipeline.flows.journal import Entry
 from pipeline.flows.tracked import (
     check_settled,
     check_versioned,
+    derived_stages,
     imports,
     modified,
     outs_exist,
-    stages_of_lock,
+    raw_stages,
     written,
 )
 from pipeline.flows.train import bring_up_to_date
@@ -69,9 +72,8 @@ def retrain() -> State[str]:
             state = attempt()
     except (InputError, StageError, OSError) as error:
         state = Failed(name="Failed", message=str(error))
-    create_markdown_artifact(
-        f"**{state.name}** {artifacts.cell(state.message)}", key="retrain", description=state.name
-    )
+    told = plain(" ".join(str(state.message).split()))
+    create_markdown_artifact(f"**{state.name}** {told}", key="retrain", description=state.name)
     return state
 
 
@@ -85,6 +87,7 @@ def attempt() -> State[str]:
         reason = "has a git remote but no DVC remote: what is pushed would lack its data"
         raise InputError(Path.cwd(), reason, "run `dvc remote add --default NAME URL`")
     check_versioned()
+    gate()
     sync(where, pending, backed=backed)
     journal.write(Entry("train", git.head()))
     try:
@@ -166,7 +169,8 @@ def sync(where: Remote | None, pending: list[str], *, backed: bool) -> None:
         if backed:
             fetch()
         bring(data)
-        check_out(stages_of_lock())
+        check_out(raw_stages(), force=False)
+        check_out(derived_stages())
     except BaseException:
         if not data:  # or else the next run brings it
             journal.clear()
@@ -207,8 +211,10 @@ def bring(data: list[str]) -> None:
 
 def challenge() -> Judgement | None:
     """Take in data and train; no judgement where nothing has changed."""
+    journal.write(Entry("update", git.head()))
     for file in imports():
         update(file)
+    journal.write(Entry("train", git.head()))
     outcomes = bring_up_to_date([], None)
     if not written():
         return None
@@ -283,7 +289,8 @@ def publish(entry: Entry, where: Remote | None) -> None:
     except PartedError:
         if git.head() == made:
             git.move_to(entry.head, git.between(made, entry.head))
-        undo()
+            roll_back()
+        journal.clear()  # what somebody committed on top of it is theirs to join
         raise
     journal.clear()
 
@@ -313,10 +320,23 @@ def roll_back() -> None:
     Data that nobody imported stays: the next run shall see it again.
     """
     git.restore(written())
-    check_out([*imports(), *stages_of_lock()])
+    entry = journal.read()
+    if entry and entry.step == "update":
+        check_out(imports())  # half brought, so in no cache
+    else:
+        with suppress(InputError):  # files that DVC does not keep; the next run names them
+            check_out(imports(), force=False)
+    with suppress(InputError):
+        check_out(raw_stages(), force=False)
+    check_out(derived_stages())
 
 
-def check_out(targets: list[str]) -> None:
-    """Bring outs of stages and imports as the tree has them; what no cache holds is left."""
+def check_out(targets: list[str], *, force: bool = True) -> None:
+    """Bring outs of stages and imports as the tree has them; what no cache holds is left.
+
+    Args:
+        force: Over files that DVC does not keep; without, DVC refuses where it finds some.
+    """
     if targets:
-        dvc.ask(Path(), "checkout", "--force", "--allow-missing", *targets)
+        options = ["--allow-missing", *(["--force"] if force else [])]
+        dvc.ask(Path(), "checkout", *options, *targets)

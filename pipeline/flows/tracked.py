@@ -11,21 +11,32 @@ from ruamel.yaml import YAML
 from pipeline.errors import InputError
 from pipeline.flows import dvc, git
 
+RAW = "data/raw"
 
-def stages_of_lock() -> list[str]:
-    """The stages that have run at HEAD, and still are."""
+
+def raw_stages() -> list[str]:
+    """The stages that make data/raw, where users may have put files of their own."""
+    return [stage for stage in _run_stages() if RAW in _made_by(stage)]
+
+
+def derived_stages() -> list[str]:
+    """The other stages that have run at HEAD, and still are: their outs are nobody's own."""
+    return [stage for stage in _run_stages() if RAW not in _made_by(stage)]
+
+
+def _run_stages() -> list[str]:
     known = dvc.stages(Path())
     return [stage for stage in _lock() if stage in known]
 
 
 def made() -> list[str]:
     """What stages make."""
-    entries = [
-        entry
-        for stage in _loaded(Path("dvc.yaml")).get("stages", {}).values()
-        for kind in ("outs", "metrics", "plots")
-        for entry in stage.get(kind, [])
-    ]
+    return [path for stage in dvc.stages(Path()) for path in _made_by(stage)]
+
+
+def _made_by(stage: str) -> list[str]:
+    spec = _loaded(Path("dvc.yaml"))["stages"][stage]
+    entries = [entry for kind in ("outs", "metrics", "plots") for entry in spec.get(kind, [])]
     return [next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries]
 
 
@@ -98,9 +109,9 @@ def check_versioned() -> None:
         InputError: data/raw is neither the out of a stage nor under `dvc add` or an import.
     """
     dvc.stages(Path())  # for its errors
-    if "data/raw" not in made() and not Path("data/raw.dvc").exists():
+    if RAW not in made() and not Path("data/raw.dvc").exists():
         fix = "run `dvc add data/raw`, or import it with `dvc import-url`, and commit data/raw.dvc"
-        raise InputError("data/raw", "is not under DVC", fix)
+        raise InputError(RAW, "is not under DVC", fix)
 
 
 def _lock() -> dict[str, Any]:
