@@ -247,6 +247,7 @@ def test_an_unreachable_remote_is_tried_again_then_failed_and_published_later(to
     check_published(toy, tmp_path / "second")
 
 
+@pytest.mark.slow
 def test_a_commit_that_a_hook_refuses_is_rolled_back(toy):
     once(toy)
     toy.answers(95)
@@ -263,6 +264,7 @@ def test_a_commit_that_a_hook_refuses_is_rolled_back(toy):
     assert once(toy).name == "Promoted"
 
 
+@pytest.mark.slow
 def test_others_new_data_is_brought_and_meets_no_new_files_here(toy, tmp_path):
     """Either side's images would be lost: taken for removed, or overwritten."""
     once(toy)
@@ -295,6 +297,7 @@ def test_others_new_data_is_brought_and_meets_no_new_files_here(toy, tmp_path):
     check_published(toy, tmp_path / "second")
 
 
+@pytest.mark.slow
 def test_data_that_changes_while_stages_read_it_is_for_the_next_run(toy, monkeypatch):
     """The lock would name data that no .dvc file does: nobody could pull it."""
     once(toy)
@@ -317,6 +320,7 @@ def test_data_that_changes_while_stages_read_it_is_for_the_next_run(toy, monkeyp
     assert once(toy).name == "Promoted"
 
 
+@pytest.mark.slow
 def test_a_commit_of_ones_own_is_pushed_along_with_its_data(toy, tmp_path):
     once(toy)
     toy.answers(70)
@@ -332,6 +336,7 @@ def test_a_commit_of_ones_own_is_pushed_along_with_its_data(toy, tmp_path):
     assert "0080.png,cat,dog" in (second.folder / "data/raw/answers.csv").read_text()
 
 
+@pytest.mark.slow
 def test_only_what_the_run_wrote_is_rolled_back(toy):
     """After a kill somebody has worked in the clone, against advice."""
     once(toy)
@@ -363,6 +368,7 @@ def test_only_what_the_run_wrote_is_rolled_back(toy):
     assert once(toy).name == "NotPromoted"
 
 
+@pytest.mark.slow
 def test_no_test_image_in_common_is_for_people_to_judge(toy):
     once(toy)
     answers = (toy.folder / "data/raw/answers.csv").read_text()
@@ -413,6 +419,7 @@ def test_a_journal_of_a_killed_run_is_mended(toy, step):
     assert toy.scores()["accuracy"] == 0.8
 
 
+@pytest.mark.slow
 def test_a_push_that_was_killed_as_it_made_a_file_is_mended(toy, tmp_path):
     """DVC does not take an empty file under an object's name for the object."""
     once(toy)

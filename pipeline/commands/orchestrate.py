@@ -53,7 +53,8 @@ def main(words: list[str]) -> int:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
     }
-    signal.signal(signal.SIGTERM, interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):  # who started this may have it ignore one
+        signal.signal(number, interrupt)
     with ExitStack() as running:
         log = running.enter_context((home / "orchestrate.log").open("a", encoding="utf-8"))
         output = {"stdout": log, "stderr": subprocess.STDOUT}

@@ -57,6 +57,8 @@ def main(words: list[str]) -> int:
     server = Server(limit=1, pause_on_shutdown=False)
     for deployment in deployments:
         server.add_deployment(deployment)
+    # who started this may have it ignore interrupts; asyncio then would, too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     say(f"serve-flows: retrain at {chosen.cron} {chosen.timezone}; Ctrl-C ends it")
     with suppress(KeyboardInterrupt):
         asyncio.run(server.start())
