@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 from prefect.testing.utilities import prefect_test_harness
@@ -120,14 +121,20 @@ def test_a_bad_file_is_named_and_does_not_stop_the_run(toy):
     assert "broken.png,no_label" in (toy.folder / "data/rejected.csv").read_text()
 
 
-def test_an_import_is_updated_and_comes_back_where_it_does_not_help(tmp_path, toy):
-    source = tmp_path / "incoming"
+def promoted_import(toy: Toy, folder) -> Path:
+    """Import data/raw from a folder beside, and promote its model; return that folder."""
+    source = folder / "incoming"
     (toy.folder / "data/raw").rename(source)
     toy.dvc("remove", "data/raw.dvc")
     toy.dvc("import-url", "--quiet", str(source), "data/raw")
     toy.git("add", "--all")
     toy.git("commit", "--quiet", "--message", "Import")
     once(toy)
+    return source
+
+
+def test_an_import_is_updated_and_comes_back_where_it_does_not_help(tmp_path, toy):
+    source = promoted_import(toy, tmp_path)
     answers = (source / "answers.csv").read_text()
     (source / "answers.csv").write_text(answers.replace("0001.png,dog,dog", "0001.png,dog,cat"))
 
@@ -449,13 +456,7 @@ def test_a_journal_that_cannot_be_read_is_named(toy):
 
 
 def test_a_file_among_imported_data_is_kept_when_a_killed_run_is_mended(tmp_path, toy):
-    source = tmp_path / "incoming"
-    (toy.folder / "data/raw").rename(source)
-    toy.dvc("remove", "data/raw.dvc")
-    toy.dvc("import-url", "--quiet", str(source), "data/raw")
-    toy.git("add", "--all")
-    toy.git("commit", "--quiet", "--message", "Import")
-    once(toy)
+    promoted_import(toy, tmp_path)
     journal.write(Entry("train", toy.git("rev-parse", "HEAD")))
     toy.write("data/raw/mine.csv", "image,label,answer\n")
 

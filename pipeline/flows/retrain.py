@@ -46,13 +46,7 @@ ordinary: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
 
 def _helps(_task: Any, _run: Any, state: State[Any]) -> bool:
     """Whether another try can help."""
-    try:
-        state.result()
-    except PartedError:
-        return False
-    except Exception:  # noqa: BLE001  # a network has errors of many kinds
-        return True
-    return False
+    return not isinstance(state.result(raise_on_failure=False), PartedError)
 
 
 over_a_network: dict[str, Any] = {
