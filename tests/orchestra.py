@@ -23,14 +23,19 @@ PATIENCE_S = 180.0  # two busy cores
 
 
 def project_with_pipeline(folder: Path, *, cron: str) -> Toy:
-    """As a user has it: the pipeline lies in the clone, and prefect.yaml beside it."""
+    """As a user has it: the pipeline lies in the clone, and prefect.yaml beside it, for Berlin."""
     toy = make_toy(folder)
     shutil.copytree(
         ROOT / "pipeline", toy.folder / "pipeline", ignore=shutil.ignore_patterns("__pycache__")
     )
     deployments = (ROOT / "prefect.yaml").read_text()
-    assert deployments.count('cron: "0 2 * * *"') == 1
-    toy.write("prefect.yaml", deployments.replace('cron: "0 2 * * *"', f'cron: "{cron}"'))
+    for ours, theirs in (
+        ('"0 2 * * *"', f'"{cron}"'),
+        ("timezone: UTC", "timezone: Europe/Berlin"),
+    ):
+        assert deployments.count(ours) == 1
+        deployments = deployments.replace(ours, theirs)
+    toy.write("prefect.yaml", deployments)
     toy.write(".gitignore", (ROOT / ".gitignore").read_text() + "/reports/predictions.csv\n")
     toy.git("add", "--all")
     toy.git("commit", "--quiet", "--message", "Add the pipeline")
@@ -94,9 +99,14 @@ class Server:
         self.url = url
 
     def ask(self, path: str, **body: Any) -> Any:
-        """POST to the server's API."""
-        with httpx.Client(trust_env=False, timeout=60) as client:
-            answer = client.post(f"{self.url}/{path}", json=body)
+        """POST to the server's API; again, as Prefect's clients do, while its SQLite is busy."""
+
+        def post() -> httpx.Response | None:
+            with httpx.Client(trust_env=False, timeout=60) as client:
+                found = client.post(f"{self.url}/{path}", json=body)
+            return None if found.status_code == httpx.codes.SERVICE_UNAVAILABLE else found
+
+        answer = until(post, f"{path} answers")
         assert answer.is_success, answer.text
         return answer.json()
 

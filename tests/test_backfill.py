@@ -163,7 +163,9 @@ def test_an_old_model_is_judged_as_evaluate_judged_it_and_on_todays_test_images(
     splits.assign(split=["train", "test"] * (len(splits) // 2)).to_csv(
         folder / "data/splits.csv", index=False
     )
-    run(folder, "git", "commit", "--quiet", "--allow-empty", "--message", "Other test images")
-    backfill(["old"], return_state=True)
+    run(folder, "dvc", "commit", "--quiet", "--force", "split")
+    run(folder, "git", "commit", "--quiet", "--all", "--message", "Other test images")
+    other = backfill(["old"], return_state=True)
 
+    assert other.name == "Completed", rows()["model", "old"]["error"]
     assert float(rows()["model", "old"]["images"]) == len(splits) // 2

@@ -41,6 +41,7 @@ def test_a_run_is_served_and_the_schedule_outlives_the_process(toy, server, numb
     process = start(toy, *words, PREFECT_API_URL=server.url)
     try:
         until(lambda: f"{number:d} 3 * * *" in crons(server), "the flows are deployed")
+        until(lambda: "train/manual" in server.deployments(), "all flows are deployed")
         run = server.trigger("train/manual")
         assert server.ended(run)["name"] in {"Completed", "Cached"}
     finally:

@@ -124,16 +124,21 @@ def end_lost_runs(url: str) -> None:
     It would hold its deployment's only place for ever: the server keeps in
     memory when a place that nobody claims is free again.
     """
-    import httpx  # noqa: PLC0415
+    from prefect.client.orchestration import SyncPrefectClient  # noqa: PLC0415
+    from prefect.client.schemas.filters import FlowRunFilter, WorkPoolFilter  # noqa: PLC0415
+    from prefect.client.schemas.objects import State  # noqa: PLC0415
+    from prefect.states import Crashed  # noqa: PLC0415
 
-    lost = {
-        "flow_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}},
-        "work_pools": {"name": {"any_": [POOL]}},
-    }
-    crashed = {"type": "CRASHED", "name": "Crashed", "message": "its worker was killed"}
-    for run in httpx.post(f"{url}/flow_runs/filter", json=lost).raise_for_status().json():
-        body = {"state": crashed, "force": True}
-        httpx.post(f"{url}/flow_runs/{run['id']}/set_state", json=body).raise_for_status()
+    at_work = {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}}
+    ours = {"name": {"any_": [POOL]}}
+    crashed: State[Any] = Crashed(message="its worker was killed")
+    with SyncPrefectClient(url) as client:
+        lost = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter.model_validate(at_work),
+            work_pool_filter=WorkPoolFilter.model_validate(ours),
+        )
+        for run in lost:
+            client.set_flow_run_state(run.id, crashed, force=True)
 
 
 def wait(processes: Mapping[str, Any], home: Path) -> None:

@@ -41,7 +41,7 @@ def main(words: list[str]) -> int:
         fix = "run `prefect server start`, then set PREFECT_API_URL=http://127.0.0.1:4200/api"
         raise InputError("serve-flows", "no Prefect server is configured", fix)
     check(url)
-    check_unclaimed(url)
+    check_unclaimed()
     schedule = Cron(chosen.cron, timezone=chosen.timezone, slug=NIGHTLY)
     deployments: list[Any] = [  # typed as coroutines, which they are in async code only
         retrain.to_deployment(name=NIGHTLY, schedules=[schedule], concurrency_limit=1),
@@ -65,21 +65,25 @@ def main(words: list[str]) -> int:
     return 0
 
 
-def check_unclaimed(url: str) -> None:
+def check_unclaimed() -> None:
     """Refuse to serve what was deployed for workers: Prefect would mix up both.
 
     Raises:
         InputError: A deployment of ours has a work pool.
     """
-    import httpx  # noqa: PLC0415
+    from prefect.client.orchestration import get_client  # noqa: PLC0415
+    from prefect.exceptions import ObjectNotFound  # noqa: PLC0415
 
-    for name in (f"retrain/{NIGHTLY}", "train/manual", "backfill/manual"):
-        answer = httpx.get(f"{url}/deployments/name/{name}", timeout=60)
-        pool = answer.json()["work_pool_name"] if answer.is_success else None
-        if pool:
-            reason = f"is deployed for the workers of the pool {pool!r}"
-            fix = f"start a worker, or run `prefect deployment delete {name}`"
-            raise InputError(name, reason, fix)
+    with get_client(sync_client=True) as client:
+        for name in (f"retrain/{NIGHTLY}", "train/manual", "backfill/manual"):
+            try:
+                pool = client.read_deployment_by_name(name).work_pool_name
+            except ObjectNotFound:
+                continue
+            if pool:
+                reason = f"is deployed for the workers of the pool {pool!r}"
+                fix = f"start a worker, or run `prefect deployment delete {name}`"
+                raise InputError(name, reason, fix)
 
 
 def check_schedule(cron: str, timezone: str) -> None:
