@@ -15,12 +15,13 @@ from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from pipeline.comparing.account import account
 from pipeline.comparing.changes import Changes, data_changes, param_changes
 from pipeline.comparing.comparison import Comparison, compare
-from pipeline.comparing.markdown import markdown, plain
+from pipeline.comparing.markdown import markdown
 from pipeline.comparing.page import page
 from pipeline.comparing.paired import differences, mcnemar
 from pipeline.comparing.pairs import align
 from pipeline.comparing.sides import Side, read_side
 from pipeline.errors import InputError
+from pipeline.markdown import plain
 from pipeline.scoring.metrics import headline
 from pipeline.scoring.names import HIGHER_IS_BETTER
 from tests.test_inspect import HOSTILE, SCRIPT, Page

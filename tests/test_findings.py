@@ -485,7 +485,9 @@ def test_rejected_files_are_summed_up_by_reason_the_commonest_first():
     rows = [(f"{i}.png", "damaged" if i % 3 else "empty_file", "") for i in range(9)]
     table = pd.DataFrame(rows, columns=["path", "reason", "detail"])
 
-    assert [tuple(reason) for reason in by_reason(table)] == [
+    assert [
+        tuple(reason) for reason in by_reason(zip(table["path"], table["reason"], strict=True))
+    ] == [
         ("damaged", 6, ["1.png", "2.png", "4.png"]),
         ("empty_file", 3, ["0.png", "3.png", "6.png"]),
     ]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from prefect.testing.utilities import prefect_test_harness
 
-from pipeline.flows import dvc, git, journal, retrain
+from pipeline.flows import catch_up, dvc, git, journal, retrain
 from pipeline.flows.journal import Entry
 from tests.toy import DVC, Toy, make_toy
 
@@ -28,7 +28,13 @@ def harness():
 def toy(tmp_path, monkeypatch) -> Toy:
     toy = make_toy(tmp_path / "toy")
     monkeypatch.chdir(toy.folder)
-    for task in (retrain.incoming, retrain.fetch, retrain.update, retrain.push, retrain.publish):
+    for task in (
+        catch_up.incoming,
+        catch_up.fetch,
+        catch_up.update,
+        retrain.push,
+        retrain.publish,
+    ):
         monkeypatch.setattr(task, "retry_delay_seconds", [0.1])
         monkeypatch.setattr(task, "retries", 1)
     return toy
@@ -243,10 +249,12 @@ def test_an_unreachable_remote_is_tried_again_then_failed_and_published_later(to
     away.rename(toy.bare)
 
     hook = toy.bare / "hooks/pre-receive"
-    hook.write_text("#!/bin/sh\necho not tonight >&2\nexit 1\n")
+    tries = toy.folder.parent / "tries"
+    hook.write_text(f"#!/bin/sh\necho 1 >> '{tries}'\necho not tonight >&2\nexit 1\n")
     hook.chmod(0o755)
     refused = retrain.retrain(return_state=True)
     assert "not tonight" in refused.message
+    assert tries.read_text() == "1\n"  # another try would meet it again
     assert toy.status() == ""
     hook.unlink()
 

@@ -82,7 +82,10 @@ def _rejected(rejected: pd.DataFrame) -> Iterable[str]:
     if rejected.empty:
         yield "<p>None.</p>"
         return
-    reasons = [(code, f"{files}", paths) for code, files, paths in by_reason(rejected)]
+    reasons = [
+        (code, f"{files}", paths)
+        for code, files, paths in by_reason(zip(rejected["path"], rejected["reason"], strict=True))
+    ]
     yield table(("reason", "files", "such as"), reasons)
     first = rejected.sort_values(["path", "reason"], kind="stable").head(REJECTED_ROWS)
     if len(first) < len(rejected):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable
 from typing import NamedTuple
-
-import pandas as pd
 
 REJECTED_EXAMPLES = 3
 
@@ -17,11 +17,13 @@ class Reason(NamedTuple):
     examples: list[str]
 
 
-def by_reason(rejected: pd.DataFrame) -> list[Reason]:
-    """Sum up the rejected table, the commonest reason first."""
-    ordered = rejected.sort_values("path", kind="stable")
-    groups = [
-        Reason(str(code), len(paths), paths.head(REJECTED_EXAMPLES).tolist())
-        for code, paths in ordered.groupby("reason")["path"]
+def by_reason(rejected: Iterable[tuple[str, str]]) -> list[Reason]:
+    """Sum up (path, reason) of the rejected table, the commonest reason first."""
+    paths = defaultdict[str, list[str]](list)
+    for path, code in rejected:
+        paths[code].append(path)
+    found = [
+        Reason(code, len(files), sorted(files)[:REJECTED_EXAMPLES])
+        for code, files in paths.items()
     ]
-    return sorted(groups, key=lambda reason: (-reason.files, reason.code))
+    return sorted(found, key=lambda reason: (-reason.files, reason.code))

@@ -17,7 +17,10 @@ def show_rejected(table: pd.DataFrame, file: Path) -> None:
     if table.empty:
         return
     title = f"ingest: {len(table)} rejected, listed in {file}"
-    rows = [(code, f"{files}", ", ".join(paths)) for code, files, paths in by_reason(table)]
+    rows = [
+        (code, f"{files}", ", ".join(paths))
+        for code, files, paths in by_reason(zip(table["path"], table["reason"], strict=True))
+    ]
     show_table(title, ("reason", "files", "such as"), rows)
 
 

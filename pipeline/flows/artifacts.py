@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import csv
 import json
 import subprocess
+from collections import Counter
 from collections.abc import Collection
 from io import BytesIO
 from pathlib import Path
@@ -12,10 +14,10 @@ from pathlib import Path
 from PIL import Image
 from prefect.artifacts import create_image_artifact, create_markdown_artifact
 
-from pipeline.comparing.markdown import plain
+from pipeline.errors import InputError
 from pipeline.findings.rejected import by_reason
+from pipeline.markdown import table
 from pipeline.scoring.names import HEADLINE
-from pipeline.tables import read_rejected, read_table
 
 METRICS = Path("reports/metrics.json")
 PREDICTIONS = Path("reports/predictions.csv")
@@ -89,24 +91,37 @@ def _row(name: str, now: dict[str, float], before: dict[str, float]) -> str:
 
 def confusion(predictions: Path) -> str:
     """Test images by class and prediction, as Markdown."""
-    table = read_table(predictions, ("label", "predicted"), only=True)
-    classes = sorted({*table["label"], *table["predicted"]})
+    counts = Counter(rows_of(predictions, "label", "predicted"))
+    classes = sorted({name for pair in counts for name in pair})
     if len(classes) > CLASSES:
         return f"{len(classes)} classes: see reports/predictions.csv."
-    counts: dict[tuple[str, str], int] = table.value_counts().to_dict()  # type: ignore[assignment]
-    rows = [
-        [label, *(f"{counts.get((label, guess), 0)}" for guess in classes)] for label in classes
-    ]
-    return _markdown_table(["class \\ predicted", *classes], rows)
+    rows = [[label, *(f"{counts[label, guess]}" for guess in classes)] for label in classes]
+    return table(["class \\ predicted", *classes], rows)
 
 
-def rejected(table: Path) -> str:
+def rejected(file: Path) -> str:
     """Files that could not be used, by reason with a few examples, as Markdown."""
-    found = read_rejected(table)
-    if found.empty:
+    found = by_reason(rows_of(file, "path", "reason"))
+    if not found:
         return "No file was rejected."
-    rows = [[code, f"{files}", "; ".join(paths)] for code, files, paths in by_reason(found)]
-    return _markdown_table(["reason", "files", "such as"], rows)
+    rows = [[code, f"{files}", "; ".join(paths)] for code, files, paths in found]
+    return table(["reason", "files", "such as"], rows)
+
+
+def rows_of(file: Path, one: str, other: str) -> list[tuple[str, str]]:
+    """Two columns of a CSV file; without pandas, whose import takes longer than all the rest.
+
+    Raises:
+        InputError: The file is absent or lacks a column.
+    """
+    fix = "run `dvc repro`"
+    try:
+        with file.open(encoding="utf-8", newline="") as stream:
+            return [(row[one], row[other]) for row in csv.DictReader(stream)]
+    except FileNotFoundError:
+        raise InputError(file, "does not exist", fix) from None
+    except KeyError as error:
+        raise InputError(file, f"has no column {error}", fix) from error
 
 
 def picture(file: Path) -> str:
@@ -116,8 +131,3 @@ def picture(file: Path) -> str:
         image.thumbnail((SHEET_SIDE, SHEET_SIDE))
         image.convert("RGB").save(content, format="JPEG", quality=85)
     return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
-
-
-def _markdown_table(header: list[str], rows: list[list[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(map(plain, line))} |" for line in lines)

@@ -20,7 +20,6 @@ from typing import Any, Literal
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
-from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
@@ -32,6 +31,7 @@ from pipeline.files import replacing
 from pipeline.flows import dvc
 from pipeline.flows.git import check_clean, git, head
 from pipeline.flows.leash import leashed
+from pipeline.flows.tasks import ordinary
 from pipeline.params import load_section
 from pipeline.scoring.names import HEADLINE
 from pipeline.scoring.report import figures
@@ -91,7 +91,7 @@ def _row(state: Any) -> Row:
     return {name: scores[name] for name in COLUMNS if name in scores} | {"error": ""}
 
 
-@task(task_run_name="{revision.name}", cache_policy=NO_CACHE, persist_result=False)
+@task(task_run_name="{revision.name}", **ordinary)
 def score(revision: Revision, what: What) -> dict[str, float]:
     """The shipped model's figures."""
     if what == "model":

@@ -17,8 +17,12 @@ READERS = {"config", "diff", "log", "ls-files", "ls-tree", "remote", "rev-list",
 READERS |= {"status", "symbolic-ref"}
 
 
-class PartedError(InputError):
-    """Others have pushed what this clone does not build on; no other try will mend that."""
+class LastingError(InputError):
+    """No other try will mend that."""
+
+
+class PartedError(LastingError):
+    """Others have pushed what this clone does not build on."""
 
 
 class Remote(NamedTuple):
@@ -47,7 +51,7 @@ def git(*words: str, may_fail: bool = False, folder: Path = Path()) -> str:
     attached = ["-c", "gc.autoDetach=false", "-c", "maintenance.autoDetach=false"]
     command, quiet = (
         ["git", *attached, *words],
-        {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"},
+        {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
     )
     if verb in READERS:
         done = subprocess.run(
@@ -207,7 +211,8 @@ def publish(where: Remote | None, name: str, commit: str) -> None:
     """Tag a commit, and push HEAD and the tag, both or none; all or part may be done already.
 
     Raises:
-        InputError: The remote does not answer, or refuses.
+        InputError: The remote does not answer.
+        LastingError: It refuses.
         PartedError: Others were first; there is no such tag of this clone's now.
     """
     git("tag", "--delete", name, may_fail=True)  # others may have one of this name
@@ -221,7 +226,12 @@ def publish(where: Remote | None, name: str, commit: str) -> None:
         git(*_somebody(), *words)
     if where:
         refs = [] if behind else [f"HEAD:refs/heads/{where.branch}"]
-        git("push", "--quiet", "--atomic", where.name, *refs, f"refs/tags/{name}")
+        try:
+            git("push", "--quiet", "--atomic", where.name, *refs, f"refs/tags/{name}")
+        except InputError as error:
+            if "[remote rejected]" in error.reason:  # by a hook, or a rule of its host
+                raise LastingError(error.file, error.reason, error.fix) from error
+            raise
 
 
 def next_tag() -> str:

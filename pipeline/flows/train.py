@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow, get_run_logger, task
-from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
@@ -14,12 +13,13 @@ from pipeline.errors import InputError
 from pipeline.flows import artifacts, dvc
 from pipeline.flows.dvc import Outcome
 from pipeline.flows.overrides import override
+from pipeline.flows.tasks import ordinary
 
 CACHED = "Cached"  # what Prefect calls a task that had nothing to do
 PARAMS = Path("params.yaml")
 
 
-@task(task_run_name="{target}", cache_policy=NO_CACHE, persist_result=False)
+@task(task_run_name="{target}", **ordinary)
 def stage(target: str, *, ask: bool, force: bool = False) -> State[Outcome]:
     """Bring one stage up to date.
 

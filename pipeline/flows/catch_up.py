@@ -1,0 +1,108 @@
+"""Have in a clone what others have pushed, and the data and models of its commit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import get_run_logger, task
+
+from pipeline.errors import InputError
+from pipeline.flows import dvc, git, journal
+from pipeline.flows.git import PartedError, Remote
+from pipeline.flows.journal import Entry
+from pipeline.flows.tasks import over_a_network
+from pipeline.flows.tracked import derived_stages, imports, modified, outs_exist, raw_stages
+
+LACKS = "missing"  # what DVC says of files that a remote lacks
+
+
+def sync(where: Remote | None, pending: list[str], *, backed: bool) -> None:
+    """Take over what others have pushed, and have HEAD's data and models in place.
+
+    Args:
+        pending: .dvc files whose data a killed run had yet to bring.
+
+    Raises:
+        InputError: The data of an import has changes of its own.
+        PartedError: Others have changed data that has new files here, or this
+            clone has commits that the remote lacks, and the other way round.
+    """
+    before = git.head()
+    after = incoming(where) if where else before
+    theirs = git.between(before, after)
+    own = [file for file in imports() if file not in pending]
+    known = [file for file in git.tracked("*.dvc") if file in theirs and file not in pending]
+    touched = modified(sorted({*own, *known}))
+    if mine := [file for file in own if file in touched]:
+        reason = "its data has changes of its own, which the next update would overwrite"
+        fix = f"move them to the import's source, then `dvc checkout --force {mine[0]}`"
+        raise InputError(mine[0], reason, fix)
+    if parted := [file for file in known if file in touched]:
+        reason = f"was changed by others, and its data has new files here: {', '.join(parted)}"
+        fix = "move them away, run `git pull` and `dvc pull`, and put them back"
+        raise PartedError(parted[0], reason, fix)
+    data = sorted({*pending, *(file for file in theirs if file.endswith(".dvc"))})
+    journal.write(Entry("sync", before, data=data))
+    git.move_to(after, theirs)
+    here = git.tracked("*.dvc")
+    data = [file for file in here if file in data or not outs_exist(file)]
+    journal.write(Entry("sync", after, data=data))
+    try:
+        if backed:
+            fetch()
+        bring(data)
+        check_out(raw_stages(), force=False)
+        check_out(derived_stages())
+    except BaseException:
+        if not data:  # or else the next run brings it
+            journal.clear()
+        raise
+
+
+@task(name="catch up", **over_a_network)
+def incoming(where: Remote) -> str:
+    """The commit that others have pushed on top of HEAD; HEAD where there is none."""
+    return git.incoming(where)
+
+
+@task(name="fetch", **over_a_network)
+def fetch() -> None:
+    """Fetch the data and models of HEAD, and records of runs.
+
+    What stages made and the remote lacks is made anew.
+    """
+    try:
+        dvc.fetch(Path(), "--run-cache")
+    except InputError as error:
+        if LACKS not in str(error):
+            raise
+        get_run_logger().warning("the DVC remote lacks some of HEAD's files: %s", error)
+
+
+def bring(data: list[str]) -> None:
+    """Put data into place that .dvc files name, over no file that DVC does not keep.
+
+    Raises:
+        InputError: There are such files, or no cache and no remote has the data.
+    """
+    known = imports()
+    check_out([file for file in data if file in known])
+    if others := [file for file in data if file not in known]:
+        dvc.ask(Path(), "checkout", *others)
+
+
+@task(name="update", task_run_name="update {file}", **over_a_network)
+def update(file: str) -> None:
+    """Look for new data at the source of an import."""
+    dvc.ask(Path(), "update", file)
+
+
+def check_out(targets: list[str], *, force: bool = True) -> None:
+    """Bring outs of stages and imports as the tree has them; what no cache holds is left.
+
+    Args:
+        force: Over files that DVC does not keep; without, DVC refuses where it finds some.
+    """
+    if targets:
+        options = ["--allow-missing", *(["--force"] if force else [])]
+        dvc.ask(Path(), "checkout", *options, *targets)
