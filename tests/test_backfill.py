@@ -8,25 +8,19 @@ import shutil
 
 import pandas as pd
 import pytest
-from prefect.testing.utilities import prefect_test_harness
 
 from pipeline.flows.backfill import COLUMNS, TABLE, backfill
 from pipeline.scoring.names import HEADLINE
 from tests.clones import commit_run, run
 from tests.toy import Toy, make_toy
 
-
-@pytest.fixture(scope="module", autouse=True)
-def harness():
-    with prefect_test_harness(server_startup_timeout=180):
-        yield
+pytestmark = pytest.mark.usefixtures("prefect_api")
 
 
-@pytest.fixture
-def toy(tmp_path, monkeypatch) -> Toy:
+@pytest.fixture(scope="module")
+def history(tmp_path_factory) -> Toy:
     """Commits `few` and `more` of data, `strict` of code that halves every score, and HEAD."""
-    toy = make_toy(tmp_path / "toy", remotes=False)
-    monkeypatch.chdir(toy.folder)
+    toy = make_toy(tmp_path_factory.mktemp("history"), remotes=False)
     toy.git("tag", "few")
     save(toy, "more", right=95)
     stage = (toy.folder / "stage.py").read_text()
@@ -34,6 +28,15 @@ def toy(tmp_path, monkeypatch) -> Toy:
     save(toy, "strict")
     toy.write("stage.py", stage)
     save(toy, "today", right=90)
+    return toy
+
+
+@pytest.fixture
+def toy(history, tmp_path, monkeypatch) -> Toy:
+    """A copy of it, as the working directory."""
+    toy = Toy(tmp_path / "toy")
+    shutil.copytree(history.folder, toy.folder, symlinks=True)
+    monkeypatch.chdir(toy.folder)
     return toy
 
 

@@ -9,52 +9,22 @@ import shutil
 from pathlib import Path
 
 import pytest
-from prefect.testing.utilities import prefect_test_harness
 
 from pipeline.flows import catch_up, dvc, git, journal, retrain
 from pipeline.flows.journal import Entry
-from tests.toy import DVC, Toy, make_toy
+from tests.retraining import UP_TO_DATE, check_published, once
+from tests.toy import DVC, Toy
 
-UP_TO_DATE = "Data and pipelines are up to date."
-
-
-@pytest.fixture(scope="module", autouse=True)
-def harness():
-    with prefect_test_harness(server_startup_timeout=180):
-        yield
+pytestmark = pytest.mark.usefixtures("prefect_api")
 
 
-@pytest.fixture
-def toy(tmp_path, monkeypatch) -> Toy:
-    toy = make_toy(tmp_path / "toy")
-    monkeypatch.chdir(toy.folder)
-    for task in (
-        catch_up.incoming,
-        catch_up.fetch,
-        catch_up.update,
-        retrain.push,
-        retrain.publish,
-    ):
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch):
+    """One other try, at once."""
+    over_a_network = catch_up.incoming, catch_up.fetch, catch_up.update
+    for task in (*over_a_network, retrain.push, retrain.publish):
         monkeypatch.setattr(task, "retry_delay_seconds", [0.1])
         monkeypatch.setattr(task, "retries", 1)
-    return toy
-
-
-def once(toy: Toy):
-    state = retrain.retrain(return_state=True)
-    assert toy.status() == "", state.message
-    assert journal.read() is None
-    return state
-
-
-def check_published(toy: Toy, folder) -> Toy:
-    """A second clone of what was pushed has all data, and nothing to do."""
-    second = Toy(folder)
-    toy.run("git", "clone", "--quiet", str(toy.bare), str(second.folder), folder=toy.folder.parent)
-    second.dvc("pull")
-    assert UP_TO_DATE in second.dvc("repro")
-    assert second.git("rev-parse", "HEAD") == toy.git("rev-parse", "HEAD")
-    return second
 
 
 def test_first_better_unchanged_and_worse(toy, tmp_path):
@@ -92,39 +62,36 @@ def test_first_better_unchanged_and_worse(toy, tmp_path):
     assert toy.git("tag").split() == ["model@v1.0.0", "model@v2.0.0"]
 
 
-def test_more_data_need_not_be_better(toy):
-    once(toy)
-    toy.answers(80, train=150)
+def test_more_data_need_not_be_better(promoted):
+    promoted.answers(80, train=150)
 
-    state = once(toy)
+    state = once(promoted)
 
     assert state.name == "Promoted"
     assert "more data, and not worse: accuracy 0.8000 -> 0.8000" in state.message
 
 
-def test_a_failing_stage_is_failed_and_rolled_back(toy):
-    once(toy)
-    head = toy.git("rev-parse", "HEAD")
-    toy.write("data/raw/stop.csv", "image,label,answer\n1.png,cat,stop\n")
+def test_a_failing_stage_is_failed_and_rolled_back(promoted):
+    head = promoted.git("rev-parse", "HEAD")
+    promoted.write("data/raw/stop.csv", "image,label,answer\n1.png,cat,stop\n")
 
-    state = once(toy)
+    state = once(promoted)
 
     assert state.name == "Failed"
     assert "ingest failed: error: data/raw/answers.csv: an answer is 'stop'" in state.message
-    assert toy.git("rev-parse", "HEAD") == head
-    assert (toy.folder / "data/raw/stop.csv").exists()
-    (toy.folder / "data/raw/stop.csv").unlink()
-    assert once(toy).name == "Unchanged"
-    assert UP_TO_DATE in toy.dvc("repro")
+    assert promoted.git("rev-parse", "HEAD") == head
+    assert (promoted.folder / "data/raw/stop.csv").exists()
+    (promoted.folder / "data/raw/stop.csv").unlink()
+    assert once(promoted).name == "Unchanged"
+    assert UP_TO_DATE in promoted.dvc("repro")
 
 
-def test_a_bad_file_is_named_and_does_not_stop_the_run(toy):
-    once(toy)
-    toy.answers(95)
-    toy.write("data/raw/bad.csv", "image,label,answer\nbroken.png,,cat\n")
+def test_a_bad_file_is_named_and_does_not_stop_the_run(promoted):
+    promoted.answers(95)
+    promoted.write("data/raw/bad.csv", "image,label,answer\nbroken.png,,cat\n")
 
-    assert once(toy).name == "Promoted"
-    assert "broken.png,no_label" in (toy.folder / "data/rejected.csv").read_text()
+    assert once(promoted).name == "Promoted"
+    assert "broken.png,no_label" in (promoted.folder / "data/rejected.csv").read_text()
 
 
 def promoted_import(toy: Toy, folder) -> Path:
@@ -194,31 +161,29 @@ def test_two_at_once_do_not_meet(toy):
     assert "another retrain runs here" in state.message
 
 
-def test_others_commits_are_taken_over(toy, tmp_path):
-    once(toy)
-    other = check_published(toy, tmp_path / "other")
+def test_others_commits_are_taken_over(promoted, tmp_path):
+    other = check_published(promoted, tmp_path / "other")
     other.write("README.md", "More")
     other.git("add", "--all")
     other.git("commit", "--quiet", "--message", "A word")
     other.git("push", "--quiet")
 
-    assert once(toy).name == "Unchanged"
-    assert (toy.folder / "README.md").exists()
+    assert once(promoted).name == "Unchanged"
+    assert (promoted.folder / "README.md").exists()
 
-    toy.write("own.txt", "own")
-    toy.git("add", "--all")
-    toy.git("commit", "--quiet", "--message", "Own")
+    promoted.write("own.txt", "own")
+    promoted.git("add", "--all")
+    promoted.git("commit", "--quiet", "--message", "Own")
     other.write("README.md", "Even more")
     other.git("commit", "--quiet", "--all", "--message", "Another word")
     other.git("push", "--quiet")
-    assert "have parted" in once(toy).message
+    assert "have parted" in once(promoted).message
 
 
-def test_who_is_second_to_push_starts_again(toy, tmp_path, monkeypatch):
+def test_who_is_second_to_push_starts_again(promoted, tmp_path, monkeypatch):
     """Somebody pushes between the commit and its push."""
-    once(toy)
-    other = check_published(toy, tmp_path / "other")
-    toy.answers(95)
+    other = check_published(promoted, tmp_path / "other")
+    promoted.answers(95)
     commit = git.commit
 
     def commit_while_others_push(*words):
@@ -230,60 +195,57 @@ def test_who_is_second_to_push_starts_again(toy, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(git, "commit", commit_while_others_push)
-        state = once(toy)
+        state = once(promoted)
 
     assert "others have pushed" in state.message
-    assert toy.git("tag").split() == ["model@v1.0.0"]
-    assert once(toy).name == "Promoted"
-    check_published(toy, tmp_path / "third")
+    assert promoted.git("tag").split() == ["model@v1.0.0"]
+    assert once(promoted).name == "Promoted"
+    check_published(promoted, tmp_path / "third")
 
 
-def test_an_unreachable_remote_is_tried_again_then_failed_and_published_later(toy, tmp_path):
-    once(toy)
-    toy.answers(95)
-    away = toy.bare.with_name("away.git")
-    toy.bare.rename(away)
-    state = once(toy)
+def test_an_unreachable_remote_is_tried_again_then_failed_and_published_later(promoted, tmp_path):
+    promoted.answers(95)
+    away = promoted.bare.with_name("away.git")
+    promoted.bare.rename(away)
+    state = once(promoted)
     assert state.name == "Failed"
     assert "git ls-remote" in state.message
-    away.rename(toy.bare)
+    away.rename(promoted.bare)
 
-    hook = toy.bare / "hooks/pre-receive"
-    tries = toy.folder.parent / "tries"
+    hook = promoted.bare / "hooks/pre-receive"
+    tries = promoted.folder.parent / "tries"
     hook.write_text(f"#!/bin/sh\necho 1 >> '{tries}'\necho not tonight >&2\nexit 1\n")
     hook.chmod(0o755)
     refused = retrain.retrain(return_state=True)
     assert "not tonight" in refused.message
     assert tries.read_text() == "1\n"  # another try would meet it again
-    assert toy.status() == ""
+    assert promoted.status() == ""
     hook.unlink()
 
-    assert once(toy).name == "Unchanged"  # it published what was committed
-    check_published(toy, tmp_path / "second")
+    assert once(promoted).name == "Unchanged"  # it published what was committed
+    check_published(promoted, tmp_path / "second")
 
 
 @pytest.mark.slow
-def test_a_commit_that_a_hook_refuses_is_rolled_back(toy):
-    once(toy)
-    toy.answers(95)
-    hook = toy.folder / ".git/hooks/pre-commit"
+def test_a_commit_that_a_hook_refuses_is_rolled_back(promoted):
+    promoted.answers(95)
+    hook = promoted.folder / ".git/hooks/pre-commit"
     hook.write_text("#!/bin/sh\necho no commits here >&2\nexit 1\n")
     hook.chmod(0o755)
 
-    state = once(toy)
+    state = once(promoted)
 
     assert state.name == "Failed"
     assert "git commit: no commits here" in state.message
-    assert toy.scores()["accuracy"] == 0.8
+    assert promoted.scores()["accuracy"] == 0.8
     hook.unlink()
-    assert once(toy).name == "Promoted"
+    assert once(promoted).name == "Promoted"
 
 
 @pytest.mark.slow
-def test_others_new_data_is_brought_and_meets_no_new_files_here(toy, tmp_path):
+def test_others_new_data_is_brought_and_meets_no_new_files_here(promoted, tmp_path):
     """Either side's images would be lost: taken for removed, or overwritten."""
-    once(toy)
-    other = check_published(toy, tmp_path / "other")
+    other = check_published(promoted, tmp_path / "other")
 
     def push(right: int) -> None:
         other.answers(right, images=120)
@@ -293,105 +255,101 @@ def test_others_new_data_is_brought_and_meets_no_new_files_here(toy, tmp_path):
         other.git("push", "--quiet")
 
     push(100)
-    assert once(toy).name == "Unchanged"
-    assert "0119.png" in (toy.folder / "data/raw/answers.csv").read_text()
-    assert toy.git("rev-parse", "HEAD") == other.git("rev-parse", "HEAD")
+    assert once(promoted).name == "Unchanged"
+    assert "0119.png" in (promoted.folder / "data/raw/answers.csv").read_text()
+    assert promoted.git("rev-parse", "HEAD") == other.git("rev-parse", "HEAD")
 
     push(110)
-    toy.write("data/raw/new.csv", "image,label,answer\nnew.png,cat,cat\n")
-    head = toy.git("rev-parse", "HEAD")
+    promoted.write("data/raw/new.csv", "image,label,answer\nnew.png,cat,cat\n")
+    head = promoted.git("rev-parse", "HEAD")
     for _ in range(2):
-        state = once(toy)
+        state = once(promoted)
         assert state.name == "Failed"
         assert "data/raw.dvc: was changed by others, and its data has new files" in state.message
-        assert toy.git("rev-parse", "HEAD") == head
-    new = (toy.folder / "data/raw/new.csv").rename(tmp_path / "new.csv")
-    assert once(toy).name == "Unchanged"
-    new.rename(toy.folder / "data/raw/new.csv")
-    assert once(toy).name == "Promoted"
-    check_published(toy, tmp_path / "second")
+        assert promoted.git("rev-parse", "HEAD") == head
+    new = (promoted.folder / "data/raw/new.csv").rename(tmp_path / "new.csv")
+    assert once(promoted).name == "Unchanged"
+    new.rename(promoted.folder / "data/raw/new.csv")
+    assert once(promoted).name == "Promoted"
+    check_published(promoted, tmp_path / "second")
 
 
 @pytest.mark.slow
-def test_data_that_changes_while_stages_read_it_is_for_the_next_run(toy, monkeypatch):
+def test_data_that_changes_while_stages_read_it_is_for_the_next_run(promoted, monkeypatch):
     """The lock would name data that no .dvc file does: nobody could pull it."""
-    once(toy)
-    toy.answers(95)
+    promoted.answers(95)
     repro = dvc.repro
 
     def repro_while_a_file_arrives(target, *words, **options):
         outcome = repro(target, *words, **options)
         if target == "data/raw.dvc":
-            toy.write("data/raw/late.csv", "image,label,answer\nlate.png,cat,cat\n")
+            promoted.write("data/raw/late.csv", "image,label,answer\nlate.png,cat,cat\n")
         return outcome
 
     with monkeypatch.context() as patch:
         patch.setattr(dvc, "repro", repro_while_a_file_arrives)
-        state = once(toy)
+        state = once(promoted)
 
     assert state.name == "Failed"
     assert "data/raw: changed while ingest read it" in state.message
-    assert (toy.folder / "data/raw/late.csv").exists()
-    assert once(toy).name == "Promoted"
+    assert (promoted.folder / "data/raw/late.csv").exists()
+    assert once(promoted).name == "Promoted"
 
 
 @pytest.mark.slow
-def test_a_commit_of_ones_own_is_pushed_along_with_its_data(toy, tmp_path):
-    once(toy)
-    toy.answers(70)
-    toy.dvc("add", "--quiet", "data/raw")
-    toy.git("commit", "--quiet", "--all", "--message", "Own")
-    toy.answers(95)
+def test_a_commit_of_ones_own_is_pushed_along_with_its_data(promoted, tmp_path):
+    promoted.answers(70)
+    promoted.dvc("add", "--quiet", "data/raw")
+    promoted.git("commit", "--quiet", "--all", "--message", "Own")
+    promoted.answers(95)
 
-    assert once(toy).name == "Promoted"
+    assert once(promoted).name == "Promoted"
 
-    second = check_published(toy, tmp_path / "second")
+    second = check_published(promoted, tmp_path / "second")
     second.git("checkout", "--quiet", "HEAD~1")
     second.dvc("pull", "--quiet", "--force", "data/raw.dvc")
     assert "0080.png,cat,dog" in (second.folder / "data/raw/answers.csv").read_text()
 
 
 @pytest.mark.slow
-def test_only_what_the_run_wrote_is_rolled_back(toy):
+def test_only_what_the_run_wrote_is_rolled_back(promoted):
     """After a kill somebody has worked in the clone, against advice."""
-    once(toy)
-    toy.answers(60)
-    journal.write(Entry("commit", toy.git("rev-parse", "HEAD"), "model@v2.0.0"))
-    toy.dvc("repro")
-    toy.git("add", "dvc.lock")
-    toy.write("own.txt", "own")
-    toy.git("add", "own.txt")
-    toy.git("commit", "--quiet", "--message", "Own", "--", "own.txt")
+    promoted.answers(60)
+    journal.write(Entry("commit", promoted.git("rev-parse", "HEAD"), "model@v2.0.0"))
+    promoted.dvc("repro")
+    promoted.git("add", "dvc.lock")
+    promoted.write("own.txt", "own")
+    promoted.git("add", "own.txt")
+    promoted.git("commit", "--quiet", "--message", "Own", "--", "own.txt")
     mine = ["reports/mine.md", "new.dvc", ":(glob)*", "-f", "a\nb -> c", os.fsdecode(b"\xff")]
     for name in mine:
-        toy.write(name, "mine")
+        promoted.write(name, "mine")
 
     state = retrain.retrain(return_state=True)
 
     assert "has uncommitted changes" in state.message
     assert sorted(git.changed()) == sorted(mine)
-    assert all((toy.folder / name).read_text() == "mine" for name in mine)
-    assert toy.git("log", "-1", "--format=%s") == "Own"
-    assert toy.git("tag").split() == ["model@v1.0.0"]
+    assert all((promoted.folder / name).read_text() == "mine" for name in mine)
+    assert promoted.git("log", "-1", "--format=%s") == "Own"
+    assert promoted.git("tag").split() == ["model@v1.0.0"]
 
-    toy.git("add", "--all")
+    promoted.git("add", "--all")
     for name in mine:
-        toy.write(name, "other")
+        promoted.write(name, "other")
     git.restore(mine)
-    assert toy.git("diff", "HEAD") == ""
-    assert not any((toy.folder / name).exists() for name in mine)
-    assert once(toy).name == "NotPromoted"
+    assert promoted.git("diff", "HEAD") == ""
+    assert not any((promoted.folder / name).exists() for name in mine)
+    assert once(promoted).name == "NotPromoted"
 
 
 @pytest.mark.slow
-def test_no_test_image_in_common_is_for_people_to_judge(toy):
-    once(toy)
-    answers = (toy.folder / "data/raw/answers.csv").read_text()
-    toy.write(
+def test_no_test_image_in_common_is_for_people_to_judge(promoted):
+    answers = (promoted.folder / "data/raw/answers.csv").read_text()
+    promoted.write(
         "data/raw/answers.csv", answers.replace("\n0", "\n9").replace(",cat,dog", ",cat,cat")
     )
 
-    state = once(toy)
+    state = once(promoted)
 
     assert state.name == "NotPromoted"
     assert state.message.startswith("no test image in common with the champion")
@@ -403,52 +361,49 @@ def test_a_folder_in_the_clone_is_refused(toy, monkeypatch):
     assert "not the clone's top folder" in retrain.retrain(return_state=True).message
 
 
-def test_the_champions_predictions_must_be_somewhere(toy):
-    once(toy)
-    toy.answers(95)
-    for folder in (toy.store, toy.folder / ".dvc/cache"):
-        toy.run("rm", "-r", str(folder))
-    toy.run(*DVC, "remote", "list")
+def test_the_champions_predictions_must_be_somewhere(promoted):
+    promoted.answers(95)
+    for folder in (promoted.store, promoted.folder / ".dvc/cache"):
+        promoted.run("rm", "-r", str(folder))
+    promoted.run(*DVC, "remote", "list")
 
-    state = once(toy)
+    state = once(promoted)
 
     assert state.name == "Failed"
     assert "neither in DVC's cache nor in a remote" in state.message
 
 
 @pytest.mark.parametrize("step", ["train", "commit"])
-def test_a_journal_of_a_killed_run_is_mended(toy, step):
+def test_a_journal_of_a_killed_run_is_mended(promoted, step):
     """As a kill leaves it: files of the run lie about, git's locks too."""
-    once(toy)
-    head = toy.git("rev-parse", "HEAD")
-    toy.answers(60)
+    head = promoted.git("rev-parse", "HEAD")
+    promoted.answers(60)
     journal.write(Entry(step, head, "model@v2.0.0"))
-    toy.dvc("repro")
-    (toy.folder / ".git/index.lock").touch()
-    (toy.folder / "reports/predictions.csv").unlink()
+    promoted.dvc("repro")
+    (promoted.folder / ".git/index.lock").touch()
+    (promoted.folder / "reports/predictions.csv").unlink()
 
-    state = once(toy)
+    state = once(promoted)
 
     assert state.name == "NotPromoted"
-    assert toy.git("rev-parse", "HEAD") == head
-    assert toy.scores()["accuracy"] == 0.8
+    assert promoted.git("rev-parse", "HEAD") == head
+    assert promoted.scores()["accuracy"] == 0.8
 
 
 @pytest.mark.slow
-def test_a_push_that_was_killed_as_it_made_a_file_is_mended(toy, tmp_path):
+def test_a_push_that_was_killed_as_it_made_a_file_is_mended(promoted, tmp_path):
     """DVC does not take an empty file under an object's name for the object."""
-    once(toy)
-    toy.answers(95)
-    content = (toy.folder / "data/raw/answers.csv").read_bytes()
+    promoted.answers(95)
+    content = (promoted.folder / "data/raw/answers.csv").read_bytes()
     name = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    hollow = toy.store / "files/md5" / name[:2] / name[2:]
+    hollow = promoted.store / "files/md5" / name[:2] / name[2:]
     hollow.parent.mkdir(parents=True, exist_ok=True)
     hollow.touch()
-    journal.write(Entry("train", toy.git("rev-parse", "HEAD")))
+    journal.write(Entry("train", promoted.git("rev-parse", "HEAD")))
 
-    assert once(toy).name == "Promoted"
+    assert once(promoted).name == "Promoted"
 
-    check_published(toy, tmp_path / "second")
+    check_published(promoted, tmp_path / "second")
     assert hollow.read_bytes() == content
 
 

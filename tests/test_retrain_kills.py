@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,19 +13,18 @@ import numpy as np
 import psutil
 import pytest
 from prefect.settings import PREFECT_API_URL
-from prefect.testing.utilities import prefect_test_harness
 
 from pipeline.flows import git, journal, tracked
 from pipeline.flows.leash import GRACE_S
-from tests.test_retrain import UP_TO_DATE, check_published, once
-from tests.toy import Toy, environment, make_toy
+from tests.retraining import UP_TO_DATE, check_published, once
+from tests.toy import Toy, environment
 
 ROUNDS = 10
 PATIENCE_S = 300.0  # on a busy machine
 CHILD = """
 import os, signal, sys, threading, time
 from pathlib import Path
-from pipeline.flows import dvc, git, journal, retrain
+from pipeline.flows import catch_up, dvc, git, journal, retrain
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
@@ -76,7 +74,7 @@ def die_in_a_stage():
 STEPS = {
     "journal": lambda: after(journal, "write", lambda entry: entry.step == "sync"),
     "moved": lambda: after(git, "git", lambda *words: words[0] == "update-ref"),
-    "fetched": lambda: before(retrain, "bring", always),
+    "fetched": lambda: before(catch_up, "bring", always),
     "noted": lambda: after(journal, "write", lambda entry: entry.step == "train"),
     "stage": die_in_a_stage,
     "trained": lambda: before(retrain, "judge", always),
@@ -96,34 +94,7 @@ print(state.name, state.message)
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def harness():
-    with prefect_test_harness(server_startup_timeout=180):
-        yield
-
-
-@pytest.fixture(scope="module")
-def promoted(tmp_path_factory) -> Path:
-    """A toy project whose first model is promoted, to copy; the second of two folders."""
-    folder = tmp_path_factory.mktemp("promoted")
-    with pytest.MonkeyPatch.context() as patch:
-        toy = make_toy(folder / "toy")
-        patch.chdir(toy.folder)
-        assert once(toy).name == "Promoted"
-    (folder / "toy").rename(folder / "saved")
-    return folder
-
-
-@pytest.fixture
-def toy(promoted, tmp_path, monkeypatch):
-    """Remotes are named by absolute paths, so each test's copy lies where the first lay."""
-    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))  # knows what remotes hold
-    shutil.copytree(promoted / "saved", promoted / "toy", symlinks=True)
-    toy = Toy(promoted / "toy")
-    monkeypatch.chdir(toy.folder)
-    yield toy
-    monkeypatch.chdir(promoted)
-    shutil.rmtree(promoted / "toy")
+pytestmark = pytest.mark.usefixtures("prefect_api")
 
 
 def start(toy: Toy, step: str) -> subprocess.Popen[str]:
@@ -190,35 +161,35 @@ QUICK = ("pushing",)
         for step in (*PROMOTED, *UNCHANGED)
     ],
 )
-def test_a_run_that_is_killed_promotes_once(toy, tmp_path, step):
-    toy.answers(95)
-    toy.write("data/raw/slow", "1")  # each stage takes a second
-    kill_at(toy, step)
+def test_a_run_that_is_killed_promotes_once(promoted, tmp_path, step):
+    promoted.answers(95)
+    promoted.write("data/raw/slow", "1")  # each stage takes a second
+    kill_at(promoted, step)
 
-    state = once(toy)
+    state = once(promoted)
 
     assert state.name == ("Promoted" if step in PROMOTED else "Unchanged"), state.message
-    assert toy.scores()["accuracy"] == 0.95
-    check_tags(toy, tmp_path / "second", tags=2, every=step not in QUICK)
+    assert promoted.scores()["accuracy"] == 0.95
+    check_tags(promoted, tmp_path / "second", tags=2, every=step not in QUICK)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", ["trained", "half rolled back", "rolled back"])
-def test_a_run_that_is_killed_before_it_refuses_leaves_the_champion(toy, tmp_path, step):
-    toy.answers(60)
-    kill_at(toy, step)
+def test_a_run_that_is_killed_before_it_refuses_leaves_the_champion(promoted, tmp_path, step):
+    promoted.answers(60)
+    kill_at(promoted, step)
 
-    assert once(toy).name == "NotPromoted"
-    assert toy.scores()["accuracy"] == 0.8
-    assert "0070.png,cat,dog" in (toy.folder / "data/raw/answers.csv").read_text()
-    check_tags(toy, tmp_path / "second", tags=1)
+    assert once(promoted).name == "NotPromoted"
+    assert promoted.scores()["accuracy"] == 0.8
+    assert "0070.png,cat,dog" in (promoted.folder / "data/raw/answers.csv").read_text()
+    check_tags(promoted, tmp_path / "second", tags=1)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", ["journal", "moved", "fetched"])
-def test_a_run_that_is_killed_while_it_takes_over_brings_the_others_data(toy, tmp_path, step):
+def test_a_run_that_is_killed_while_it_takes_over_brings_the_others_data(promoted, tmp_path, step):
     """Not the older data that lies about, as if the newer had been removed."""
-    other = check_published(toy, tmp_path / "other")
+    other = check_published(promoted, tmp_path / "other")
     other.answers(90, images=120)
     other.write("NEWS", "More images")
     other.write("data/.gitignore", "# theirs\n" + (other.folder / "data/.gitignore").read_text())
@@ -227,41 +198,41 @@ def test_a_run_that_is_killed_while_it_takes_over_brings_the_others_data(toy, tm
     other.git("add", "--all")
     other.git("commit", "--quiet", "--message", "More images")
     other.git("push", "--quiet")
-    kill_at(toy, step)
+    kill_at(promoted, step)
 
-    state = once(toy)
+    state = once(promoted)
 
     assert state.name == "Unchanged", state.message
-    assert "0119.png" in (toy.folder / "data/raw/answers.csv").read_text()
-    assert (toy.folder / "NEWS").read_text() == "More images"
-    check_published(toy, tmp_path / "second")
+    assert "0119.png" in (promoted.folder / "data/raw/answers.csv").read_text()
+    assert (promoted.folder / "NEWS").read_text() == "More images"
+    check_published(promoted, tmp_path / "second")
 
 
 @pytest.mark.slow
-def test_kills_at_any_moment_lose_nothing(toy, tmp_path):
+def test_kills_at_any_moment_lose_nothing(promoted, tmp_path):
     """Whatever the moment, new data is promoted once, by a later run."""
     chance = np.random.default_rng(1)
-    toy.answers(81, train=101)
+    promoted.answers(81, train=101)
     began = time.monotonic()
-    process = start(toy, "")
+    process = start(promoted, "")
     said, _ = process.communicate(timeout=PATIENCE_S)
     assert said.startswith("Promoted"), said
     took = time.monotonic() - began
 
     for turn in range(1, ROUNDS + 1):
-        toy.answers(81 + turn, train=101 + turn)
-        process = start(toy, "")
+        promoted.answers(81 + turn, train=101 + turn)
+        process = start(promoted, "")
         time.sleep(chance.uniform(0.1, 1.0) * took)
         process.kill()
         process.communicate(timeout=PATIENCE_S)
-        check_nothing_is_left(toy)
+        check_nothing_is_left(promoted)
         if chance.random() < 0.5:
-            assert once(toy).name in {"Promoted", "Unchanged"}
-    last = once(toy)
+            assert once(promoted).name in {"Promoted", "Unchanged"}
+    last = once(promoted)
 
     assert last.name in {"Promoted", "Unchanged"}, last.message
-    assert toy.scores()["accuracy"] == pytest.approx((81 + ROUNDS) / 100)
-    check_tags(toy, tmp_path / "second", tags=len(toy.git("tag").split()))
+    assert promoted.scores()["accuracy"] == pytest.approx((81 + ROUNDS) / 100)
+    check_tags(promoted, tmp_path / "second", tags=len(promoted.git("tag").split()))
     assert journal.read() is None
-    assert once(toy).name == "Unchanged"
+    assert once(promoted).name == "Unchanged"
     assert tracked.written() == []

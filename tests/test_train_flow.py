@@ -13,7 +13,6 @@ from prefect.client.schemas.filters import (
     LogFilterFlowRunId,
 )
 from prefect.logging.handlers import APILogHandler
-from prefect.testing.utilities import prefect_test_harness
 
 from pipeline.errors import InputError
 from pipeline.flows.dvc import StageError
@@ -23,14 +22,11 @@ from tests.toy import Toy, make_toy
 UP_TO_DATE = "Data and pipelines are up to date."
 
 
-@pytest.fixture(scope="module", autouse=True)
-def harness():
-    with prefect_test_harness(server_startup_timeout=180):
-        yield
+pytestmark = pytest.mark.usefixtures("prefect_api")
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(prefect_api, tmp_path_factory):
     """A toy project that `train` has brought up to date once."""
     toy = make_toy(tmp_path_factory.mktemp("toy"), remotes=False)
     with pytest.MonkeyPatch.context() as patch:

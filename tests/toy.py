@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.conftest import ROOT
@@ -141,20 +144,32 @@ def make_toy(folder: Path, *, remotes: bool = True) -> Toy:
     toy.folder.mkdir(parents=True)
     toy.run("git", "init", "--quiet", "--initial-branch", "main")
     toy.run(*DVC, "init", "--quiet")
-    toy.run(*DVC, "config", "core.analytics", "false")
+    config = "[core]\n    analytics = false\n"
     toy.write("stage.py", STAGE)
     toy.write("dvc.yaml", GRAPH)
     toy.write("params.yaml", (ROOT / "params.yaml").read_text())
     toy.write(".gitignore", "/reports/predictions.csv\n/reports/backfill.csv\n")
     toy.answers(80)
-    toy.run(*DVC, "add", "--quiet", "data/raw")
     if remotes:
         toy.run("git", "init", "--quiet", "--bare", "--initial-branch", "main", str(toy.bare))
         toy.git("remote", "add", "origin", str(toy.bare))
-        toy.run(*DVC, "remote", "add", "--quiet", "--default", "store", str(toy.store))
+        config += f"    remote = store\n['remote \"store\"']\n    url = {toy.store}\n"
+    toy.write(".dvc/config", config)
+    toy.run(*DVC, "add", "--quiet", "data/raw")
     toy.git("add", "--all")
     toy.git("commit", "--quiet", "--message", "Begin")
     return toy
+
+
+@contextmanager
+def copy_of(saved: Path) -> Iterator[Toy]:
+    """A copy of a toy project, which lies where the saved one lay: it names remotes in full."""
+    place = saved.with_name("toy")
+    shutil.copytree(saved, place, symlinks=True)
+    try:
+        yield Toy(place)
+    finally:
+        shutil.rmtree(place)
 
 
 def environment() -> dict[str, str]:
