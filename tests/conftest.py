@@ -138,9 +138,10 @@ def _in_copy(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     from tests.toy import copy_of
 
     monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))  # knows what remotes hold
-    with copy_of(saved) as toy, monkeypatch.context() as patch:
-        patch.chdir(toy.folder)
+    with copy_of(saved) as toy:
+        monkeypatch.chdir(toy.folder)
         yield toy
+        monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
