@@ -11,6 +11,8 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -36,6 +38,7 @@ class ExtractParams(Section):
 
 TENSORFLOW_BATCH = 32  # pictures; constant, and the last batch is filled up to it
 REQUESTS_A_STREAM = 2  # one runs while the next already waits
+GRAPH = 2  # of `openvino_graph`: another one may round otherwise
 
 
 def compile_frozen(model: keras.Model, engine: Engine, *, threads: int | None = None) -> Run:
@@ -55,17 +58,24 @@ def compile_frozen(model: keras.Model, engine: Engine, *, threads: int | None = 
 def engine_version(engine: Engine) -> str:
     """The engine's release, and device where it has a choice: another one may round otherwise."""
     if engine == "openvino":
-        return version("openvino")
+        return f"{version('openvino')} graph {GRAPH}"
     import tensorflow as tf  # noqa: PLC0415  # its package has several names
 
     return f"{tf.__version__} on {'GPU' if tf.config.list_physical_devices('GPU') else 'CPU'}"
 
 
 def _as_function(model: keras.Model, batch: int) -> Any:
+    """`model` as one TensorFlow function whose graph holds the weights as constants."""
     import tensorflow as tf  # noqa: PLC0415
 
+    known = [
+        [variable.numpy() for variable in variables]
+        for variables in (model.trainable_variables, model.non_trainable_variables)
+    ]
+
     def outputs(pixels: Any) -> list[Any]:
-        result = model(tf.cast(pixels, tf.float32), training=False)
+        weights = [[tf.constant(value) for value in values] for values in known]
+        result, _ = model.stateless_call(*weights, tf.cast(pixels, tf.float32), training=False)
         return list(result) if isinstance(result, (list, tuple)) else [result]
 
     spec = tf.TensorSpec((batch, *model.input_shape[1:]), "uint8")
@@ -77,8 +87,11 @@ def openvino_graph(model: keras.Model) -> Any:
     import openvino  # noqa: PLC0415
 
     function = _as_function(model, 1)
-    # shared, the weights' memory would be another's once `model` is gone
-    graph = openvino.convert_model(function, share_weights=False)
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "graph.pb"
+        file.write_bytes(function.graph.as_graph_def().SerializeToString())
+        # `convert_model` goes over every node in Python: seconds, of some networks forty
+        graph = openvino.Core().read_model(file)
     # it takes what only a gradient needs for more outputs: of every swish, say
     results = [graph.output(tensor.name).node for tensor in function.outputs]
     return openvino.Model(results, graph.get_parameters())
@@ -123,12 +136,8 @@ def _openvino(model: keras.Model, threads: int | None) -> Run:
 
 def _tensorflow(model: keras.Model) -> Run:
     import tensorflow as tf  # noqa: PLC0415
-    from tensorflow.python.framework.convert_to_constants import (  # noqa: PLC0415
-        convert_variables_to_constants_v2,
-    )
 
-    # with its weights as constants TensorFlow can fold them into one another
-    function = convert_variables_to_constants_v2(_as_function(model, TENSORFLOW_BATCH))
+    function = _as_function(model, TENSORFLOW_BATCH)
 
     def run(pictures: Iterable[Pixels]) -> Iterator[Outputs]:
         batch = np.zeros((TENSORFLOW_BATCH, *model.input_shape[1:]), np.uint8)
