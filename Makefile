@@ -2,8 +2,8 @@
 PYTHON ?= python3
 LOCK ?= requirements.lock
 BIN := .venv/bin
-# two processes, a file at a time: a test uses about one core
-PYTEST = python -m pytest --numprocesses 2 --dist loadfile
+# two processes, a file at a time and in order: a test uses about one core
+PYTEST = python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 BENCHMARKS = cold intake stock_keras flow retune decode changes engine train_step scale dask_workers kills imbalance
 COMPILE = uv pip compile --universal --python-version 3.11 --no-header --no-annotate --generate-hashes --extra cluster --extra flows --extra s3 --extra dev
 # `dvc` and the stages that it starts must be those of .venv

@@ -122,6 +122,7 @@ def test_another_clone_that_runs_every_stage_gives_the_same_lock_and_metrics(clo
     assert run(tmp_path / "other", "git", "status", "--porcelain") == ""
 
 
+@pytest.mark.slow
 def test_commits_and_experiments_can_be_compared(clone):
     run(clone, "dvc", "exp", "run", "--quiet", "--name", "wider", "-S", "fine_tune.layers=20")
 
