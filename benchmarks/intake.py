@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import tarfile
 from collections.abc import Iterator, Sequence
@@ -34,6 +35,12 @@ def main(words: Sequence[str] | None = None) -> int:
             fill(project.raw, rows)
             project.run("dvc", "add", "data/raw")
             lines.append([f"{rows:,}", *measured(project)])
+        tell(chosen, lines)  # what is known, should a longer one be cut short
+    return 0
+
+
+def tell(chosen: argparse.Namespace, lines: list[list[object]]) -> None:
+    """Write the sizes that are done."""
     report.write(
         chosen,
         f"PNG of {SIDE} x {SIDE} pixels, random RGB, in tar files of {SHARD:,}; "
@@ -50,7 +57,6 @@ def main(words: Sequence[str] | None = None) -> int:
             lines,
         ),
     )
-    return 0
 
 
 def measured(project: Project) -> list[object]:
