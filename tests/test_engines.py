@@ -84,7 +84,8 @@ def test_tensorflow_repeats_itself(outputs):
 def test_tensorflow_starts_in_silence_and_leaves_python_as_it_was():
     code = (
         "import gc, sys; from pipeline.tensorflow_start import start_tensorflow;"
-        "start_tensorflow(); assert gc.isenabled(); assert not {'sklearn', 'matplotlib'} & set(sys.modules);"
+        "start_tensorflow(); assert gc.isenabled();"
+        "assert not {'sklearn', 'matplotlib'} & set(sys.modules);"
         "import keras, matplotlib.pyplot, sklearn; print(keras.backend.backend())"
     )
 
