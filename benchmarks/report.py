@@ -87,9 +87,10 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
 
 
-def write(chosen: argparse.Namespace, *parts: str) -> None:
-    """Show a benchmark's results and put them into its section."""
-    section = "\n\n".join([f"## {SECTIONS[chosen.name]}", chosen.made_by, *parts])
+def write(chosen: argparse.Namespace, *parts: str, variant: str = "") -> None:
+    """Show a benchmark's results and put them into its section, or into that of a variant."""
+    title = ": ".join(filter(None, [SECTIONS[chosen.name], variant]))
+    section = "\n\n".join([f"## {title}", chosen.made_by, *parts])
     print(section)
     old = chosen.report.read_text(encoding="utf-8") if chosen.report.exists() else PREFACE
     with replacing(chosen.report) as partial:
@@ -100,9 +101,16 @@ def replaced(document: str, section: str) -> str:
     """The document with one section, title included, in its place among the others."""
     preface, *others = re.split(r"^(?=## )", document, flags=re.MULTILINE)
     sections = {_title(other): other.strip() for other in others} | {_title(section): section}
-    order = list(SECTIONS.values())
-    ranked = sorted(sections, key=lambda t: order.index(t) if t in order else len(order))
+    ranked = sorted(sections, key=_rank)
     return "\n\n".join([preface.strip(), *(sections[title] for title in ranked)]) + "\n"
+
+
+def _rank(title: str) -> tuple[int, str]:
+    """The document's order; a variant comes after what it varies, others come last."""
+    order = [*SECTIONS.values()]
+    near = (n for n, own in enumerate(order) if title == own or title.startswith(f"{own}: "))
+    rank = next(near, len(order))
+    return rank, title if rank < len(order) else ""
 
 
 def _places() -> argparse.ArgumentParser:

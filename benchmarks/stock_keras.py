@@ -101,6 +101,7 @@ def main(words: Sequence[str] | None = None) -> int:
         ),
         f"Accuracy on the {scores['images']:.0f} test images: pipeline {scores['accuracy']:.4f}, "
         f"the guide's way {theirs.accuracy:.4f}{note}.{meaning}",
+        variant="" if chosen.backbone == INSTALLED else chosen.backbone,
     )
     return 0
 

@@ -98,6 +98,18 @@ def test_a_report_says_what_it_was_made_with(tmp_path, capsys):
     assert str(tmp_path) not in text
 
 
+def test_a_variant_comes_after_what_it_varies():
+    own = report.SECTIONS["stock_keras"]
+    document = report.replaced(report.PREFACE, f"## {own}: ResNet50\n\nb")
+    for title in (report.SECTIONS["retune"], own, f"{own}: ResNet50"):
+        document = report.replaced(document, f"## {title}\n\nx")
+
+    found = re.findall(r"^## (.+)$", document, re.MULTILINE)
+
+    assert found == [own, f"{own}: ResNet50", report.SECTIONS["retune"]]
+    assert "\nb" not in document
+
+
 @given(st.lists(st.floats(0.1, 1e4), min_size=2, max_size=30))
 def test_epochs_that_were_all_measured_extrapolate_to_their_sum(seconds):
     assert extrapolated(seconds, len(seconds)) == pytest.approx(sum(seconds))
