@@ -58,8 +58,9 @@ def die_once_a_file_arrives(store):
         time.sleep(0.001)
     die()
 
-def in_push(*_):
-    threading.Thread(target=die_once_a_file_arrives, args=[Path("../remote")]).start()
+def in_push(verb, *_):
+    if verb == "push":
+        threading.Thread(target=die_once_a_file_arrives, args=[Path("../remote")]).start()
 
 def die_in_a_stage():
     whole = dvc.repro
@@ -78,7 +79,7 @@ STEPS = {
     "noted": lambda: after(journal, "write", lambda entry: entry.step == "train"),
     "stage": die_in_a_stage,
     "trained": lambda: before(retrain, "judge", always),
-    "pushing": lambda: before(dvc, "push", in_push),
+    "pushing": lambda: before(dvc, "transfer", in_push),
     "pushed": lambda: before(git, "commit", always),
     "added": lambda: after(git, "on_paths", lambda _, *words: words[0] == "add"),
     "committed": lambda: after(git, "commit", always),

@@ -72,11 +72,13 @@ def fetch() -> None:
     What stages made and the remote lacks is made anew.
     """
     try:
-        dvc.fetch(Path(), "--run-cache")
+        lost = dvc.transfer("fetch", Path(), "--run-cache")
     except InputError as error:
         if LACKS not in str(error):
             raise
-        get_run_logger().warning("the DVC remote lacks some of HEAD's files: %s", error)
+        lost = str(error)
+    if lost:
+        get_run_logger().warning("the DVC remote lacks some of HEAD's files: %s", lost)
 
 
 def bring(data: list[str]) -> None:

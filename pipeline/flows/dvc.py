@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 from ruamel.yaml import YAML
 
@@ -53,35 +53,20 @@ def ask(folder: Path, *words: str) -> str:
     return _run(folder, *words)[0]
 
 
-def push(folder: Path, *words: str) -> str:
-    """Push to the DVC remote; return what DVC names that neither cache nor remote has.
+def transfer(verb: Literal["push", "fetch"], folder: Path, *words: str) -> str:
+    """Push or fetch; return what DVC names that neither cache nor remote has.
 
-    That is no error of DVC's own.
-
-    Raises:
-        InputError: It failed.
-    """
-    _, found, names = _transfer(folder, "push", *words).partition(MISSING)
-    return " ".join(names.split()) if found else ""
-
-
-def fetch(folder: Path, *words: str) -> None:
-    """Fetch from the DVC remote.
+    That is no error of DVC's own.  What it remembers of earlier times is left
+    out: it keeps a list of what to transfer, out by out; one that was killed
+    leaves a part of it, and later ones transfer that part and end well.
 
     Raises:
-        InputError: It failed, or the remote lacks something.
-    """
-    _transfer(folder, "fetch", *words)
-
-
-def _transfer(folder: Path, *words: str) -> str:
-    """Push or fetch, and forget what DVC remembers of earlier times; return what it said.
-
-    It keeps a list of what to transfer, out by out; one that was killed leaves
-    a part of it, and later ones transfer that part and end well.
+        InputError: The remote does not answer, or lacks something of its own.
     """
     with TemporaryDirectory() as nothing:
-        return _run(folder, *words, more={"DVC_SITE_CACHE_DIR": nothing})[1]
+        said = _run(folder, verb, *words, more={"DVC_SITE_CACHE_DIR": nothing})[1]
+    _, found, names = said.partition(MISSING)
+    return " ".join(names.split()) if found else ""
 
 
 def _run(folder: Path, *words: str, more: Mapping[str, str] | None = None) -> tuple[str, str]:

@@ -156,9 +156,9 @@ def push(*, everything: bool) -> None:
     Raises:
         InputError: The remote does not answer, or what is to be committed is nowhere.
     """
-    if everything and (lost := dvc.push(Path(), "--all-commits")):
+    if everything and (lost := dvc.transfer("push", Path(), "--all-commits")):
         get_run_logger().warning("earlier commits name data that is nowhere: %s", lost)
-    if lost := dvc.push(Path(), "--run-cache"):
+    if lost := dvc.transfer("push", Path(), "--run-cache"):
         fix = "find it and `dvc add` it anew, or remove what names it from the project"
         raise InputError("dvc push", f"neither cache nor remote has {lost}", fix)
 
