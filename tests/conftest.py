@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -87,61 +87,6 @@ def project(tmp_path, monkeypatch) -> Project:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PIPELINE_STORE", str(tmp_path / "store"))
     return Project(tmp_path)
-
-
-@pytest.fixture(scope="session")
-def prefect_api() -> Iterator[None]:
-    """A Prefect server of the tests' own, for flows that they call."""
-    from prefect.testing.utilities import prefect_test_harness
-
-    with prefect_test_harness(server_startup_timeout=180):
-        yield
-
-
-@pytest.fixture(scope="session")
-def toy_once(tmp_path_factory) -> Path:
-    """A toy project that has never run, to copy."""
-    from tests.toy import make_toy
-
-    folder = tmp_path_factory.mktemp("begun")
-    make_toy(folder / "toy")
-    return (folder / "toy").rename(folder / "saved")
-
-
-@pytest.fixture(scope="session")
-def promoted_once(prefect_api, tmp_path_factory) -> Path:
-    """A toy project whose first model is promoted, to copy."""
-    from tests.retraining import once
-    from tests.toy import make_toy
-
-    folder = tmp_path_factory.mktemp("promoted")
-    with pytest.MonkeyPatch.context() as patch:
-        toy = make_toy(folder / "toy")
-        patch.chdir(toy.folder)
-        assert once(toy).name == "Promoted"
-    return (folder / "toy").rename(folder / "saved")
-
-
-@pytest.fixture
-def toy(toy_once, tmp_path, monkeypatch) -> Iterator:
-    """A toy project that has never run, as the working directory."""
-    yield from _in_copy(toy_once, tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def promoted(promoted_once, tmp_path, monkeypatch) -> Iterator:
-    """A toy project whose first model is promoted, as the working directory."""
-    yield from _in_copy(promoted_once, tmp_path, monkeypatch)
-
-
-def _in_copy(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator:
-    from tests.toy import copy_of
-
-    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))  # knows what remotes hold
-    with copy_of(saved) as toy:
-        monkeypatch.chdir(toy.folder)
-        yield toy
-        monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture

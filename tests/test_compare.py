@@ -227,7 +227,7 @@ def test_markdown_goes_into_a_pull_request(there, capsys):
 
     said = capsys.readouterr().out
     assert said.startswith("## A\\: v1")
-    assert "|---|" in said
+    assert "| --- |" in said
     assert "<script" not in said
     assert not (there / "reports/compare/changed.png").exists()
 

@@ -149,6 +149,7 @@ def test_the_readmes_commands_for_looking_work(clone):
     assert len(said.splitlines()) == CELLS + 1
 
 
+@pytest.mark.slow
 def test_images_of_ones_own_need_no_sample_stage(clone, tmp_path):
     """The README's three steps: remove the stage, put a folder per class, run."""
     run(tmp_path, "git", "clone", "--quiet", str(clone), "own")

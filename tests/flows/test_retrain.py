@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.flows import catch_up, dvc, git, journal, retrain
 from pipeline.flows.journal import Entry
-from tests.retraining import UP_TO_DATE, check_published, once
+from tests.flows.retraining import UP_TO_DATE, check_published, once
 from tests.toy import DVC, Toy
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
@@ -373,7 +373,7 @@ def test_the_champions_predictions_must_be_somewhere(promoted):
     assert "neither in DVC's cache nor in a remote" in state.message
 
 
-@pytest.mark.parametrize("step", ["train", "commit"])
+@pytest.mark.parametrize("step", [pytest.param("train", marks=pytest.mark.slow), "commit"])
 def test_a_journal_of_a_killed_run_is_mended(promoted, step):
     """As a kill leaves it: files of the run lie about, git's locks too."""
     head = promoted.git("rev-parse", "HEAD")
@@ -418,6 +418,7 @@ def test_a_journal_that_cannot_be_read_is_named(toy):
     assert "no journal" in retrain.retrain(return_state=True).message
 
 
+@pytest.mark.slow
 def test_a_file_among_imported_data_is_kept_when_a_killed_run_is_mended(tmp_path, toy):
     promoted_import(toy, tmp_path)
     journal.write(Entry("train", toy.git("rev-parse", "HEAD")))
@@ -429,6 +430,7 @@ def test_a_file_among_imported_data_is_kept_when_a_killed_run_is_mended(tmp_path
     assert (toy.folder / "data/raw/mine.csv").exists()
 
 
+@pytest.mark.slow
 def test_a_file_among_data_that_a_stage_made_is_kept(toy):
     """As where somebody puts images beside those of the demonstration."""
     toy.git("rm", "--quiet", "data/raw.dvc")

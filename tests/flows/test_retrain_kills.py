@@ -16,7 +16,7 @@ from prefect.settings import PREFECT_API_URL
 
 from pipeline.flows import git, journal, tracked
 from pipeline.flows.leash import GRACE_S
-from tests.retraining import UP_TO_DATE, check_published, once
+from tests.flows.retraining import UP_TO_DATE, check_published, once
 from tests.toy import Toy, environment
 
 ROUNDS = 10
