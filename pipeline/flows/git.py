@@ -100,7 +100,7 @@ def check_clean() -> None:
     if lines:
         names = ", ".join(line[3:] for line in lines[:SHOWN])
         more = f" and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
-        fix = "commit or remove them, or give retrain a clone of its own"
+        fix = "commit or remove them, or use a clone of its own"
         raise InputError(Path.cwd(), f"has uncommitted changes: {names}{more}", fix)
 
 
