@@ -8,7 +8,7 @@ from html import escape
 
 from pipeline.console import printable
 
-SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~:$^=])")
+SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~:$^=]|(?<=www)\.)", re.IGNORECASE)
 MENTION = "@<!-- -->"  # a mark between keeps a name from being called
 
 

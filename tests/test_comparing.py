@@ -371,6 +371,7 @@ def test_hostile_names_stay_text_in_markdown():
     rows = [line for line in written.splitlines() if line.startswith("| ")]
     cells = {line.replace("\\|", "").count("|") for line in rows}
     assert cells <= {3, 4, 5, 6, 7, 8}
+    assert plain("WWW.evil.example") == r"WWW\.evil.example"
     assert plain("@all [x](y) *z* `w` a|b") == r"@<!-- -->all \[x\]\(y\) \*z\* \`w\` a\|b"
 
 

@@ -23,6 +23,7 @@ from tests.test_findings import CODES
 README = (ROOT / "README.md").read_text()
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
 BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+SHELL = {"cd", "mv", "rm", "source"}
 COMMAND_LINES = [  # `export` is the shell's own
     line.split("#")[0].strip(" &")
     for block in BLOCKS
@@ -30,9 +31,8 @@ COMMAND_LINES = [  # `export` is the shell's own
     if line.strip() and not line.startswith("export ")
 ]
 INLINE = re.findall(r"`((?:make|dvc|python) [^`]*)`", README)
-ALL_COMMANDS = sorted(
-    {part.strip() for line in (*COMMAND_LINES, *INLINE) for part in line.split("&&")}
-)
+PARTS = {part.strip() for line in (*COMMAND_LINES, *INLINE) for part in line.split("&&")}
+ALL_COMMANDS = sorted(part for part in PARTS if part.split()[0] not in SHELL)
 
 
 def test_every_params_key_is_explained_and_no_other():
@@ -47,11 +47,13 @@ def test_every_params_key_is_explained_and_no_other():
 def test_every_command_exists(line):
     words = shlex.split(line)
     if words[0] == "make":
-        targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-        named = [word for word in words[1:] if "=" not in word]
-        assert set(named) <= set(targets)
-        files = [word.partition("=")[2] for word in words[1:] if "=" in word]
-        assert all((ROOT / file).is_file() for file in files)
+        makefile = (ROOT / "Makefile").read_text()
+        known = re.findall(r"^([a-z-]+):", makefile, re.MULTILINE)
+        settable = re.findall(r"^([A-Z]+) \?=", makefile, re.MULTILINE)
+        given = dict(word.split("=") for word in words[1:] if "=" in word)
+        assert {word for word in words[1:] if "=" not in word} <= set(known)
+        assert set(given) <= set(settable)
+        assert (ROOT / given.get("LOCK", "requirements.lock")).is_file()
     elif words[0] in {"dask", "prefect"}:
         command = [word for word in words if not word.startswith("-")][:3]
         command = command[:2] if words[0] == "dask" else command

@@ -71,6 +71,7 @@ def check_unclaimed() -> None:
     Raises:
         InputError: A deployment of ours has a work pool.
     """
+    import httpx  # noqa: PLC0415
     from prefect.client.orchestration import get_client  # noqa: PLC0415
     from prefect.exceptions import ObjectNotFound  # noqa: PLC0415
 
@@ -80,6 +81,9 @@ def check_unclaimed() -> None:
                 pool = client.read_deployment_by_name(name).work_pool_name
             except ObjectNotFound:
                 continue
+            except httpx.HTTPError as error:
+                fix = "see PREFECT_API_URL and PREFECT_API_AUTH_STRING"
+                raise InputError(str(client.api_url), f"refuses: {error}", fix) from error
             if pool:
                 reason = f"is deployed for the workers of the pool {pool!r}"
                 fix = f"start a worker, or run `prefect deployment delete {name}`"

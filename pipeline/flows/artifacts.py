@@ -25,6 +25,7 @@ SHEET = Path("reports/contact_sheet.png")
 REJECTED = Path("data/rejected.csv")
 SHEET_SIDE = 1000  # pixels at most: an artifact lies in Prefect's database
 CLASSES = 30  # a confusion matrix of more is no picture
+csv.field_size_limit(2**31 - 1)  # letters of a cell: as long as a user's table had it
 
 
 def of_run(folder: Path, *, done: Collection[str]) -> None:
@@ -112,16 +113,21 @@ def rows_of(file: Path, one: str, other: str) -> list[tuple[str, str]]:
     """Two columns of a CSV file; without pandas, whose import takes longer than all the rest.
 
     Raises:
-        InputError: The file is absent or lacks a column.
+        InputError: The file is absent, lacks a column or is no table.
     """
     fix = "run `dvc repro`"
     try:
         with file.open(encoding="utf-8", newline="") as stream:
-            return [(row[one], row[other]) for row in csv.DictReader(stream)]
+            reader = csv.DictReader(stream)
+            lacks = [name for name in (one, other) if name not in (reader.fieldnames or ())]
+            found = [(row[one], row[other]) for row in reader if not lacks]
     except FileNotFoundError:
         raise InputError(file, "does not exist", fix) from None
-    except KeyError as error:
-        raise InputError(file, f"has no column {error}", fix) from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InputError(file, f"is not a table: {error}", fix) from error
+    if lacks:
+        raise InputError(file, f"has no column {', '.join(lacks)}", fix)
+    return found
 
 
 def picture(file: Path) -> str:

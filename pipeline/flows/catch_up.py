@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from prefect import get_run_logger, task
@@ -13,7 +14,7 @@ from pipeline.flows.journal import Entry
 from pipeline.flows.tasks import over_a_network
 from pipeline.flows.tracked import derived_stages, imports, modified, outs_exist, raw_stages
 
-LACKS = "missing"  # what DVC says of files that a remote lacks
+LACKS = re.compile(r"\bmissing\b(?! dependencies)")  # what DVC says of files, and of plugins
 
 
 def sync(where: Remote | None, pending: list[str], *, backed: bool) -> None:
@@ -74,7 +75,7 @@ def fetch() -> None:
     try:
         lost = dvc.transfer("fetch", Path(), "--run-cache")
     except InputError as error:
-        if LACKS not in str(error):
+        if not LACKS.search(error.reason):
             raise
         lost = str(error)
     if lost:

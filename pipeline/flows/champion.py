@@ -63,9 +63,10 @@ def judge() -> Judgement:
     return Judgement(verdict, told)
 
 
-def figures(metrics: dict[str, float]) -> str:
-    """The headline of a commit's message."""
+def figures(document: dict[str, dict[str, float]]) -> str:
+    """The headline of a commit's message, of what reports/metrics.json holds."""
     try:
+        metrics = document["fine_tuned"]
         low, high = metrics["accuracy_low"], metrics["accuracy_high"]
         return f"accuracy {metrics['accuracy']:.4f} [{low:.4f}, {high:.4f}]"
     except KeyError as error:

@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from pipeline.errors import InputError
 from pipeline.flows import leash
@@ -92,6 +93,9 @@ def stages(folder: Path) -> list[str]:
     file = folder / "dvc.yaml"
     try:
         return list(YAML(typ="safe").load(file)["stages"])
+    except (YAMLError, ValueError) as error:
+        reason = f"is not YAML: {' '.join(str(error).split())[:300]}"
+        raise InputError(file, reason, "correct what it names") from error
     except (OSError, KeyError, TypeError) as error:
         fix = "run in a project's top folder"
         raise InputError(file, f"names no stages: {error!r}", fix) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from pipeline.flows import leash
 
 TAG = "model@v"  # as `dvc artifacts get` wants it
 SHOWN = 5
+REFUSED = re.compile(r"\[remote rejected\].*declined")  # by a hook, or a rule of its host
 READERS = {"config", "diff", "log", "ls-files", "ls-tree", "remote", "rev-list", "rev-parse"}
 READERS |= {"status", "symbolic-ref"}
 
@@ -229,7 +231,7 @@ def publish(where: Remote | None, name: str, commit: str) -> None:
         try:
             git("push", "--quiet", "--atomic", where.name, *refs, f"refs/tags/{name}")
         except InputError as error:
-            if "[remote rejected]" in error.reason:  # by a hook, or a rule of its host
+            if REFUSED.search(error.reason):
                 raise LastingError(error.file, error.reason, error.fix) from error
             raise
 
@@ -237,7 +239,8 @@ def publish(where: Remote | None, name: str, commit: str) -> None:
 def next_tag() -> str:
     """The name of the next model that is promoted."""
     tags = git("tag", "--list", f"{TAG}*").split()
-    numbers = [int(n) for tag in tags if (n := tag.removeprefix(TAG).partition(".")[0]).isdigit()]
+    parts = [tag.removeprefix(TAG).partition(".")[0] for tag in tags]
+    numbers = [int(part) for part in parts if part.isdecimal()]
     return f"{TAG}{max(numbers, default=0) + 1}.0.0"
 
 

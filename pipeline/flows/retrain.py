@@ -11,6 +11,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+import httpx
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
@@ -36,6 +37,7 @@ from pipeline.flows.train import bring_up_to_date
 from pipeline.markdown import plain
 
 METRICS = Path("reports/metrics.json")
+UNSHOWN = (InputError, OSError, LookupError, TypeError, ValueError, httpx.HTTPError)
 
 
 @flow(name="retrain", flow_run_name="retrain", persist_result=False)
@@ -120,9 +122,12 @@ def challenge() -> Judgement | None:
         return None
     check_settled()
     judgement = judgement_of_workspace()
-    artifacts.of_run(Path(), done=list(outcomes))
-    if judgement.account:
-        create_markdown_artifact(judgement.account, key="comparison", description="With HEAD")
+    try:
+        artifacts.of_run(Path(), done=list(outcomes))
+        if judgement.account:
+            create_markdown_artifact(judgement.account, key="comparison", description="With HEAD")
+    except UNSHOWN as error:  # what is to look at must not cost a model its place
+        get_run_logger().warning("not all is there to look at: %s", error)
     return judgement
 
 
@@ -138,7 +143,7 @@ def commit(judgement: Judgement, where: Remote | None, *, backed: bool) -> Entry
     """Push data, then commit: in this order, so that no commit lacks its data."""
     if backed:
         push(everything=where is not None and brings_own_data(where))
-    scores = json.loads(METRICS.read_text(encoding="utf-8"))["fine_tuned"]
+    scores = json.loads(METRICS.read_text(encoding="utf-8"))
     entry = Entry("commit", git.head(), git.next_tag())
     journal.write(entry)
     message = f"{subject(entry)}{figures(scores)}\n\n{judgement.verdict.reason}"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from pipeline.errors import InputError
 from pipeline.flows import dvc, git
@@ -122,5 +123,9 @@ def _lock() -> dict[str, Any]:
 
 
 def _loaded(file: Path) -> dict[str, Any]:
-    document: dict[str, Any] = YAML(typ="safe").load(file.read_text(encoding="utf-8")) or {}
+    try:
+        document: dict[str, Any] = YAML(typ="safe").load(file.read_text(encoding="utf-8")) or {}
+    except (YAMLError, ValueError) as error:
+        reason = f"is not YAML: {' '.join(str(error).split())[:300]}"
+        raise InputError(file, reason, "correct what it names") from error
     return document

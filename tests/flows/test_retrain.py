@@ -13,7 +13,7 @@ import pytest
 from pipeline.flows import catch_up, dvc, git, journal, retrain
 from pipeline.flows.journal import Entry
 from tests.flows.retraining import UP_TO_DATE, check_published, once
-from tests.toy import DVC, Toy
+from tests.toy import Toy
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
 
@@ -153,6 +153,18 @@ def test_what_could_not_be_reproduced_is_refused(toy):
     assert "no branch checked out" in once(toy).message
 
 
+@pytest.mark.parametrize("file", ["dvc.yaml", "data/raw.dvc"])
+def test_a_conflict_that_was_committed_is_named(toy, file):
+    toy.write(file, "<<<<<<< ours\n: [\n")
+    toy.git("commit", "--quiet", "--all", "--message", "Conflict")
+
+    state = once(toy)
+
+    assert state.name == "Failed"
+    assert file in state.message
+    assert "not YAML" in state.message or "is invalid" in state.message
+
+
 def test_two_at_once_do_not_meet(toy):
     with journal.alone():
         state = retrain.retrain(return_state=True)
@@ -203,11 +215,17 @@ def test_who_is_second_to_push_starts_again(promoted, tmp_path, monkeypatch):
     check_published(promoted, tmp_path / "third")
 
 
-def test_an_unreachable_remote_is_tried_again_then_failed_and_published_later(promoted, tmp_path):
+def test_an_unreachable_remote_is_tried_again_then_failed_and_published_later(
+    promoted, tmp_path, monkeypatch
+):
     promoted.answers(95)
     away = promoted.bare.with_name("away.git")
     promoted.bare.rename(away)
-    state = once(promoted)
+    tried, incoming = [], git.incoming
+    with monkeypatch.context() as patch:
+        patch.setattr(git, "incoming", lambda where: (tried.append(where), incoming(where))[1])
+        state = once(promoted)
+    assert len(tried) == 2
     assert state.name == "Failed"
     assert "git ls-remote" in state.message
     away.rename(promoted.bare)
@@ -365,7 +383,6 @@ def test_the_champions_predictions_must_be_somewhere(promoted):
     promoted.answers(95)
     for folder in (promoted.store, promoted.folder / ".dvc/cache"):
         promoted.run("rm", "-r", str(folder))
-    promoted.run(*DVC, "remote", "list")
 
     state = once(promoted)
 

@@ -15,6 +15,7 @@ from prefect.client.schemas.filters import (
 from prefect.logging.handlers import APILogHandler
 
 from pipeline.errors import InputError
+from pipeline.flows.artifacts import rejected
 from pipeline.flows.dvc import StageError
 from pipeline.flows.train import train
 from tests.toy import Toy, make_toy
@@ -134,6 +135,23 @@ def test_figures_are_shown_beside_those_of_head(toy):
     assert "| cat | 45 | 5 |" in shown["confusion-matrix"]
     assert "no\\_label" in shown["rejected-files"]
     assert "<b>" not in shown["rejected-files"]
+
+
+def test_tables_of_a_run_are_read_or_named(tmp_path):
+    file = tmp_path / "rejected.csv"
+    with pytest.raises(InputError, match=r"rejected.csv: does not exist\n  fix: run `dvc repro`"):
+        rejected(file)
+    for content, match in (("", "no column path, reason"), ("path,detail\n", "no column reason")):
+        file.write_text(content)
+        with pytest.raises(InputError, match=match):
+            rejected(file)
+    file.write_bytes(b"path,reason\n\xff,damaged\n")
+    with pytest.raises(InputError, match="is not a table"):
+        rejected(file)
+    file.write_text("path,reason,detail\n")
+    assert rejected(file) == "No file was rejected."
+    file.write_text(f"path,reason,detail\na.png,bad_weight,{'x' * 200_000}\n")
+    assert rejected(file).splitlines()[-1] == r"| bad\_weight | 1 | a.png |"
 
 
 def test_params_are_set_and_kept(toy):
