@@ -92,13 +92,24 @@ def stages(folder: Path) -> list[str]:
     """
     file = folder / "dvc.yaml"
     try:
-        return list(YAML(typ="safe").load(file)["stages"])
-    except (YAMLError, ValueError) as error:
-        reason = f"is not YAML: {' '.join(str(error).split())[:300]}"
-        raise InputError(file, reason, "correct what it names") from error
+        return list(loaded(file)["stages"])
     except (OSError, KeyError, TypeError) as error:
         fix = "run in a project's top folder"
         raise InputError(file, f"names no stages: {error!r}", fix) from error
+
+
+def loaded(file: Path) -> dict[str, Any]:
+    """What a file of DVC's holds.
+
+    Raises:
+        InputError: It is not YAML.
+    """
+    try:
+        document: dict[str, Any] = YAML(typ="safe").load(file.read_text(encoding="utf-8")) or {}
+    except (YAMLError, ValueError) as error:
+        reason = f"is not YAML: {' '.join(str(error).split())[:300]}"
+        raise InputError(file, reason, "correct what it names") from error
+    return document
 
 
 def stale(folder: Path) -> set[str]:

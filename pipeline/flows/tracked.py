@@ -6,9 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from pipeline.errors import InputError
 from pipeline.flows import dvc, git
 
@@ -36,7 +33,7 @@ def made() -> list[str]:
 
 
 def _made_by(stage: str) -> list[str]:
-    spec = _loaded(Path("dvc.yaml"))["stages"][stage]
+    spec = dvc.loaded(Path("dvc.yaml"))["stages"][stage]
     entries = [entry for kind in ("outs", "metrics", "plots") for entry in spec.get(kind, [])]
     return [next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries]
 
@@ -57,12 +54,12 @@ def written() -> list[str]:
 
 def imports() -> list[str]:
     """The .dvc files that say where their data comes from."""
-    return [file for file in git.tracked("*.dvc") if _loaded(Path(file)).get("deps")]
+    return [file for file in git.tracked("*.dvc") if dvc.loaded(Path(file)).get("deps")]
 
 
 def outs_of(file: str) -> dict[Path, str]:
     """The digest of each path that a .dvc file tracks."""
-    outs = _loaded(Path(file)).get("outs", [])
+    outs = dvc.loaded(Path(file)).get("outs", [])
     return {Path(file).parent / out["path"]: out.get("md5", "") for out in outs}
 
 
@@ -118,14 +115,5 @@ def check_versioned() -> None:
 def _lock() -> dict[str, Any]:
     """What dvc.lock says of each stage."""
     lock = Path("dvc.lock")
-    stages: dict[str, Any] = _loaded(lock).get("stages", {}) if lock.exists() else {}
+    stages: dict[str, Any] = dvc.loaded(lock).get("stages", {}) if lock.exists() else {}
     return stages
-
-
-def _loaded(file: Path) -> dict[str, Any]:
-    try:
-        document: dict[str, Any] = YAML(typ="safe").load(file.read_text(encoding="utf-8")) or {}
-    except (YAMLError, ValueError) as error:
-        reason = f"is not YAML: {' '.join(str(error).split())[:300]}"
-        raise InputError(file, reason, "correct what it names") from error
-    return document
