@@ -117,8 +117,9 @@ class Server:
 
     def deployments(self) -> dict[str, Any]:
         """By flow and name, as `prefect deployment run` calls them."""
+        deployed = self.ask("deployments/filter")  # before the flows: a flow is made first
         flows = {flow["id"]: flow["name"] for flow in self.ask("flows/filter")}
-        return {f"{flows[d['flow_id']]}/{d['name']}": d for d in self.ask("deployments/filter")}
+        return {f"{flows[d['flow_id']]}/{d['name']}": d for d in deployed}
 
     def trigger(self, deployment: str, **parameters: Any) -> str:
         """Ask for a run; return its id."""
