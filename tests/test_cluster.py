@@ -148,6 +148,7 @@ def test_workers_without_this_project_are_an_error(afresh, cluster, refused):
     assert "PYTHONPATH=." in said
 
 
+@pytest.mark.slow
 def test_a_worker_with_other_weights_is_refused(afresh, cluster, refused, keras):
     """The file's name is the same over there, its content is not."""
     from pipeline.backbones.catalog import BackboneParams

@@ -111,6 +111,7 @@ def test_a_second_run_does_nothing(clone):
     assert "Running stage" not in said
 
 
+@pytest.mark.slow
 def test_another_clone_that_runs_every_stage_gives_the_same_lock_and_metrics(clone, tmp_path):
     """Every out is byte-stable, the model file too; git sees no change."""
     run(tmp_path, "git", "clone", "--quiet", str(clone), "other")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import cache
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from pipeline.backbones.catalog import CATALOG, BackboneParams
 from pipeline.backbones.cut import crossing, first_unfrozen
 from pipeline.backbones.load import load_backbone
-from pipeline.engines import TENSORFLOW_BATCH, compile_frozen
+from pipeline.engines import TENSORFLOW_BATCH, Run, compile_frozen
 from pipeline.images.pictures import map_ahead
 from tests.conftest import ROOT
 
@@ -32,8 +33,12 @@ def outputs(keras, request):
     model = backbone.from_pixels(cut)
     assert len(cut) == 2
 
+    @cache
+    def compiled(engine: str) -> Run:
+        return compile_frozen(model, engine)
+
     def run(engine: str, pictures: np.ndarray) -> list[np.ndarray]:
-        rows = list(compile_frozen(model, engine)(iter(pictures)))
+        rows = list(compiled(engine)(iter(pictures)))
         assert len(rows) == len(pictures)
         return [np.stack(tensors) for tensors in zip(*rows, strict=True)]
 

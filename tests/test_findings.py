@@ -410,7 +410,7 @@ def test_near_duplicates_are_counted_by_distance():
 
 
 def test_a_search_cut_short_is_said_to_be(monkeypatch):
-    monkeypatch.setattr("pipeline.findings.near_pairs.COMPARISONS", 0)
+    monkeypatch.setattr("pipeline.near.COMPARISONS", 0)
     crowd = [f"{number << 40:016x}" for number in range(2000)]
 
     found = near_duplicates(pictures(2000, perceptual_hash=crowd), 4)

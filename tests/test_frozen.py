@@ -169,6 +169,7 @@ def test_activations_that_the_store_cannot_hold_push_no_features_out(filled, cap
         assert kept == [("features", len(np.unique(np.load(FEATURES), axis=0)))]
 
 
+@pytest.mark.slow
 def test_half_precision_halves_the_store_and_stays_close(trained):
     whole = np.load(FEATURES)
     trained.set("extract", storage="float16")
@@ -286,8 +287,9 @@ def killed_at_random(stage: str, kills: int, seed: int) -> list[int]:
     return kept
 
 
-def test_killed_at_any_moment_it_goes_on_where_it_was(filled, counted, monkeypatch):
-    """Six times; the bytes are those of an undisturbed run."""
+@pytest.mark.parametrize("kills", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_killed_at_any_moment_it_goes_on_where_it_was(filled, counted, monkeypatch, kills):
+    """So many times in either stage; the bytes are those of an undisturbed run."""
     filled.set("backbone", image_size=160)
     filled.set("augment", views=24)
     _, views = counted(*DATA, "extract")
@@ -295,7 +297,7 @@ def test_killed_at_any_moment_it_goes_on_where_it_was(filled, counted, monkeypat
     before = FEATURES.read_bytes(), PREDICTIONS.read_bytes()
     monkeypatch.setenv("PIPELINE_STORE", str(filled.folder / "afresh"))
 
-    kept = killed_at_random("extract", 4, seed=1)
+    kept = killed_at_random("extract", kills, seed=1)
     stored, computed = counted("extract")
     assert FEATURES.read_bytes() == before[0]
     assert stored + computed == views
@@ -304,7 +306,7 @@ def test_killed_at_any_moment_it_goes_on_where_it_was(filled, counted, monkeypat
     assert stored >= kept[-1] // 2  # a view's features and activations
 
     monkeypatch.setenv("PIPELINE_STORE", str(filled.folder / "and again"))
-    kept = killed_at_random("fine_tune", 2, seed=2)
+    kept = killed_at_random("fine_tune", kills, seed=2)
     stored, computed = counted("fine_tune")
     assert PREDICTIONS.read_bytes() == before[1]
     assert stored >= kept[-1] > 0

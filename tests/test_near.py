@@ -8,18 +8,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse.csgraph import connected_components
 
-from pipeline.splitting import near
-from pipeline.splitting.near import masks, near_components, near_pairs
+from pipeline import near
+from pipeline.near import WINDOW, masks, near_components, near_pairs
 
 
 def pairs_of(hashes: np.ndarray, distance: int) -> set[tuple[int, int, int]]:
-    return {
+    found = [
         (min(one, other), max(one, other), bits)
         for pairs in near_pairs(hashes, distance)
         for one, other, bits in zip(
             pairs.one.tolist(), pairs.other.tolist(), pairs.distance.tolist(), strict=True
         )
-    }
+    ]
+    assert len(set(found)) == len(found)
+    return set(found)
+
+
+def crowded(hashes: np.ndarray, distance: int) -> set[int]:
+    return {place for pairs in near_pairs(hashes, distance) for place in pairs.crowded.tolist()}
 
 
 def all_pairs(hashes: np.ndarray, distance: int) -> set[tuple[int, int, int]]:
@@ -28,10 +34,10 @@ def all_pairs(hashes: np.ndarray, distance: int) -> set[tuple[int, int, int]]:
     return {(int(i), int(j), int(bits[i, j])) for i, j in zip(one, other, strict=True)}
 
 
-def clustered(seed: int, count: int, flips: int) -> np.ndarray:
-    """Some hashes at random, the others up to `flips` bits from one of them."""
+def clustered(seed: int, count: int, flips: int, centres: int | None = None) -> np.ndarray:
+    """Hashes up to `flips` bits from one of some, by default a quarter as many."""
     random = np.random.default_rng(seed)
-    first = random.integers(0, 2**64, count // 4 + 1, dtype=np.uint64)
+    first = random.integers(0, 2**64, centres or count // 4 + 1, dtype=np.uint64)
     hashes = random.choice(first, count)
     for _ in range(flips):
         hashes ^= np.uint64(1) << random.integers(0, 64, count).astype(np.uint64)
@@ -40,7 +46,7 @@ def clustered(seed: int, count: int, flips: int) -> np.ndarray:
 
 @settings(deadline=None, max_examples=100)
 @given(st.integers(0, 8), st.integers(0, 2**32), st.integers(1, 120), st.integers(0, 5))
-def test_every_near_pair_is_found_and_no_other(distance, seed, count, flips):
+def test_every_near_pair_is_found_once_and_no_other(distance, seed, count, flips):
     hashes = clustered(seed, count, flips)
 
     assert pairs_of(hashes, distance) == all_pairs(hashes, distance)
@@ -71,28 +77,64 @@ def test_components_are_those_of_all_pairs(distance, seed, count, often):
     hashes = clustered(seed, count, 3)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(near, "FLUSH", 3 if often else near.FLUSH)
-        component, cut = near_components(hashes, distance)
+        component, crowded = near_components(hashes, distance)
 
     linked = np.bitwise_count(hashes[:, None] ^ hashes) <= distance
     _, expected = connected_components(linked, directed=False)
     same = component[:, None] == component
     assert (same == (expected[:, None] == expected)).all()
-    assert cut == 0
+    assert crowded == 0
 
 
-def test_a_crowd_is_cut_off_and_counted():
+def test_a_crowd_is_cut_off_and_named(monkeypatch):
     """A thousand hashes that agree on all but sixteen bits: each meets its next 256 in order."""
     random = np.random.default_rng(0)
     hashes = random.choice(2**16, 1000, replace=False).astype(np.uint64)
+    assert pairs_of(hashes, 4) == all_pairs(hashes, 4)  # few hashes are no crowd
+    assert crowded(hashes, 4) == set()
+    monkeypatch.setattr(near, "COMPARISONS", 0)
 
-    found, cut = pairs_of(hashes, 4), sum(pairs.cut for pairs in near_pairs(hashes, 4))
+    found = pairs_of(hashes, 4)
 
     assert found < all_pairs(hashes, 4)
-    assert cut > 0
+    assert len(crowded(hashes, 4)) > 900
+    assert near_components(hashes, 4)[1] == len(crowded(hashes, 4))
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(1, 6), st.integers(1, 4))
+def test_in_a_crowd_every_pair_that_is_compared_is_found_once(seed, window, distance, bands):
+    hashes = clustered(seed, 120, 5, centres=2)
+    expected: set[tuple[int, int]] = set()
+    by_value = np.argsort(hashes, kind="stable")
+    for mask in masks(distance, bands):
+        order = by_value[np.argsort(hashes[by_value] & mask, kind="stable")]
+        for step in range(1, window + 1):
+            one, other = order[:-step], order[step:]
+            apart = hashes[one] ^ hashes[other]
+            met = (apart & mask == 0) & (np.bitwise_count(apart) <= distance)
+            expected |= set(zip(one[met].tolist(), other[met].tolist(), strict=True))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(near, "COMPARISONS", 0)
+        patch.setattr(near, "WINDOW", window)
+        patch.setattr(near, "chosen_bands", lambda *_: bands)
+        found = pairs_of(hashes, distance)
+
+    assert {pair[:2] for pair in found} == {tuple(sorted(pair)) for pair in expected}
+
+
+def test_a_run_no_longer_than_the_window_is_no_crowd(monkeypatch):
+    monkeypatch.setattr(near, "COMPARISONS", 0)
+    small, larger = (np.arange(WINDOW + more, dtype=np.uint64) for more in (1, 2))
+
+    assert crowded(small, 4) == set()
+    assert pairs_of(small, 4) == all_pairs(small, 4)
+    assert crowded(larger, 4) == {0, WINDOW + 1}
 
 
 def test_a_million_equal_hashes_are_one():
-    component, cut = near_components(np.full(1_000_000, 5, np.uint64), 4)
+    component, crowded = near_components(np.full(1_000_000, 5, np.uint64), 4)
 
     assert component.max() == 0
-    assert cut == 0
+    assert crowded == 0

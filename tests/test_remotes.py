@@ -246,6 +246,7 @@ def test_a_wrong_key_pulls_nothing_and_spoils_nothing(bucket, in_bucket, tmp_pat
     assert has_nothing_to_do(second)
 
 
+@pytest.mark.slow
 def test_a_push_into_a_missing_bucket_is_an_error_and_can_be_mended(origin, bucket, tmp_path):
     folder = tmp_path / "project"
     shutil.copytree(origin, folder)

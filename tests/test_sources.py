@@ -300,7 +300,8 @@ def test_archives_are_only_read(project):
     ) == before
 
 
-@pytest.mark.parametrize("kind", ["x.tar.gz", pytest.param("x.tar.zst", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["x.tar.gz", "x.tar.zst"])
 def test_the_model_is_judged_on_compressed_archives_as_on_folders(project, keras, kind):
     stages = ("ingest", "split", "augment", "extract", "train_head", "fine_tune", "evaluate")
     write(members("folders", 12), project.raw)

@@ -60,6 +60,7 @@ def test_a_keras_application_runs_end_to_end_from_a_weights_file(filled, keras, 
     np.testing.assert_allclose(answers, model.predict(np.stack(shown), verbose=0), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_lectures_recipe_is_one_params_file(filled, keras):
     """As shipped, but for random weights from a file, a smaller input and fewer epochs."""
     recipe = YAML(typ="safe").load((ROOT / "examples/lecture.yaml").read_text())

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from pipeline.splitting.near import Hashes, NearPairs, near_pairs
+from pipeline.near import Hashes, NearPairs, near_pairs
 from pipeline.tables import FOLD, SPLITS, read_table
 
 READ = ("path", "label", "digest", "group", "split")
@@ -23,15 +23,16 @@ REPORT_IT = "report it as a bug; data/splits.csv was not written"
 
 
 class Nearest(NamedTuple):
-    """Pairs of pictures in different splits, nearest first, and what could not be compared.
+    """Pairs of pictures in different splits, nearest first.
 
     A pair is its distance in bits and the places of two among the pictures;
-    `counts` maps "test near train" and the like to pictures.
+    `counts` maps "test near train" and the like to pictures; of `crowded` ones
+    not every pair was compared.
     """
 
     pairs: list[tuple[int, int, int]]
     counts: dict[str, int]
-    cut: int
+    crowded: int
 
 
 def prove(written: Path, splits: Path, rows: int, *, folds: bool) -> pd.DataFrame:
@@ -95,9 +96,10 @@ def nearest(pictures: pd.DataFrame, hashes: Hashes, distance: int) -> Nearest:
     first = first[np.lexsort((place[first], hashes[first]))]
     places, count = sizes["place"].to_numpy(), len(sizes)
     near = np.zeros((len(SPLITS), count), dtype=bool)  # whether an item is near one of a split
-    best, cut = np.empty(0, np.int64), 0
+    crowded = np.zeros(count, dtype=bool)
+    best = np.empty(0, np.int64)
     for pairs in near_pairs(sizes["hash"].to_numpy(), distance):
-        cut += pairs.cut
+        crowded[pairs.crowded] = True
         one, other, bits = _across(pairs, places)
         near[places[other], one] = near[places[one], other] = True
         # one number a pair, which orders by distance and then by the items
@@ -112,7 +114,7 @@ def nearest(pictures: pd.DataFrame, hashes: Hashes, distance: int) -> Nearest:
         f"{SPLITS[held]} near {SPLITS[known]}": int(of_items[near[known] & (places == held)].sum())
         for held, known in ((1, 0), (2, 0), (2, 1))
     }
-    return Nearest(listed, counts, cut)
+    return Nearest(listed, counts, int(of_items[crowded].sum()))
 
 
 def _across(

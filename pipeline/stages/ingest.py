@@ -20,7 +20,6 @@ from pipeline.console import progress, say
 from pipeline.errors import InputError, RejectedImage
 from pipeline.files import Reads, Writes, write_json
 from pipeline.findings.find import find
-from pipeline.findings.near_pairs import MAX_DISTANCE
 from pipeline.findings.terminal import show_findings, show_rejected
 from pipeline.images.decode import Limits
 from pipeline.images.examine import Decoded, examine_all
@@ -30,6 +29,7 @@ from pipeline.images.places import write_places
 from pipeline.listing.folders import FolderLabels
 from pipeline.listing.listing import Listing, Rejected
 from pipeline.listing.sources import list_images
+from pipeline.near import MAX_DISTANCE
 from pipeline.params import Section
 from pipeline.sources.place import Place, in_order
 from pipeline.store.access import open_store

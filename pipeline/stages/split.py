@@ -20,10 +20,10 @@ from pydantic import BeforeValidator, Field, model_validator
 from pipeline.console import say
 from pipeline.errors import InputError
 from pipeline.files import Reads, Writes, replacing, write_json
+from pipeline.near import MAX_DISTANCE, near_components
 from pipeline.params import Section
 from pipeline.splitting.folds import folds_by_hash, folds_by_share
 from pipeline.splitting.leakage import Nearest, described, nearest, prove
-from pipeline.splitting.near import MAX_DISTANCE, near_components
 from pipeline.splitting.strategies import (
     TEST,
     Places,
@@ -151,13 +151,13 @@ def find_units(images: pd.DataFrame, hashes: NDArray[np.uint64], params: SplitPa
         units = unit_of_row(images)
         report_joined(images, units, "copies")
         return units
-    near, cut = near_components(hashes, params.near_distance)
+    near, crowded = near_components(hashes, params.near_distance)
     units = unit_of_row(images, near)
     report_joined(images, units, "copies or near-duplicates")
     joined = unit_of_row(images).max() - units.max()
     say(f"split: near-duplicates make one unit of two, {joined} times")
-    if cut:
-        say(f"split: so many pictures look alike that {cut} comparisons were left out")
+    if crowded:
+        say(f"split: {crowded} pictures look so much alike that not every pair was compared")
     return units
 
 
@@ -277,7 +277,7 @@ def gate_report(pictures: pd.DataFrame, found: Nearest, params: SplitParams) -> 
         },
         "near_distance": params.near_distance,
         "pictures": found.counts,
-        "comparisons_left_out": found.cut,
+        "pictures_in_crowds": found.crowded,
         "nearest": described(pictures, found),
     }
 

@@ -75,6 +75,7 @@ def test_other_data_and_other_code_are_scored_in_clones_of_their_own(toy):
     assert not (toy.folder / "data/manifest.csv").exists()
 
 
+@pytest.mark.slow
 def test_only_what_is_missing_is_filled_in(toy):
     backfill(["few"], "data", return_state=True)
     TABLE.write_text(TABLE.read_text().replace("0.8,", "0.1234,"))

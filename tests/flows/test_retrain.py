@@ -62,13 +62,15 @@ def test_first_better_unchanged_and_worse(toy, tmp_path):
     assert toy.git("tag").split() == ["model@v1.0.0", "model@v2.0.0"]
 
 
-def test_more_data_need_not_be_better(promoted):
+def test_more_data_need_not_be_better_and_may_hold_a_bad_file(promoted):
     promoted.answers(80, train=150)
+    promoted.write("data/raw/bad.csv", "image,label,answer\nbroken.png,,cat\n")
 
     state = once(promoted)
 
     assert state.name == "Promoted"
     assert "more data, and not worse: accuracy 0.8000 -> 0.8000" in state.message
+    assert "broken.png,no_label" in (promoted.folder / "data/rejected.csv").read_text()
 
 
 def test_a_failing_stage_is_failed_and_rolled_back(promoted):
@@ -84,14 +86,6 @@ def test_a_failing_stage_is_failed_and_rolled_back(promoted):
     (promoted.folder / "data/raw/stop.csv").unlink()
     assert once(promoted).name == "Unchanged"
     assert UP_TO_DATE in promoted.dvc("repro")
-
-
-def test_a_bad_file_is_named_and_does_not_stop_the_run(promoted):
-    promoted.answers(95)
-    promoted.write("data/raw/bad.csv", "image,label,answer\nbroken.png,,cat\n")
-
-    assert once(promoted).name == "Promoted"
-    assert "broken.png,no_label" in (promoted.folder / "data/rejected.csv").read_text()
 
 
 def promoted_import(toy: Toy, folder) -> Path:
@@ -192,6 +186,7 @@ def test_others_commits_are_taken_over(promoted, tmp_path):
     assert "have parted" in once(promoted).message
 
 
+@pytest.mark.slow
 def test_who_is_second_to_push_starts_again(promoted, tmp_path, monkeypatch):
     """Somebody pushes between the commit and its push."""
     other = check_published(promoted, tmp_path / "other")
@@ -215,6 +210,7 @@ def test_who_is_second_to_push_starts_again(promoted, tmp_path, monkeypatch):
     check_published(promoted, tmp_path / "third")
 
 
+@pytest.mark.slow
 def test_an_unreachable_remote_is_tried_again_then_failed_and_published_later(
     promoted, tmp_path, monkeypatch
 ):

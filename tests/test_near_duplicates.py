@@ -1,4 +1,4 @@
-"""The search for near hashes finds what comparing each with each finds, in bounded time."""
+"""The count of near hashes is that of comparing each with each, in bounded time."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.findings.near_pairs import MAX_DISTANCE, WINDOW, _masks, near_pairs
+from pipeline.findings.near_duplicates import count_pairs
+from pipeline.near import MAX_DISTANCE
 
-COMPARISONS = "pipeline.findings.near_pairs.COMPARISONS"
+COMPARISONS = "pipeline.near.COMPARISONS"
 
 
 def clustered(seed: int, count: int, flips: int, centres: int = 6) -> np.ndarray:
@@ -43,7 +44,7 @@ def each_with_each(hashes: np.ndarray, distance: int) -> list[int]:
 def test_it_finds_every_pair_once(seed, count, flips, distance):
     hashes = clustered(seed, count, flips)
 
-    found = near_pairs(hashes, distance, 5)
+    found = count_pairs(hashes, distance, 5)
 
     assert found.by_distance == each_with_each(hashes, distance)
     assert all((int(hashes[i] ^ hashes[j])).bit_count() == bits for bits, i, j in found.nearest)
@@ -59,7 +60,7 @@ def test_the_nearest_pairs_are_named_first(seed):
     bits = np.bitwise_count(hashes[one] ^ hashes[other])
     expected = sorted(zip(bits.tolist(), one.tolist(), other.tolist(), strict=True))
 
-    found = near_pairs(hashes, 4, 7)
+    found = count_pairs(hashes, 4, 7)
 
     assert found.nearest == [pair for pair in expected if pair[0] <= 4][:7]
 
@@ -68,13 +69,13 @@ def test_counts_do_not_depend_on_the_order():
     hashes = clustered(3, 400, 4)
     turned = np.random.default_rng(1).permutation(hashes)
 
-    assert near_pairs(hashes, 4, 3).by_distance == near_pairs(turned, 4, 3).by_distance
+    assert count_pairs(hashes, 4, 3).by_distance == count_pairs(turned, 4, 3).by_distance
 
 
 def test_equal_hashes_are_counted_without_being_listed():
     hashes = np.zeros(1_000_000, np.uint64)
 
-    found = near_pairs(hashes, 4, 3)
+    found = count_pairs(hashes, 4, 3)
 
     assert found.by_distance == [1_000_000 * 999_999 // 2, 0, 0, 0, 0]
     assert found.nearest == [(0, 0, 1)]
@@ -89,7 +90,7 @@ def crowd(count: int) -> np.ndarray:
 def test_among_few_hashes_no_crowd_is_too_large():
     hashes = crowd(1200)
 
-    found = near_pairs(hashes, 4, 3)
+    found = count_pairs(hashes, 4, 3)
 
     assert found.crowded == 0
     assert found.by_distance == each_with_each(hashes, 4)
@@ -99,43 +100,12 @@ def test_a_crowd_is_said_to_be_one_and_no_pair_is_counted_twice(monkeypatch):
     monkeypatch.setattr(COMPARISONS, 0)
     hashes = crowd(3000)
 
-    found = near_pairs(hashes, 4, 3)
+    found = count_pairs(hashes, 4, 3)
 
     assert found.crowded == 3000
     counts = zip(found.by_distance, each_with_each(hashes, 4), strict=True)
     assert all(count <= there for count, there in counts)
     assert sum(found.by_distance) > 0
-
-
-@settings(deadline=None, max_examples=30)
-@given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(1, MAX_DISTANCE))
-def test_in_a_crowd_every_pair_that_is_compared_is_counted_once(seed, window, distance):
-    hashes = np.unique(clustered(seed, 120, 5, centres=2))
-    pairs: set[tuple[int, int]] = set()
-    for mask in _masks(distance):
-        order = np.argsort(hashes & mask, kind="stable")
-        for step in range(1, window + 1):
-            one, other = hashes[order[:-step]], hashes[order[step:]]
-            met = ((one ^ other) & mask == 0) & (np.bitwise_count(one ^ other) <= distance)
-            pairs |= set(zip(one[met].tolist(), other[met].tolist(), strict=True))
-    expected = {tuple(sorted(pair)) for pair in pairs}
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(COMPARISONS, 0)
-        patch.setattr("pipeline.findings.near_pairs.WINDOW", window)
-        found = near_pairs(hashes, distance, 3)
-
-    assert sum(found.by_distance) == len(expected)
-
-
-def test_a_run_no_longer_than_the_window_is_no_crowd(monkeypatch):
-    monkeypatch.setattr(COMPARISONS, 0)
-    small = np.arange(WINDOW + 1, dtype=np.uint64)
-    larger = np.arange(WINDOW + 2, dtype=np.uint64)
-
-    assert near_pairs(small, 4, 3).crowded == 0
-    assert near_pairs(small, 4, 3).by_distance == each_with_each(small, 4)
-    assert near_pairs(larger, 4, 3).crowded > 0
 
 
 @pytest.mark.parametrize(
@@ -151,7 +121,7 @@ def test_200_000_hashes_take_seconds_and_little_memory(kind):
     tracemalloc.start()
     start = time.process_time()
 
-    found = near_pairs(hashes, 4, 12)
+    found = count_pairs(hashes, 4, 12)
 
     seconds = time.process_time() - start
     _, peak = tracemalloc.get_traced_memory()
