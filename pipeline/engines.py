@@ -38,7 +38,7 @@ class ExtractParams(Section):
 
 TENSORFLOW_BATCH = 32  # pictures; constant, and the last batch is filled up to it
 REQUESTS_A_STREAM = 2  # one runs while the next already waits
-GRAPH = 2  # of `openvino_graph`: another one may round otherwise
+GRAPH = 2  # how a network is made into a graph: another way may round otherwise
 
 
 def compile_frozen(model: keras.Model, engine: Engine, *, threads: int | None = None) -> Run:
@@ -56,12 +56,13 @@ def compile_frozen(model: keras.Model, engine: Engine, *, threads: int | None = 
 
 
 def engine_version(engine: Engine) -> str:
-    """The engine's release, and device where it has a choice: another one may round otherwise."""
+    """Release, graph, and device where it has a choice: another one may round otherwise."""
     if engine == "openvino":
         return f"{version('openvino')} graph {GRAPH}"
     import tensorflow as tf  # noqa: PLC0415  # its package has several names
 
-    return f"{tf.__version__} on {'GPU' if tf.config.list_physical_devices('GPU') else 'CPU'}"
+    device = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
+    return f"{tf.__version__} graph {GRAPH} on {device}"
 
 
 def _as_function(model: keras.Model, batch: int) -> Any:

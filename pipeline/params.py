@@ -43,9 +43,6 @@ class Section(BaseModel):
 def load_section(file: Path, name: str, section: type[T]) -> T:
     """Read one section of a params file.
 
-    Parsed with ruamel.yaml because DVC does: PyYAML (YAML 1.1) would read
-    `lr: 1e-3` as text and `flip: no` as False where DVC sees a float and text.
-
     Raises:
         InputError: The file cannot be read, the section is absent, or a key or
             value does not fit; every offending key is named.
@@ -72,16 +69,32 @@ def read_params(file: Path) -> dict[Any, Any]:
         InputError: The file cannot be read or holds no sections.
     """
     try:
-        document = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
+        document = parse_yaml(file, file.read_bytes())
     except FileNotFoundError:
         fix = "run this from the project's folder, or give --params FILE"
         raise InputError(file, "does not exist", fix) from None
-    except (YAMLError, ValueError, KeyError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise InputError(file, f"is not YAML: {reason}", "correct what it names") from error
     if not isinstance(document, dict):
         raise InputError(file, "holds no sections", f"give it the sections {list(SECTIONS)}")
     return document
+
+
+def parse_yaml(name: str | Path, content: bytes) -> Any:
+    """Parse YAML in UTF-8.
+
+    With ruamel.yaml because DVC does: PyYAML (YAML 1.1) would read `lr: 1e-3`
+    as text and `flip: no` as False where DVC sees a float and text.
+
+    Args:
+        name: Of the file, for the error.
+
+    Raises:
+        InputError: It is not YAML.
+    """
+    try:
+        return YAML(typ="safe").load(content.decode())
+    except (YAMLError, ValueError, KeyError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(name, f"is not YAML: {reason}", "correct what it names") from error
 
 
 def unknown(key: str, known: Mapping[str, object] | tuple[str, ...], kind: str) -> tuple[str, str]:

@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -233,6 +234,16 @@ def test_a_backbone_that_the_engine_cannot_run_is_an_error(keras):
     network.pooled = keras.ops.erfinv(network.pooled)
 
     with pytest.raises(InputError, match=r"EfficientNetLite0 cannot be run by openvino: "):
+        network.compile()
+
+
+def test_a_temporary_folder_that_takes_nothing_is_not_the_engines_fault(
+    keras, monkeypatch, tmp_path
+):
+    network = FrozenNetwork(FrozenSpec(BACKBONE, EXTRACT, 10))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+
+    with pytest.raises(OSError, match="gone"):
         network.compile()
 
 

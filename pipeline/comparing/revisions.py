@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from pipeline.comparing.changes import FileChange
 from pipeline.errors import InputError
+from pipeline.params import parse_yaml
 
 WORKSPACE = "workspace"
 EXPERIMENTS = "refs/exps/"
@@ -93,11 +91,7 @@ def yaml_of(revision: Revision, path: str) -> dict[str, Any]:
     where = f"{path} of {revision.title}"
     if content is None:
         raise InputError(where, "does not exist", "compare revisions that have one")
-    try:
-        document = YAML(typ="safe").load(content.decode())
-    except (YAMLError, ValueError, KeyError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise InputError(where, f"is not YAML: {reason}", "correct what it names") from error
+    document = parse_yaml(where, content)
     if not isinstance(document, dict):
         raise InputError(where, "holds no keys", "compare revisions that have one")
     return document

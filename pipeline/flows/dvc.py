@@ -14,12 +14,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from pipeline.errors import InputError
 from pipeline.flows import leash
 from pipeline.flows.leash import leashed
+from pipeline.params import parse_yaml
 
 DVC = [sys.executable, "-m", "dvc"]
 KEPT_LINES = 30  # of what a failed stage said, for its state's message
@@ -104,11 +102,7 @@ def loaded(file: Path) -> dict[str, Any]:
     Raises:
         InputError: It is not YAML.
     """
-    try:
-        document: dict[str, Any] = YAML(typ="safe").load(file.read_text(encoding="utf-8")) or {}
-    except (YAMLError, ValueError) as error:
-        reason = f"is not YAML: {' '.join(str(error).split())[:300]}"
-        raise InputError(file, reason, "correct what it names") from error
+    document: dict[str, Any] = parse_yaml(file, file.read_bytes()) or {}
     return document
 
 

@@ -101,11 +101,14 @@ class FrozenNetwork:
 
         Raises:
             InputError: The engine cannot run this backbone.
+            OSError: The temporary folder is full, for one.
         """
         model = self.backbone.from_pixels([self.pooled, *self.cut])
         engine = self.spec.extract.engine
         try:
             return compile_frozen(model, engine, threads=threads)
+        except OSError:
+            raise
         except Exception as error:  # each engine has errors of its own
             words = " ".join(str(error).split())[:300]
             reason = f"{self.spec.backbone.name} cannot be run by {engine}: {words}"
