@@ -268,6 +268,51 @@ def test_an_archive_that_is_none_is_an_error(project, refused, name):
     assert f"{name}: cannot be read as" in refused("ingest")
 
 
+@pytest.mark.parametrize("name", ["x.tar", "x.tar.gz", "x.tar.zst", "x.zip"])
+def test_joined_archives_lose_nothing_silently(project, refused, name):
+    """Readers stop at the first tar's end, and find the last zip's directory only."""
+    file = project.raw / name
+    found = members("folders")
+    write(dict(list(found.items())[:3]), file)
+    first = file.read_bytes()
+    write(dict(list(found.items())[3:]), file)
+    file.write_bytes(first + file.read_bytes())
+
+    assert f"{name}: cannot be read as" in (said := refused("ingest"))
+    assert "joined" in said
+
+
+class Pipe(io.BytesIO):
+    """What cannot be gone back in: a zip's checksums then follow its members."""
+
+    def seekable(self) -> bool:
+        return False
+
+    def tell(self) -> int:
+        raise OSError
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_checksums_that_follow_zip_members_are_looked_at(project, method):
+    pipe = Pipe()
+    with zipfile.ZipFile(pipe, "w", method) as archive:
+        for name, content in members("folders").items():
+            archive.writestr(name, content)
+    content = bytearray(pipe.getvalue())
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert {member.flag_bits for member in archive.infolist()} == {8}
+        broken = archive.infolist()[1]
+    content[broken.header_offset + 30 + len(broken.filename) + broken.compress_size + 4] ^= 1
+    project.raw.mkdir(parents=True)
+    (project.raw / "x.zip").write_bytes(bytes(content))
+    project.set("ingest", max_rejected_fraction=0.9)
+
+    assert project.run("ingest") == 0
+
+    assert rejected(project) == {f"x.zip/{broken.filename}": "damaged"}
+    assert len(manifest(project)) == len(members("folders")) - 1
+
+
 def test_a_truncated_archive_is_an_error_or_its_last_member_damaged(project, refused):
     write(members("folders"), project.raw / "x.tar")
     whole = (project.raw / "x.tar").read_bytes()

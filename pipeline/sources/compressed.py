@@ -16,11 +16,10 @@ from typing import Any
 
 from pipeline.errors import InputError, RejectedImage
 from pipeline.sources.place import Place, in_words
-from pipeline.sources.tars import FIX, UNREADABLE, Header, found_in
+from pipeline.sources.tars import FIX, SKIP, UNREADABLE, Header, found_in
 
 CODECS = {".tar.gz": "gzip", ".tgz": "gzip", ".tar.zst": "zstd", ".tzst": "zstd"}
 ENDINGS = tuple(CODECS)
-SKIP = 2**20  # bytes unpacked at a time on the way to a member
 
 
 class _Stream:

@@ -20,6 +20,7 @@ DAMAGED = (
 )
 FIX = "make it again, or unpack it"
 MAX_EXTENSION = 2**20  # bytes of a header's own: a long name, say
+SKIP = 2**20  # bytes looked at together
 EXTENSIONS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE)
 
 
@@ -58,12 +59,16 @@ def found_in(archive: tarfile.TarFile, file: Path) -> Iterator[tuple[Place, str]
     """The members of an open archive, as `members` gives them.
 
     Raises:
-        tarfile.TarError: It is damaged.
+        tarfile.TarError: It is damaged, or another was joined to it, which readers pass over.
     """
     for member in archive:
         archive.members = []  # type: ignore[attr-defined]  # or all stay in memory
         if not member.isdir():
             yield Place(file, member.name, member.offset_data, member.size), _fault(member)
+    padding: Any = archive.fileobj
+    while behind := padding.read(SKIP):
+        if behind.strip(b"\0"):
+            raise ReadError("there is more behind its end mark, as where archives were joined")
 
 
 def _fault(member: tarfile.TarInfo) -> str:

@@ -15,7 +15,8 @@ ENDINGS = (".zip",)
 FIX = "make it again, or unpack it"
 HEADER = struct.Struct("<4s5H3I2H")  # of a member (APPNOTE.TXT 4.3.7)
 MAGIC = b"PK\3\4"
-ENCRYPTED, SIZES_FOLLOW = 0x1, 0x8  # flags
+DESCRIPTOR = b"PK\7\b"  # may stand before the checksum that follows a member (4.3.9)
+ENCRYPTED, CHECKSUM_FOLLOWS = 0x1, 0x8  # flags
 
 
 def members(file: Path) -> Iterator[tuple[Place, str]]:
@@ -25,10 +26,15 @@ def members(file: Path) -> Iterator[tuple[Place, str]]:
         InputError: The archive cannot be read.
     """
     try:
-        with zipfile.ZipFile(file) as archive:
+        with file.open("rb") as stream, zipfile.ZipFile(stream) as archive:
             found = archive.infolist()
+            stream.seek(0)
+            begins = stream.read(len(MAGIC))
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error) as error:
         raise InputError(file, f"cannot be read as zip: {in_words(error)}", FIX) from error
+    if begins == MAGIC and all(member.header_offset for member in found):
+        reason = "its directory does not name its first member, as where archives were joined"
+        raise InputError(file, f"cannot be read as zip: {reason}", FIX)
     for member in found:
         if not member.is_dir():
             place = Place(file, member.filename, member.header_offset, member.compress_size)
@@ -53,10 +59,14 @@ def read(place: Place, limit: int | None) -> bytes:
     magic, _, flags, method, _, _, crc, _, _, name, extra = HEADER.unpack(head)
     if magic != MAGIC:
         raise RejectedImage("damaged", f"{place.file.name} has no member there")
-    content = read_span(place.file, place.position + HEADER.size + name + extra, place.size)
+    start = place.position + HEADER.size + name + extra
+    content = read_span(place.file, start, place.size)
+    if flags & CHECKSUM_FOLLOWS:
+        behind = read_span(place.file, start + place.size, len(DESCRIPTOR) + 4)
+        crc = int.from_bytes(behind.removeprefix(DESCRIPTOR)[:4], "little")
     if method == zipfile.ZIP_DEFLATED:
         content = _inflated(content, limit)
-    if not flags & SIZES_FOLLOW and zlib.crc32(content) != crc:
+    if zlib.crc32(content) != crc:
         raise RejectedImage("damaged", "its bytes do not have the archive's checksum")
     return content
 
