@@ -123,7 +123,11 @@ def end_lost_runs(url: str) -> None:
 
     It would hold its deployment's only place for ever: the server keeps in
     memory when a place that nobody claims is free again.
+
+    Raises:
+        InputError: The server does not answer.
     """
+    import httpx  # noqa: PLC0415
     from prefect.client.orchestration import SyncPrefectClient  # noqa: PLC0415
     from prefect.client.schemas.filters import FlowRunFilter, WorkPoolFilter  # noqa: PLC0415
     from prefect.client.schemas.objects import State  # noqa: PLC0415
@@ -132,13 +136,16 @@ def end_lost_runs(url: str) -> None:
     at_work = {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}}
     ours = {"name": {"any_": [POOL]}}
     crashed: State[Any] = Crashed(message="its worker was killed")
-    with SyncPrefectClient(url) as client:
-        lost = client.read_flow_runs(
-            flow_run_filter=FlowRunFilter.model_validate(at_work),
-            work_pool_filter=WorkPoolFilter.model_validate(ours),
-        )
-        for run in lost:
-            client.set_flow_run_state(run.id, crashed, force=True)
+    try:
+        with SyncPrefectClient(url) as client:
+            lost = client.read_flow_runs(
+                flow_run_filter=FlowRunFilter.model_validate(at_work),
+                work_pool_filter=WorkPoolFilter.model_validate(ours),
+            )
+            for run in lost:
+                client.set_flow_run_state(run.id, crashed, force=True)
+    except httpx.HTTPError as error:
+        raise InputError(url, f"refuses: {error}", "run `orchestrate` again") from error
 
 
 def wait(processes: Mapping[str, Any], home: Path) -> None:
