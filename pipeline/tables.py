@@ -114,7 +114,9 @@ def write_table(file: Path, table: pd.DataFrame) -> None:
     """Write a CSV file with the shortest text that reads back as the same numbers."""
     # a lone carriage return would go unquoted, and be read back as the end of a line
     texts = [name for name in list(table) if not is_numeric_dtype(table[name])]
-    returns = any(table[name].astype(str).str.contains("\r").any() for name in texts)
+    returns = any("\r" in str(name) for name in table) or any(
+        table[name].astype(str).str.contains("\r").any() for name in texts
+    )
     quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
     with replacing(file) as partial:
         table.to_csv(partial, index=False, lineterminator="\n", encoding="utf-8", quoting=quoting)

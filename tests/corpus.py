@@ -329,9 +329,17 @@ def profiles() -> Iterator[Kind]:
     wide = saved(Image.fromarray(GRAYS.astype(np.uint16) * 257), "PNG", icc_profile=dim)
     yield Kind("gray PNG of 16 bits of linear light", wide, bright, 1)
     gray = Image.merge("LA", [Image.fromarray(GRAYS), Image.new("L", (7, 5), 255)])
-    yield Kind(
-        "gray PNG with alpha, RGB profile", saved(gray, "PNG", icc_profile=linear), bright, 1
-    )
+    for name, profile in (("RGB", linear), ("gray", dim)):
+        png = saved(gray, "PNG", icc_profile=profile)
+        yield Kind(f"gray PNG with alpha, {name} profile", png, bright, 1)
+    shown = rgb(np.where(GRAYS[1, 1] == GRAYS, WHITE, bright[..., 0]))
+    png = saved(GRAYS, "PNG", icc_profile=dim, transparency=int(GRAYS[1, 1]))
+    yield Kind("gray PNG of linear light with a transparent level", png, shown, 1)
+    tone = made.chunk(b"tRNS", struct.pack(">H", int(GRAYS[1, 1]) * 257))
+    profile = made.chunk(b"iCCP", b"x\0\0" + zlib.compress(dim))
+    values = (GRAYS.astype(">u2") * 257).astype(">u2").tobytes()
+    png = made.png(7, 5, values, depth=16, before=profile + tone)
+    yield Kind("gray PNG of 16 bits of linear light with a transparent level", png, shown, 1)
     same = made.gray_profile(linear=False)
     yield Kind("gray PNG of sRGB's curve", saved(GRAYS, "PNG", icc_profile=same), rgb(GRAYS))
     for name, profile in (
@@ -729,8 +737,9 @@ def placed() -> list[Placed]:
     ]
     rows += [
         Placed(b"inside.png", _link(b"case.png"), None),
-        Placed(b"gone.png", _link(b"nowhere.png"), "missing"),
-        Placed(b"loop.png", _link(b"loop.png"), "missing"),
+        Placed(b"gone.png", _link(b"nowhere.png"), "linked_nowhere"),
+        Placed(b"loop.png", _link(b"loop.png"), "linked_nowhere"),
+        Placed(b"empty folder.png", os.mkdir, "not_a_file"),
         Placed(b"outside.png", _link(b"/etc/hostname"), "outside"),
         Placed(b"device.png", _link(b"/dev/zero"), "outside"),
         Placed(b"up.png", _link(b"../../../x.png"), "outside"),

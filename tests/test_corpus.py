@@ -99,7 +99,7 @@ def tables(project) -> tuple[pd.DataFrame, dict[str, str]]:
         (project.raw / "dark" / f"{number:03}.jpg").write_bytes(kind.content)
     for place in placed():
         place.put(os.path.join(os.fsencode(project.raw / "light"), place.name))  # noqa: PTH118
-    project.set("ingest", max_rejected_fraction=1.0, missing_files="reject")
+    project.set("ingest", max_rejected_fraction=1.0)
     before = state(project.raw)
 
     assert project.run("ingest") == 0
@@ -147,7 +147,6 @@ def test_a_file_that_vanishes_after_it_was_listed_is_named(filled, monkeypatch):
         return listing
 
     monkeypatch.setattr(ingest, "list_images", list_and_lose)
-    filled.set("ingest", missing_files="reject")
 
     assert filled.run("ingest") == 0
 

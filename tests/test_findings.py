@@ -17,7 +17,7 @@ from pipeline.findings.constant import black, near_constant
 from pipeline.findings.copies import exact_duplicates, two_labels
 from pipeline.findings.find import find
 from pipeline.findings.finding import EXAMPLES, PICTURES, Finding
-from pipeline.findings.labels import is_typo, same_label, similar_labels
+from pipeline.findings.labels import is_typo, same_group, same_label, similar_labels
 from pipeline.findings.near_duplicates import near_duplicates
 from pipeline.findings.outliers import FEWEST, blurred, robust_z, too_bright, too_dark
 from pipeline.findings.rejected import by_reason
@@ -35,6 +35,7 @@ CODES = (
     "near_duplicates",
     "same_label",
     "similar_labels",
+    "same_group",
     "rare_classes",
     "black",
     "near_constant",
@@ -44,6 +45,7 @@ CODES = (
     "odd_size",
     "odd_aspect_ratio",
 )
+OF_FOLDERS = tuple(code for code in CODES if code != "same_group")  # which a table has
 
 
 def scene(seed: int, size: tuple[int, int] = (120, 96), mean: float = 128, spread: float = 40):
@@ -111,13 +113,15 @@ def test_everything_odd_is_found_once_and_named(project, capsys):
     assert project.run("ingest") == 0
 
     found = findings(project)
-    assert {code: found["count"] for code, found in found.items()} == dict.fromkeys(CODES, 1)
+    counts = {code: of_code["count"] for code, of_code in found.items()}
+    assert counts == dict.fromkeys(OF_FOLDERS, 1) | {"same_group": 0}
     assert {code: shown(of_code) for code, of_code in found.items()} == {
         "two_labels": [["lion/001.png", "tiger/lion by mistake.png"]],
         "exact_duplicates": [["lion/000.png", "lion/exact copy.bmp"]],
         "near_duplicates": [["lion/002.png", "lion/near.jpg"]],
         "same_label": [["Lion /0.png", "lion/000.png"]],
         "similar_labels": [["tiger/000.png", "tigger/0.png"]],
+        "same_group": [],
         "rare_classes": [["dodo/only.png"]],
         "black": [["lion/black.png"]],
         "near_constant": [["lion/plain.png"]],
@@ -128,7 +132,7 @@ def test_everything_odd_is_found_once_and_named(project, capsys):
         "odd_aspect_ratio": [["lion/wide.png"]],
     }
     said = capsys.readouterr().err
-    assert all(code in said for code in CODES)
+    assert all(code in said for code in OF_FOLDERS)
 
 
 def test_measures_are_one_row_a_digest_ordered_and_the_same_bytes_again(project):
@@ -208,7 +212,8 @@ def test_names_of_files_are_shown_as_text(project, capsys):
 def manifest(*rows: tuple[str, str]) -> pd.DataFrame:
     """(digest, label) each, with paths of their own."""
     table = pd.DataFrame(rows, columns=["digest", "label"])
-    return table.assign(path=[f"{i:05}.png" for i in range(len(rows))], width=10, height=10)
+    names = [f"{i:05}.png" for i in range(len(rows))]
+    return table.assign(path=names, group="", width=10, height=10)
 
 
 def pictures(count: int = 40, **columns: object) -> pd.DataFrame:
@@ -219,6 +224,7 @@ def pictures(count: int = 40, **columns: object) -> pd.DataFrame:
         {
             "path": [f"{i:05}.png" for i in range(count)],
             "label": "a",
+            "group": "",
             "digest": [f"{i:064x}" for i in range(count)],
             "width": 100,
             "height": 80,
@@ -416,6 +422,17 @@ def test_a_search_cut_short_is_said_to_be(monkeypatch):
     found = near_duplicates(pictures(2000, perceptual_hash=crowd), 4)
 
     assert "there may be more" in found.sentence
+
+
+def test_groups_that_are_spelt_otherwise_are_found():
+    table = pd.DataFrame(
+        {"path": list("abcde"), "label": "x", "group": ["P11", "P11 ", "", " ", "P12"]}
+    )
+
+    found = same_group(table)
+
+    assert (found.count, paths(found)) == (1, [["a", "b"]])
+    assert "splits may tear it" in found.sentence
 
 
 def test_what_lies_far_off_is_found_worst_first():

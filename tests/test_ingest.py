@@ -6,11 +6,14 @@ import csv
 import hashlib
 import json
 import os
+import re
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
+from pipeline.tables import read_manifest
 from tests.conftest import fill_class_folders, picture
 
 
@@ -302,12 +305,69 @@ def test_integer_labels_of_parquet_stay_integers_beside_an_empty_cell(project):
     assert table["label"].tolist() == ["1", "2", "1", "2", "1"]
 
 
-def test_a_parquet_column_that_is_no_text_is_named(project, refused):
+def test_a_parquet_column_that_is_no_text_is_left_out_and_named(project, refused, capsys):
     fill_flat(project)
-    frame = pd.DataFrame({"path": ["0.png"], "label": ["a"], "embedding": [[1.0, 2.0]]})
-    frame.to_parquet(project.raw / "labels.parquet")
+    frame = pd.DataFrame({"path": ["0.png", "1.png"], "label": ["a", "b"]})
+    frame.assign(boxes=[[1.0, 2.0], []]).to_parquet(project.raw / "labels.parquet")
 
-    assert "column 'embedding' is of type list" in refused("ingest")
+    assert project.run("ingest") == 0
+
+    assert "labels.parquet: column boxes left out" in capsys.readouterr().err
+    assert "boxes" not in manifest(project)
+    frame.assign(label=[[1.0], [2.0]]).to_parquet(project.raw / "labels.parquet")
+    assert "column 'label' is of type list" in refused("ingest")
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_what_is_no_number_is_an_empty_cell(project, form):
+    """As pandas writes what a table lacks: as a group, it would hold all other images."""
+    fill_flat(project)
+    frame = pd.DataFrame({"path": ["0.png", "1.png", "2.png"], "label": [1.0, 2.0, np.nan]})
+    frame["group"] = np.nan
+    if form == "jsonl":
+        rows = frame.to_dict("records")
+        text = "\n".join(json.dumps(row) for row in rows)
+        assert "NaN" in text
+        (project.raw / "labels.jsonl").write_text(text)
+    else:
+        frame.to_parquet(project.raw / "labels.parquet")
+    project.set("ingest", max_rejected_fraction=0.5)
+
+    assert project.run("ingest") == 0
+
+    assert set(manifest(project)["group"]) == {""}
+    assert rejected(project) == {"2.png": "no_label"}
+
+
+@pytest.mark.parametrize(
+    ("folders", "match"),
+    [
+        (
+            ("train/a", "train/b", "test/a", "more"),
+            r"folders of splits \(test, train\) beside more",
+        ),
+        (("val/a", "val/b", "Test/a"), r"folders of splits \(Test, val\) and none .* train"),
+    ],
+)
+def test_folders_of_splits_beside_others_are_no_classes(project, refused, folders, match):
+    for number, folder in enumerate(folders):
+        (project.raw / folder).mkdir(parents=True)
+        picture(number, brightness=20).save(project.raw / folder / "0.png")
+
+    assert re.search(match, refused("ingest"))
+
+
+def test_a_return_in_the_name_of_a_column_is_kept(project):
+    fill_flat(project)
+    (project.raw / "labels.jsonl").write_text(
+        "\n".join(
+            json.dumps({"path": f"{n}.png", "label": "ab"[n], "a\rb": "x"}) for n in range(2)
+        )
+    )
+
+    assert project.run("ingest") == 0
+
+    assert read_manifest(project.folder / "data/manifest.csv")["a\rb"].tolist() == ["x", "x"]
 
 
 def test_a_damaged_parquet_file_is_an_error(project, refused):

@@ -14,7 +14,7 @@ from PIL import Image
 from pipeline.__main__ import main
 from pipeline.images.contact_sheet import FRAMED_COLUMNS, Tile, framed_sheet
 from tests.conftest import Project
-from tests.test_findings import CODES, fill_clean, fill_odd, scene
+from tests.test_findings import OF_FOLDERS, fill_clean, fill_odd, scene
 
 SCRIPT = "<script>alert(1)</script>"
 HOSTILE = '"><img src=x onerror=alert(1)>&amp;\u202e\n\x1b[31m.png'
@@ -71,12 +71,19 @@ def test_each_finding_has_a_sheet_and_the_page_holds_all(odd, capsys):
     assert main(["inspect"]) == 0
 
     assert "reports/inspect/index.html" in capsys.readouterr().out
-    assert set(written(odd)) == {"index.html", *(f"{code}.png" for code in CODES)}
+    assert set(written(odd)) == {"index.html", *(f"{code}.png" for code in OF_FOLDERS)}
     shown = page(odd)
     images = [attributes for tag, attributes in shown.tags if tag == "img"]
-    assert [attributes["alt"] for attributes in images] == list(CODES)
+    assert [attributes["alt"] for attributes in images] == list(OF_FOLDERS)
     assert all(attributes["src"].startswith("data:image/png;base64,") for attributes in images)
-    for text in (*CODES, "lion/near.jpg", "not_an_image", "lion/broken.png", "zebra", "sharpness"):
+    for text in (
+        *OF_FOLDERS,
+        "lion/near.jpg",
+        "not_an_image",
+        "lion/broken.png",
+        "zebra",
+        "sharpness",
+    ):
         assert text in shown.text
 
 
@@ -162,7 +169,7 @@ def test_pictures_that_have_gone_or_changed_are_named_and_the_rest_is_shown(odd,
     assert "lion/dark.png cannot be shown: has changed since ingest" in said
     assert "lion/soft.png cannot be shown: not_an_image" in said
     assert "has changed since ingest" in page(odd).text
-    assert len(written(odd)) == len(CODES) + 1
+    assert len(written(odd)) == len(OF_FOLDERS) + 1
 
 
 def test_many_that_cannot_be_shown_are_summed_up(odd, capsys):
@@ -283,7 +290,7 @@ def test_frames_stay_whole():
 def test_the_sheets_can_be_opened(odd):
     main(["inspect"])
 
-    for code in CODES:
+    for code in OF_FOLDERS:
         with Image.open(odd.folder / f"reports/inspect/{code}.png") as sheet:
             sheet.load()
 

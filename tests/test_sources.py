@@ -131,6 +131,93 @@ def test_parquet_with_images_is_read_as_datasets_writes_it(project):
         assert pixel_digest(decode_at(place)) == digest
 
 
+def test_the_hubs_own_parquet_and_shards_say_their_split(project):
+    project.raw.mkdir(parents=True)
+    for split in ("train", "test"):
+        (project.raw / "default" / split).mkdir(parents=True)
+        hugging_face(project.raw / "default" / split / "0000.parquet")
+    assert project.run("ingest") == 0
+    assert manifest(project)["split"].value_counts().to_dict() == {"train": 7, "test": 7}
+
+    shutil.rmtree(project.raw)
+    for name in ("train-0000.tar", "val.tar"):
+        found = members("samples")
+        write({k: v for k, v in found.items() if ".json" not in k}, project.raw / name)
+    assert project.run("ingest") == 0
+    assert manifest(project)["split"].value_counts().to_dict() == {"train": 6, "val": 6}
+
+
+def test_columns_of_strangers_that_cannot_be_read_are_left_out_and_named(project, capsys):
+    """Of files of images, which nobody can edit in place."""
+    from pyarrow import parquet
+
+    project.raw.mkdir(parents=True)
+    images = [{"bytes": png(n, 20), "path": f"{n}.png"} for n in range(4)]
+    columns = {
+        "md5": [b"\0\xff"] * 4,
+        "image": [*images[:3], {"bytes": None, "path": "far.png"}],
+        "label": ["a", "b", "a", "b"],
+        "path": ["0", "1", "2", "3"],
+        "width": [1, 2, 3, 4],
+        "mask": images,
+    }
+    parquet.write_table(pa.table(columns), project.raw / "x.parquet")
+    project.set("ingest", max_rejected_fraction=0.5)
+
+    assert project.run("ingest") == 0
+
+    said = capsys.readouterr().err
+    for name in ("md5", "mask"):
+        assert f"column {name} left out: it holds no text" in said
+    assert "columns left out: path, width, which ingest itself writes" in said
+    assert rejected(project) == {"x.parquet/00000003": "no_bytes"}
+    assert manifest(project)["width"].tolist() == [40] * 3
+
+    (project.raw / "x.parquet").unlink()
+    shard = {
+        f"{n}.{ending}": content
+        for n in range(2)
+        for ending, content in (
+            ("png", png(n, 20)),
+            ("cls", b"ab"[n : n + 1]),
+            ("json", b'{"width": 3, "site": "x"}'),
+        )
+    }
+    write(shard, project.raw / "x.tar")
+    assert project.run("ingest") == 0
+    assert "columns left out: width" in capsys.readouterr().err
+    assert manifest(project)["site"].tolist() == ["x", "x"]
+
+
+@pytest.mark.parametrize("layout", ["folders", "splits", "table"])
+@pytest.mark.parametrize("kind", ["folder", "x.zip", "x.tar.gz"])
+def test_a_folder_around_everything_is_no_class(project, kind, layout):
+    """As strangers' archives have one, often with a word on the licence in it."""
+    found = {f"set/v1/{name}": content for name, content in members(layout).items()}
+    found["set/v1/.hidden"] = b"x"
+    write(found, project.raw if kind == "folder" else project.raw / kind)
+
+    assert project.run("ingest") == 0
+
+    table = manifest(project)
+    assert table["label"].value_counts().to_dict() == {"dark": 3, "light": 3}
+    assert set(table["split"]) == ({""} if layout == "folders" else {"train", "val", "test"})
+
+
+def test_a_folder_in_each_of_several_archives_is_their_class(project):
+    for label in ("dark", "light"):
+        found = {k: v for k, v in members("folders").items() if k.startswith(label)}
+        nested = {k.replace("/", "/view/"): v for k, v in found.items()}
+        write(nested, project.raw / f"{label}.zip")
+    expected = {"dark": 3, "light": 3}
+    assert project.run("ingest") == 0
+    assert manifest(project)["label"].value_counts().to_dict() == expected
+
+    project.set("ingest", sources=["dark.zip", "light.zip"])
+    assert project.run("ingest") == 0
+    assert manifest(project)["label"].value_counts().to_dict() == expected
+
+
 def test_several_sources_are_one_data_set(project):
     write(members("folders"), project.raw / "first.tar")
     fill_class_folders(project.raw / "second", 5)
@@ -401,6 +488,22 @@ def test_packing_changes_no_digest_label_or_column(project, capsys):
     packed = manifest(project).set_index("digest")
     same = ["label", "width", "height", "weight", "group", "split"]
     pd.testing.assert_frame_equal(packed[same].sort_index(), plain[same].sort_index())
+
+
+def test_packing_keeps_labels_that_end_in_a_line_break(project):
+    labels = ["a", "a\n", "a\r", "a\r\n", "b\n\n"]
+    project.raw.mkdir(parents=True)
+    for number in range(len(labels)):
+        (project.raw / f"{number}.png").write_bytes(png(number, 20))
+    rows = [json.dumps({"path": f"{n}.png", "label": label}) for n, label in enumerate(labels)]
+    (project.raw / "labels.jsonl").write_text("\n".join(rows))
+    assert main(["pack", "packed"]) == 0
+    shutil.rmtree(project.raw)
+    Path("packed").rename(project.raw)
+
+    assert project.run("ingest") == 0
+
+    assert sorted(read_manifest(Path("data/manifest.csv"))["label"]) == sorted(labels)
 
 
 def test_packing_twice_gives_the_same_bytes_in_shards_of_the_size(filled):

@@ -231,11 +231,12 @@ def test_a_copy_that_joins_groups_is_reported(tmp_path, capsys):
     assert "copies join groups" in capsys.readouterr().err
 
 
-def test_stratified_gives_every_stratum_the_exact_fractions(tmp_path):
-    table = images(600, site=["north" if i % 2 else "south" for i in range(600)])
-    params = STRATIFIED.model_copy(update={"stratify_columns": ["site"]})
+@pytest.mark.parametrize("name", ["site", "unit"])
+def test_stratified_gives_every_stratum_the_exact_fractions(tmp_path, name):
+    table = images(600, **{name: ["north" if i % 2 else "south" for i in range(600)]})
+    params = STRATIFIED.model_copy(update={"stratify_columns": [name]})
 
-    counts = splits_of(tmp_path, table, params).groupby(["label", "site", "split"]).size()
+    counts = splits_of(tmp_path, table, params).groupby(["label", name, "split"]).size()
 
     for label, of_stratum in (("cat", 200), ("dog", 100)):
         for site in ("north", "south"):

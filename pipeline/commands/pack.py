@@ -53,7 +53,8 @@ class Sample(NamedTuple):
         """Names and contents, as WebDataset has them."""
         key = self.name.rpartition(".")[0]
         yield self.name, self.image
-        yield f"{key}.cls", self.label.encode()
+        end = "\r\n" if self.label.endswith(("\r", "\n")) else ""  # whoever reads takes off one
+        yield f"{key}.cls", f"{self.label}{end}".encode()
         if self.fields:
             text = json.dumps(self.fields, ensure_ascii=False, sort_keys=True)
             yield f"{key}.json", text.encode()

@@ -8,7 +8,7 @@ from pipeline.findings.classes import rare_classes
 from pipeline.findings.constant import black, near_constant
 from pipeline.findings.copies import exact_duplicates, two_labels
 from pipeline.findings.finding import Finding
-from pipeline.findings.labels import same_label, similar_labels
+from pipeline.findings.labels import same_group, same_label, similar_labels
 from pipeline.findings.near_duplicates import near_duplicates
 from pipeline.findings.outliers import blurred, too_bright, too_dark
 from pipeline.findings.shapes import odd_aspect_ratios, odd_sizes
@@ -27,7 +27,7 @@ def find(
     """
     # numbers in the digests' order: a million texts of 64 letters are slow to compare
     numbers, digests = pd.factorize(manifest["digest"], sort=True)
-    shown = manifest[["path", "label", "width", "height"]].assign(digest=numbers)
+    shown = manifest[["path", "label", "group", "width", "height"]].assign(digest=numbers)
     measured = measures.set_index("digest").loc[digests].reset_index(drop=True)
     pictures = pd.concat([distinct(shown), measured], axis="columns")
     labelled = shown.drop_duplicates(["digest", "label"])
@@ -37,6 +37,7 @@ def find(
         near_duplicates(pictures, near_duplicate_distance),
         same_label(labelled),
         similar_labels(labelled),
+        same_group(shown.drop_duplicates(["digest", "group"])),
         rare_classes(labelled),
         black(pictures),
         near_constant(pictures),

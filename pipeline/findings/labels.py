@@ -1,4 +1,4 @@
-"""Labels that may be one label, written in two ways."""
+"""Labels, or groups, that may be one, written in two ways."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pandas as pd
 
 from pipeline.findings.finding import EXAMPLES, PICTURES, Example, Finding, listed, together
 
+DIFFERENCES = "case, spaces, dashes or Unicode form only"
 SHORTEST_WORD = 4  # letters: among shorter words one letter makes another word too often
 LONGEST = 100  # letters: what is longer is a sentence, of which typos are not looked for
 ENUMERATED = 30  # labels that are each one letter from all the others count something
@@ -20,11 +21,20 @@ MOST_LABELS = 20_000  # as many are compared for typos; more are names rather th
 
 def same_label(labelled: pd.DataFrame) -> Finding:
     """Labels that differ by case, spaces, dashes or Unicode form only."""
-    counts = labelled["label"].value_counts()
-    groups = [sorted(group) for group in _by_spelling(list(counts.index)).values()]
+    sentence = f"labels that differ by {DIFFERENCES}: make them one"
+    return _spelt_otherwise("same_label", sentence, labelled, "label")
+
+
+def same_group(grouped: pd.DataFrame) -> Finding:
+    """Groups that differ by case, spaces, dashes or Unicode form only."""
+    sentence = f"groups that differ by {DIFFERENCES}: if they are one, splits may tear it"
+    return _spelt_otherwise("same_group", sentence, grouped[grouped["group"] != ""], "group")
+
+
+def _spelt_otherwise(code: str, sentence: str, rows: pd.DataFrame, column: str) -> Finding:
+    groups = [sorted(group) for group in _by_spelling(list(rows[column].unique())).values()]
     found = sorted(group for group in groups if len(group) > 1)
-    sentence = "labels that differ by case, spaces, dashes or Unicode form only: make them one"
-    return _finding("same_label", sentence, labelled, counts, found)
+    return _finding(code, sentence, rows, column, found)
 
 
 def similar_labels(labelled: pd.DataFrame) -> Finding:
@@ -38,18 +48,23 @@ def similar_labels(labelled: pd.DataFrame) -> Finding:
     sentence = "labels one letter apart, which look like typos"
     if len(counts) > MOST_LABELS:
         sentence += f" (only the {MOST_LABELS:,} commonest of {len(counts):,} were compared)"
-    return _finding("similar_labels", sentence, labelled, counts, sorted(found))
+    return _finding("similar_labels", sentence, labelled, "label", sorted(found))
 
 
 def _finding(
-    code: str, sentence: str, labelled: pd.DataFrame, counts: pd.Series, groups: list[list[str]]
+    code: str,
+    sentence: str,
+    rows: pd.DataFrame,
+    column: str,
+    groups: list[list[str]],
 ) -> Finding:
+    counts = rows[column].value_counts()
     shown = groups[:EXAMPLES]
-    members = together(labelled, "label", {label for group in shown for label in group})
+    members = together(rows, column, {name for group in shown for name in group})
     examples = [
         Example(
-            listed([f"{label!r} ({counts[label]})" for label in group[:PICTURES]], len(group)),
-            [members[label][0] for label in group[:PICTURES]],
+            listed([f"{name!r} ({counts[name]})" for name in group[:PICTURES]], len(group)),
+            [members[name][0] for name in group[:PICTURES]],
         )
         for group in shown
     ]

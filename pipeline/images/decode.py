@@ -260,9 +260,11 @@ def _to_gray_or_rgb(image: Image.Image, *, inverted: bool) -> Image.Image:
         image = lab_to_srgb(image)
         profile = None
     elif image.has_transparency_data:
-        image = image.convert("RGBA")
+        image = image.convert("LA" if image.mode in {"L", "LA"} else "RGBA")
     elif image.mode not in ("L", "RGB", "CMYK"):
         image = image.convert("L" if image.mode == "1" else "RGB")
+    if image.mode == "LA":
+        image, profile = _gray_with_alpha(image, profile)
     if profile:
         image = to_srgb(image, profile)
     if image.mode == "RGBA":
@@ -271,14 +273,23 @@ def _to_gray_or_rgb(image: Image.Image, *, inverted: bool) -> Image.Image:
     return image if image.mode == "L" else image.convert("RGB")
 
 
+def _gray_with_alpha(
+    image: Image.Image, profile: bytes | None
+) -> tuple[Image.Image, bytes | None]:
+    """Mode LA as RGBA, by its profile if that is one of gray; and the profile still to be used."""
+    gray, alpha = image.split()
+    converted = to_srgb(gray, profile) if profile else gray
+    whole = Image.merge("LA", (converted, alpha)).convert("RGBA")
+    return whole, profile if converted is gray else None
+
+
 def _to_8_bit(image: Image.Image, clear: object, *, inverted: bool) -> Image.Image:
-    """Gray of other than 8 bits as "L", or "RGBA" where one value stands for transparent."""
+    """Gray of other than 8 bits as "L", or "LA" where one value stands for transparent."""
     values = np.asarray(image)
     gray = _from_float(values) if image.mode == "F" else _from_16_bit(values)
     narrow = Image.fromarray(255 - gray if inverted else gray)  # Pillow inverts 8 bits only
     if not isinstance(clear, int):
         return narrow
-    narrow = narrow.convert("RGBA")
     narrow.putalpha(Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
     return narrow
 

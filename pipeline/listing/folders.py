@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path, PurePath
 from typing import Literal
 
+from pipeline.errors import InputError
 from pipeline.listing.listing import Listing, Rejected, faulty, images_of
 from pipeline.sources.found import Found
 
@@ -18,19 +20,25 @@ SPLIT_FOLDERS = {
 }
 
 
-def from_folders(found: Sequence[Found], folders: Sequence[str], labels: FolderLabels) -> Listing:
+def from_folders(
+    below: Path, found: Sequence[Found], folders: Sequence[str], labels: FolderLabels
+) -> Listing:
     """An image's folder is its label.
 
     Where the uppermost folders are train and test or val, they are splits, and
     the folders in them classes.
 
     Args:
+        below: Where they lie, for errors.
         folders: The uppermost folders, also those that hold no file.
         labels: Of nested folders the first is the label, or all of them, joined by "/".
+
+    Raises:
+        InputError: Some folders are those of splits, and some are not.
     """
     usable = [item for item in found if not item.fault]
     uppermost = {*folders, *(item.parts[0] for item in usable if len(item.parts) > 1)}
-    depth = int(are_splits(uppermost))
+    depth = int(are_splits(below, uppermost))
     stray = [item for item in usable if len(item.parts) < depth + 2]
     images = [item for item in usable if len(item.parts) >= depth + 2]
     end = depth + 1 if labels == "first" else -1
@@ -49,7 +57,30 @@ def from_folders(found: Sequence[Found], folders: Sequence[str], labels: FolderL
     )
 
 
-def are_splits(folders: set[str]) -> bool:
-    """Whether folders are those of splits: train and another one, and nothing else."""
-    places = {SPLIT_FOLDERS.get(folder.lower(), "") for folder in folders}
-    return {"train"} < places and "" not in places
+def are_splits(below: Path, folders: set[str]) -> bool:
+    """Whether folders are those of splits: train and another one.
+
+    Raises:
+        InputError: Others lie beside them, or train is not there.
+    """
+    splits = {
+        name: SPLIT_FOLDERS[name.lower()] for name in folders if name.lower() in SPLIT_FOLDERS
+    }
+    if len(set(splits.values())) < 2:
+        return False
+    others, names = sorted(folders - set(splits)), ", ".join(sorted(splits))
+    if others:
+        reason = f"holds folders of splits ({names}) beside {', '.join(others[:3])}"
+        fix = "move the others elsewhere; or label the images by a table, if all are classes"
+        raise InputError(below, reason, fix)
+    if "train" not in splits.values():
+        reason = f"holds folders of splits ({names}) and none that is called train"
+        raise InputError(below, reason, "add it; or label by a table, if they are classes")
+    return True
+
+
+def split_of_file(path: str) -> str:
+    """The split that a file's name begins with, or else its folder's is; or ""."""
+    pure = PurePath(path)
+    beginning = pure.name.partition(".")[0].partition("-")[0].lower()
+    return SPLIT_FOLDERS.get(beginning) or SPLIT_FOLDERS.get(pure.parent.name.lower(), "")

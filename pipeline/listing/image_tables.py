@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePath
+from pathlib import Path
 
-from pipeline.listing.folders import SPLIT_FOLDERS
+from pipeline.listing.folders import split_of_file
 from pipeline.listing.listing import FAULTS, Listing, Rejected
 from pipeline.listing.tables import fault_in_row
 from pipeline.sources import parquet
 from pipeline.sources.found import Found
-from pipeline.sources.table import arrow_as_text, with_columns
+from pipeline.sources.table import arrow_as_text, with_columns, without_foreign
 
 
 def is_image_table(file: Path) -> bool:
-    """Whether a file is Parquet with a column of images, and none of their paths.
+    """Whether a file is Parquet with a column of images.
 
     Raises:
         InputError: It is called Parquet and cannot be read.
     """
     ending = file.suffix.lower() in parquet.ENDINGS and file.is_file()
-    return ending and not parquet.has_paths(file) and parquet.image_column(file) is not None
+    return ending and parquet.image_column(file) is not None
 
 
 def from_image_table(table: Found) -> Listing:
     """Take each row's image and label; class numbers become the names that the file has for them.
 
-    The split of a file named like `train-00000-of-00001.parquet` is train.
+    The split of train-00000-of-00001.parquet or train/0000.parquet is train.
 
     Raises:
         InputError: The file cannot be read or has no column `label`.
@@ -33,13 +33,13 @@ def from_image_table(table: Found) -> Listing:
     file = table.place.file
     column = parquet.image_column(file) or ""
     rows = arrow_as_text(str(file), parquet.other_columns(file, column))
+    rows = without_foreign(str(file), rows, "path")
     rows = with_columns(str(file), rows, ("label",))
     names = parquet.labels_named(file, "label")
     if names:
         rows["label"] = [_named(label, names) for label in rows["label"]]
     if (rows["split"] == "").all():
-        beginning = PurePath(table.path).stem.partition("-")[0].lower()
-        rows["split"] = SPLIT_FOLDERS.get(beginning, "")
+        rows["split"] = split_of_file(table.path)
     members = list(parquet.members(file, column))
     rows.insert(0, "path", [f"{table.path}/{place.member}" for place, _ in members])
     faults = [

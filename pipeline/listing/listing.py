@@ -19,7 +19,9 @@ FAULTS = {
     "name_twice": "an earlier member has the same name",
     "encrypted": "is encrypted",
     "unknown_compression": "is neither stored nor deflated",
-    "not_a_file": "is a device, a pipe or sparse",
+    "linked_nowhere": "leads to nothing, or to itself",
+    "no_bytes": "the row holds no bytes of an image, at most a path",
+    "not_a_file": "is a device, a pipe, sparse or an empty folder",
     "empty_file": "has 0 bytes",
 }
 
@@ -38,7 +40,7 @@ class Listing(NamedTuple):
     `images` has the columns path, label, weight, group, split and the table's
     extra ones; `places` says where each of them lies; `classes` names every
     class, also one without a usable image; `unlisted` counts the files that a
-    table does not name.
+    table does not name, `absent` has the paths that one names in vain.
     """
 
     images: pd.DataFrame
@@ -46,6 +48,7 @@ class Listing(NamedTuple):
     rejected: list[Rejected]
     classes: list[str]
     unlisted: int
+    absent: frozenset[str] = frozenset()
 
 
 def faulty(found: Iterable[Found]) -> list[Rejected]:
@@ -64,6 +67,7 @@ def joined(listings: Sequence[Listing]) -> Listing:
         [rejected for listing in listings for rejected in listing.rejected],
         sorted({label for listing in listings for label in listing.classes}),
         sum(listing.unlisted for listing in listings),
+        frozenset[str]().union(*(listing.absent for listing in listings)),
     )
 
 

@@ -9,12 +9,13 @@ from typing import Any
 import pandas as pd
 
 from pipeline.errors import RejectedImage
+from pipeline.listing.folders import split_of_file
 from pipeline.listing.listing import Listing, Rejected, faulty
 from pipeline.listing.tables import fault_in_row
 from pipeline.sources.content import content
 from pipeline.sources.found import Found
 from pipeline.sources.place import Place, in_order
-from pipeline.sources.table import as_text, with_columns
+from pipeline.sources.table import as_text, with_columns, without_foreign
 
 LABEL, FIELDS = "cls", "json"
 MAX_BESIDE = 1_000_000  # bytes
@@ -44,10 +45,12 @@ def from_samples(found: Sequence[Found]) -> Listing:
         if wrong:
             rejected.append(Rejected(item.path, *wrong))
         else:
-            rows.append({**cells, "path": item.path})
+            split = split_of_file(str(item.place.file))
+            rows.append({"split": split, **cells, "path": item.path})
             places.append(item.place)
     columns = list(dict.fromkeys(["path", "label", *(name for row in rows for name in row)]))
     table = pd.DataFrame(rows, columns=pd.Index(columns), dtype="str").fillna("")
+    table = without_foreign("the samples' .json", table)
     table = with_columns("the samples' .json", table, ("path", "label"))
     return Listing(table, places, rejected, sorted(set(table["label"])), 0)
 

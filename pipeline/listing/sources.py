@@ -37,7 +37,8 @@ def list_images(raw: Path, sources: Sequence[str], folder_labels: FolderLabels) 
     if not raw.is_dir():
         reason = "is not a folder" if raw.exists() else "does not exist"
         raise InputError(raw, reason, f"put your images there: {LAYOUTS}")
-    listings = [_list_source(raw, source, folder_labels) for source in sources]
+    alone = len(sources) == 1
+    listings = [_list_source(raw, source, folder_labels, alone=alone) for source in sources]
     seen: set[str] = set()
     for listing in listings:
         if both := seen & set(listing.images["path"]):
@@ -49,7 +50,7 @@ def list_images(raw: Path, sources: Sequence[str], folder_labels: FolderLabels) 
     return whole._replace(images=whole.images.assign(weight=weights))
 
 
-def _list_source(raw: Path, source: str, folder_labels: FolderLabels) -> Listing:
+def _list_source(raw: Path, source: str, folder_labels: FolderLabels, *, alone: bool) -> Listing:
     below = raw / source
     if PurePath(source).is_absolute() or leads_outside(raw, source):
         fix = f"name a path in {raw}"
@@ -60,7 +61,10 @@ def _list_source(raw: Path, source: str, folder_labels: FolderLabels) -> Listing
     table = below if below.is_file() and below.suffix.lower() in READERS else None
     folder = below.parent if table and not is_image_table(table) else below
     found = list(look_through(raw, folder))
-    listing = _labelled(raw, below, found, folder_labels)
+    inner = below
+    while alone and (wrapper := _around_all(inner, found)):
+        inner, found = inner / wrapper, [_unwrapped(item, wrapper) for item in found]
+    listing = _labelled(raw, inner, found, folder_labels)
     if listing.images.empty and not listing.rejected:
         raise InputError(below, "holds no images", f"fill it: {LAYOUTS}")
     return listing
@@ -87,12 +91,31 @@ def _labelled(
         return joined([*parts, unlisted])
     if are_samples(found):
         return from_samples(found)
-    folders = [
-        f.name
-        for f in (below.iterdir() if below.is_dir() else ())
-        if f.is_dir() and not f.name.startswith(".")
-    ]
-    return from_folders(found, folders, folder_labels)
+    return from_folders(below, found, _folders_in(below), folder_labels)
+
+
+def _around_all(below: Path, found: Sequence[Found]) -> str:
+    """A folder around all that is there, as strangers' archives have one, or "".
+
+    It is no class, for there would be no other.
+    """
+    usable = [item.parts for item in found if not item.fault]
+    first = {parts[0] for parts in usable if len(parts) > 1}
+    loose = any(len(parts) < 2 for parts in usable)
+    if loose or len(first) != 1 or not set(_folders_in(below)) <= first:
+        return ""
+    deeper = any(len(p) > 2 or Path(p[1]).suffix.lower() in READERS for p in usable)
+    return first.pop() if deeper else ""
+
+
+def _unwrapped(item: Found, folder: str) -> Found:
+    return item._replace(parts=item.parts[1:]) if item.parts[:1] == (folder,) else item
+
+
+def _folders_in(below: Path) -> list[str]:
+    """Folders of the disk, also those that hold no file."""
+    inside = below.iterdir() if below.is_dir() else ()
+    return [file.name for file in inside if file.is_dir() and not file.name.startswith(".")]
 
 
 def _is_file(item: Found) -> bool:

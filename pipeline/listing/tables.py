@@ -39,6 +39,7 @@ def from_table(raw: Path, table: Found, found: Sequence[Found]) -> Listing:
     rejected: list[Rejected] = []
     usable: list[bool] = []
     places: list[Place] = []
+    absent: set[str] = set()
     for number, (path, cells) in enumerate(
         zip(paths, rows[["path", "label", "weight"]].itertuples(index=False), strict=True), start=1
     ):
@@ -46,6 +47,7 @@ def from_table(raw: Path, table: Found, found: Sequence[Found]) -> Listing:
         fault = fault_in_row(*cells) or (_fault_of(item) if item else None)
         if not fault and not item:
             fault = _fault_of_absent(raw, path, inside=inside)
+            absent.add(cells[0] if fault else path)  # as the rejected table will have it
         usable.append(fault is None)
         if fault:
             where = f"row {number} of {posixpath.basename(table.path)}"
@@ -59,6 +61,7 @@ def from_table(raw: Path, table: Found, found: Sequence[Found]) -> Listing:
         rejected,
         sorted(set(rows["label"]) - {""}),
         sum(item.path not in listed for item in found),
+        frozenset(absent),
     )
 
 

@@ -19,6 +19,9 @@ ARCHIVES: dict[str, Members] = {
 }
 
 
+IMAGES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".avif")
+
+
 class Found(NamedTuple):
     """A file, or a member of an archive.
 
@@ -58,7 +61,8 @@ def look_through(root: Path, below: Path) -> Iterator[Found]:
 def visible_files(folder: Path) -> Iterator[Path]:
     """Every file below a folder in order of name, but for those hidden by a leading dot.
 
-    A link to a folder is not followed, but named like a file.
+    Named like files are links to folders, which are not followed, and empty
+    folders that are called as images are.
 
     Raises:
         InputError: A folder cannot be read.
@@ -73,6 +77,9 @@ def visible_files(folder: Path) -> Iterator[Path]:
         for name in sorted([*names, *links]):
             if not name.startswith("."):
                 yield Path(parent, name)
+        empty = not names and not subfolders and parent != str(folder)
+        if empty and parent.lower().endswith(IMAGES):
+            yield Path(parent)
 
 
 def leads_outside(root: Path, path: str) -> bool:
@@ -92,8 +99,12 @@ def _fault_of_file(root: Path, file: Path, path: str) -> str:
     except UnicodeEncodeError:
         return "name_not_utf8"
     if file.is_dir():
-        return "linked_folder"
-    return "outside" if file.is_symlink() and leads_outside(root, path) else ""
+        return "linked_folder" if file.is_symlink() else "not_a_file"
+    if not file.is_symlink():
+        return ""
+    if leads_outside(root, path):
+        return "outside"
+    return "" if file.exists() else "linked_nowhere"
 
 
 def _in_archive(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.errors import InputError, RejectedImage
-from pipeline.sources.place import Place, in_words
+from pipeline.sources.place import Place, fault, in_words
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,29 +24,22 @@ _one_at_a_time = Lock()
 
 
 def image_column(file: Path) -> str | None:
-    """The column that holds images: structs with a field `bytes`, or else bytes; or None.
+    """The first column of structs with a field `bytes`, or else of bytes; or None.
+
+    Bytes beside a column `path` are none: the file is a table beside images.
 
     Raises:
         InputError: The file cannot be read.
     """
     import pyarrow as pa  # noqa: PLC0415
 
-    for field in _open(file).schema_arrow:
-        inner = field.type
-        if pa.types.is_struct(inner) and inner.get_field_index("bytes") >= 0:
-            inner = inner.field("bytes").type
-        if _is_bytes(inner):
-            return str(field.name)
-    return None
-
-
-def has_paths(file: Path) -> bool:
-    """Whether there is a column `path`, as in a table beside images.
-
-    Raises:
-        InputError: The file cannot be read.
-    """
-    return "path" in _open(file).schema_arrow.names
+    fields = [(str(field.name), field.type) for field in _open(file).schema_arrow]
+    for name, type_ in fields:
+        inner = type_.get_field_index("bytes") if pa.types.is_struct(type_) else -1
+        if inner >= 0 and _is_bytes(type_.field(inner).type):
+            return name
+    plain = [name for name, type_ in fields if _is_bytes(type_)]
+    return plain[0] if plain and "path" not in dict(fields) else None
 
 
 def members(file: Path, column: str) -> Iterator[tuple[Place, str]]:
@@ -62,7 +55,8 @@ def members(file: Path, column: str) -> Iterator[tuple[Place, str]]:
         for batch in _open(file).iter_batches(AT_ONCE, columns=[column]):
             sizes = pc.binary_length(_bytes_of(batch.column(0))).to_pylist()
             for row, size in enumerate(sizes, first):
-                yield Place(file, f"{row:08}", row, size or 0), "" if size else "empty_file"
+                wrong = "no_bytes" if size is None else "" if size else "empty_file"
+                yield Place(file, f"{row:08}", row, size or 0), wrong
             first += len(sizes)
     except Exception as error:  # a damaged file can fail in any way
         raise InputError(file, f"cannot be read: {in_words(error)}", FIX) from error
@@ -107,8 +101,10 @@ def read(place: Place) -> bytes:
         with _one_at_a_time:  # or every thread would read the same group
             images = _images(place.file, column, group)
         content = images[place.position - start].as_py()
-    except (InputError, OSError) as error:
-        raise RejectedImage("missing", in_words(error)) from error
+    except OSError as error:
+        raise RejectedImage(*fault(error)) from error
+    except InputError as error:
+        raise RejectedImage("damaged", in_words(error)) from error
     if not content or len(content) != place.size:
         raise RejectedImage("missing", f"{place.file.name} has another image there")
     return bytes(content)
@@ -162,4 +158,5 @@ def _bytes_of(images: Any) -> Any:
 def _is_bytes(type_: pa.DataType) -> bool:
     import pyarrow as pa  # noqa: PLC0415
 
-    return bool(pa.types.is_binary(type_) or pa.types.is_large_binary(type_))
+    kinds = pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view
+    return any(is_kind(type_) for is_kind in kinds)

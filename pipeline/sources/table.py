@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.console import say
 from pipeline.errors import InputError
 from pipeline.sources.place import in_words
 
@@ -56,26 +57,55 @@ def with_columns(name: str, table: pd.DataFrame, needed: tuple[str, ...]) -> pd.
     return table.assign(**{c: "" for c in OPTIONAL_COLUMNS if c not in columns})
 
 
+def without_foreign(name: str, table: pd.DataFrame, *more: str) -> pd.DataFrame:
+    """Leave out, and say so, columns of a file of images that are the pipeline's own words.
+
+    Whoever got such a file cannot rename its columns.
+
+    Args:
+        more: Names that are not the file's to give, either.
+    """
+    foreign = [column for column in table.columns if column in (*RESERVED_COLUMNS, *more)]
+    if foreign:
+        say(f"ingest: {name}: columns left out: {', '.join(foreign)}, which ingest itself writes")
+    return table.drop(columns=foreign)
+
+
 def arrow_as_text(name: str, table: Any) -> pd.DataFrame:
     """Let Arrow turn each value into text, and what is absent into an empty cell.
 
+    Columns that no text can stand for, as lists, are left out, which is said.
+
     Raises:
-        InputError: A column has no text, or two have one name.
+        InputError: One of those that count has no text, or two have one name.
     """
+    if len(set(table.column_names)) < len(table.column_names):
+        raise InputError(name, "has two columns of one name", "keep one")
+    cells = {}
+    for column, values in zip(table.column_names, table.columns, strict=True):
+        text = _text_of(values)
+        if text is not None:
+            cells[column] = text
+        elif column in ("path", "label", *OPTIONAL_COLUMNS):
+            reason = f"column {column!r} is of type {values.type}, which is no text"
+            raise InputError(name, reason, "save it as text or numbers")
+        else:
+            say(f"ingest: {name}: column {column} left out: it holds no text but {values.type}")
+    return pd.DataFrame(cells, dtype="str")
+
+
+def _text_of(values: Any) -> list[str] | None:
+    """An Arrow column's values as text, those absent and NaN empty; None: it has none."""
     import pyarrow as pa  # noqa: PLC0415
     from pyarrow import compute  # noqa: PLC0415
 
-    cells = {}
-    for column, values in zip(table.column_names, table.columns, strict=True):
-        try:
-            text = values.cast(pa.string())
-        except pa.ArrowException:
-            reason = f"column {column!r} is of type {values.type}, which is no text"
-            raise InputError(name, reason, "leave the column out") from None
-        cells[column] = compute.fill_null(text, "").to_pylist()
-    if len(cells) < len(table.column_names):
-        raise InputError(name, "has two columns of one name", "keep one")
-    return pd.DataFrame(cells, dtype="str")
+    if pa.types.is_floating(values.type):
+        values = compute.if_else(compute.is_nan(values), None, values)
+    try:
+        text: list[str] = compute.fill_null(values.cast(pa.string()), "").to_pylist()
+    except (pa.ArrowException, UnicodeDecodeError):
+        return None
+    return text
 
 
 def _read_text(name: str, content: bytes) -> pd.DataFrame:
@@ -110,8 +140,10 @@ def _read_json_lines(name: str, content: bytes) -> pd.DataFrame:
 
 
 def as_text(value: object) -> str:
-    """A JSON value as a cell."""
-    return value if isinstance(value, str) else "" if value is None else json.dumps(value)
+    """A JSON value as a cell; an absent one, null or NaN, is empty."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None or value != value else json.dumps(value)  # noqa: PLR0124
 
 
 def _read_parquet(name: str, content: bytes) -> pd.DataFrame:

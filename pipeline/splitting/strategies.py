@@ -65,14 +65,15 @@ def strata(
         reason = f"has no extra column {absent[0]!r}, named in split.stratify_columns"
         have = ", ".join(extra_columns(images)) or "none"
         raise InputError(manifest, reason, f"name extra columns of your table (it has: {have})")
-    by = ["label", *columns]
-    rows = images[["digest", *by]].assign(unit=units)
+    by = list(dict.fromkeys(["label", *columns]))
+    rows = images[["digest", *by]].reset_index(drop=True)
     # copies may differ in the columns; file names must not decide
     rows = rows.sort_values(["digest", *by]).drop_duplicates("digest")
     stratum = rows["label"]
     for name in columns:
         stratum = stratum + " / " + rows[name]
-    return rows.groupby(["unit", stratum.rename("stratum")]).size().reset_index(name="pictures")
+    kinds = pd.DataFrame({"unit": units[rows.index], "stratum": stratum})
+    return kinds.groupby(["unit", "stratum"]).size().reset_index(name="pictures")
 
 
 def by_column(images: pd.DataFrame, units: Units, manifest: Path) -> Places:
