@@ -11,6 +11,7 @@ import gc
 import importlib
 import os
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 
 from pipeline.errors import InputError
@@ -41,6 +42,8 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("name", metavar="NAME", choices=[*STAGES, *COMMANDS], help="see below")
     parser.add_argument("rest", nargs=argparse.REMAINDER, help="see: NAME --help")
     chosen = parser.parse_args(words)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # where it is not UTF-8
     try:
         if chosen.name in COMMANDS:
             command = importlib.import_module(f"pipeline.commands.{module_of(chosen.name)}")

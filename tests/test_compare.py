@@ -289,9 +289,42 @@ def test_a_stale_workspace_is_told(repository, capsys):
 
     found = as_json(capsys)
 
-    assert "has changed: evaluate" in found["notes"][0]
+    assert "not up to date: evaluate" in found["notes"][0]
     assert main(["compare", "--md"]) == 0
-    assert "has changed: evaluate" in capsys.readouterr().out.replace("\\", "")
+    assert "not up to date: evaluate" in capsys.readouterr().out.replace("\\", "")
+
+
+def test_an_imports_repository_need_not_answer_and_its_news_are_none(recorded, tmp_path, capsys):
+    """As for `dvc repro`, which has nothing to do."""
+    source, folder = tmp_path / "source", tmp_path / "repository"
+    shutil.copytree(recorded, source)
+    shutil.copytree(recorded, folder)
+    run(folder, "git", "rm", "-r", "-q", "--cached", "data/raw")
+    shutil.rmtree(folder / "data/raw")
+    run(folder, "dvc", "import", "-q", str(source), "data/raw", "--out", "data/raw")
+    commit(folder, "Import")
+    (source / "data/raw/dark/new.png").write_bytes(b"new")
+    commit(source, "News")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert "data/raw.dvc" in run(folder, "dvc", "status")
+        assert as_json(capsys)["notes"] == []
+        set_params(folder, train_head={"seed": 7})
+        source.rename(tmp_path / "away")
+
+        (note,) = as_json(capsys)["notes"]
+
+    assert "not up to date: evaluate." in note
+
+
+def test_a_terminal_that_knows_few_letters_gets_them_all(there):
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)}
+    run(there, "git", "tag", "w\u00e9ird")
+    words = [sys.executable, "-m", "pipeline", "compare", "w\u00e9ird", "HEAD"]
+    for shape in ("--json", "--md"):
+        done = subprocess.run([*words, shape], env=environment, capture_output=True, check=True)
+        text = done.stdout.decode("ascii")
+        assert "w\\xe9ird" in text or json.loads(text)["one"].startswith("w\u00e9ird")
 
 
 @pytest.mark.parametrize("path", ["reports/predictions.csv", "data/splits.csv"])

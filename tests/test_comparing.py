@@ -144,6 +144,9 @@ def test_mcnemars_p_is_that_of_statsmodels(seed):
     table = [[(one & other).sum(), ours.only_one], [ours.only_other, (~one & ~other).sum()]]
     assert ours.only_one == (one & ~other).sum()
     assert ours.p == pytest.approx(statsmodels_mcnemar(table, exact=True).pvalue)
+    halves = [mcnemar(pairs, pairs.labels % 2 == half) for half in (0, 1)]
+    assert sum(half.only_one for half in halves) == ours.only_one
+    assert sum(half.only_other for half in halves) == ours.only_other
 
 
 def test_figures_of_classes_and_groups_are_scikit_learns_on_their_images():
@@ -161,11 +164,13 @@ def test_figures_of_classes_and_groups_are_scikit_learns_on_their_images():
             assert of_class.figures[part].low <= of_class.figures[part].difference
             assert of_class.figures[part].difference <= of_class.figures[part].high
         assert of_class.images == parts[3][column]
+        assert of_class.mcnemar == mcnemar(pairs, pairs.labels == column)
     south = np.array(["n", "s", "n"] * 30) == "s"
     assert found.groups["site"]["s"].images == 30
     assert found.groups["site"]["s"].accuracy.other == pytest.approx(
         (guesses == pairs.labels)[south].mean()
     )
+    assert found.groups["site"]["s"].mcnemar == mcnemar(pairs, south)
     assert compare(one, other, **OPTIONS, max_groups=1).groups == {}
 
 
@@ -332,6 +337,16 @@ def test_param_changes_are_flat_and_tell_absent_from_null():
     ]
 
 
+@pytest.mark.parametrize(
+    ("one", "other"), [("1", 1), ("null", None), ("true", True), ("1e3", 1e3)]
+)
+def test_a_param_of_another_type_is_another(one, other):
+    (found,) = param_changes({"a": one}, {"a": other})
+
+    assert found.one == f'"{one}"'
+    assert param_changes({"a": "text: {"}, {"a": "text: {"}) == ()
+
+
 def hostile() -> tuple[Comparison, Changes]:
     classes = [HOSTILE, SCRIPT, "a|b"]
     labels, one = answers(60, 3, 1)
@@ -370,7 +385,7 @@ def test_hostile_names_stay_text_in_markdown():
     assert "\x1b" not in written
     rows = [line for line in written.splitlines() if line.startswith("| ")]
     cells = {line.replace("\\|", "").count("|") for line in rows}
-    assert cells <= {3, 4, 5, 6, 7, 8}
+    assert cells <= {3, 4, 5, 6, 7, 8, 9}
     assert plain("WWW.evil.example") == r"WWW\.evil.example"
     assert plain("@all [x](y) *z* `w` a|b") == r"@<!-- -->all \[x\]\(y\) \*z\* \`w\` a\|b"
 
@@ -385,7 +400,7 @@ def test_what_is_undefined_is_said_and_is_no_number():
     assert np.isnan([precision.other, precision.difference, precision.low]).all()
     rows = account(found, no_changes(side(labels, one), side(labels, never)), [])[2].rows
     row = next(row for row in rows if row[0].startswith("bee") and row[1] == "precision")
-    assert row[3:] == ("undefined", "undefined", "[undefined, undefined]", "undefined")
+    assert row[3:7] == ("undefined", "undefined", "[undefined, undefined]", "undefined")
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from pipeline.comparing.comparison import (
     Counts,
     compare,
 )
-from pipeline.comparing.gate import PromotionParams, decide
+from pipeline.comparing.gate import COMMON_IMAGES, PromotionParams, decide
 from pipeline.comparing.paired import Difference, McNemar
 from pipeline.comparing.pairs import NothingInCommonError
 from pipeline.comparing.sides import Side
@@ -55,7 +55,7 @@ def comparison(
         metrics={name: metric} if metric else {},
         mcnemar=McNemar(0, 0, 1.0),
         classes={
-            label: ClassDifference(50, {"recall": recall})
+            label: ClassDifference(50, {"recall": recall}, McNemar(0, 0, 1.0))
             for label, recall in (recalls or {}).items()
         },
         groups={},
@@ -66,13 +66,20 @@ def comparison(
     )
 
 
-def side(name: str, labels: list[str], answers: list[str], *, first: int = 0) -> Side:
+def side(
+    name: str,
+    labels: list[str],
+    answers: list[str],
+    *,
+    first: int = 0,
+    classes: tuple[str, ...] = ("cat", "dog"),
+) -> Side:
     """Answers on images `first`, `first` + 1, ..., each given with probability 0.9."""
     numbers = range(first, first + len(labels))
     digests = [hashlib.sha256(str(number).encode()).hexdigest() for number in numbers]
     paths = [f"{number:04}.png" for number in numbers]
     predictions = pd.DataFrame({"digest": digests, "path": paths, "label": labels})
-    for label in ("cat", "dog"):
+    for label in classes:
         predictions[f"probability_{label}"] = np.where(np.array(answers) == label, 0.9, 0.1)
     splits = predictions[["path", "label", "digest"]].assign(weight=1, group="", split="test")
     return Side(name, predictions, splits.assign(width=8, height=8))
@@ -237,6 +244,45 @@ def test_other_test_sets_are_compared_on_what_they_share_and_it_is_said():
 
     assert verdict.promote
     assert "on the 160 test images that both know (of 200, 240)" in verdict.reason
+
+
+def renamed(words: list[str], names: dict[str, str]) -> list[str]:
+    return [names.get(word, word) for word in words]
+
+
+@pytest.mark.parametrize("names", [{"cat": "Cat"}, {"cat": "Cat", "dog": "Dog"}, {"cat": "dog"}])
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_class_that_is_renamed_or_merged_or_parted_is_for_people_to_judge(names, turned):
+    """A model that cannot say the other's name would be wrong wherever it stands."""
+    old = side("A", *told(190))
+    labels, answers = told(150)
+    classes = tuple(dict.fromkeys(renamed(["cat", "dog"], names)))
+    new = side("B", renamed(labels, names), renamed(answers, names), classes=classes)
+
+    verdict = decide(judged(*((new, old) if turned else (old, new))), GATE, grew=True)
+
+    assert not verdict.promote
+    assert "which one model does not know: compare by hand" in verdict.reason
+
+
+def test_a_corrected_label_is_judged_as_any():
+    labels, answers = told(185)
+    old = side("A", ["dog", *labels[1:]], told(160)[1])
+
+    assert decide(judged(old, side("B", labels, answers)), GATE, grew=False).promote
+
+
+@pytest.mark.parametrize(
+    ("common", "promote"), [(COMMON_IMAGES - 1, False), (COMMON_IMAGES, True)]
+)
+def test_a_few_images_in_common_say_nothing(common, promote):
+    old, new = side("A", *told(0)), side("B", *told(200), first=200 - common)
+
+    verdict = decide(judged(old, new), GATE, grew=True)
+
+    assert verdict.promote == promote
+    if not promote:
+        assert verdict.reason.startswith(f"only {common} test images in common")
 
 
 def test_nothing_in_common_is_no_comparison():

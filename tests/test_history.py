@@ -12,6 +12,8 @@ from PIL import Image
 from pipeline.__main__ import main
 from pipeline.comparing.history_plot import history_plot
 from pipeline.comparing.past import Entry
+from pipeline.comparing.revisions import find_revision
+from pipeline.errors import InputError
 from tests.test_compare import commit, refused, run
 from tests.test_inspect import SCRIPT
 
@@ -61,6 +63,31 @@ def test_commits_come_newest_first_and_a_damaged_one_is_named(repository, capsys
 def test_a_branch_and_a_limit_are_kept_to(repository, capsys):
     assert as_json(capsys, "--branch", "side")[0] == ["Aside", "Second", "First"]
     assert as_json(capsys, "--limit", "1") == (["Third"], [])
+    (repository / "reports/metrics.json").write_text("{}")
+    commit(repository, "Damage again")
+    assert as_json(capsys, "--limit", "2") == (["Third", "Second"], ["Damage", "Damage"])
+
+
+def test_signed_commits_are_listed_where_git_shows_signatures(repository, capsys, tmp_path):
+    key = tmp_path / ".git/key"
+    run(tmp_path, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key))
+    signing = ("-c", "gpg.format=ssh", "-c", f"user.signingkey={key}.pub")
+    record(repository, 0.8)
+    run(repository, "git", *signing, "commit", "-q", "-S", "-a", "-m", "Signed")
+    run(repository, "git", "config", "log.showSignature", "true")
+
+    assert as_json(capsys)[0] == ["Signed", "Third", "Second", "First"]
+
+
+def test_a_shallow_clone_says_that_it_is(repository, capsys, monkeypatch, tmp_path):
+    run(tmp_path, "git", "clone", "-q", "--depth", "1", f"file://{repository}", "shallow")
+    monkeypatch.chdir(tmp_path / "shallow")
+
+    assert main(["history", "--json"]) == 0
+
+    assert "this clone is shallow: `git fetch --unshallow`" in capsys.readouterr().err
+    with pytest.raises(InputError, match="git fetch --unshallow"):
+        find_revision("HEAD~1")
 
 
 def test_of_a_merge_the_first_parent_counts(repository, capsys):
@@ -141,4 +168,4 @@ def test_a_repository_without_a_commit_is_an_error(tmp_path, monkeypatch, capsys
     monkeypatch.chdir(tmp_path)
     subprocess.run(["git", "init", "-q"], check=True)
 
-    assert "knows no revision 'HEAD'" in refused(capsys, "history")
+    assert "cannot read HEAD: fatal: your current branch" in refused(capsys, "history")

@@ -40,7 +40,7 @@ from pipeline.tables import read_manifest
 RAW = Path("data/raw")
 MANIFEST = Path("data/manifest.csv")
 SHEET = Path("reports/compare/changed.png")
-FIGURES = ("figure", "B - A", "so B is")  # columns that a narrow terminal must not break
+FIGURES = ("figure", "B - A", "so B is", "p")  # columns that a narrow terminal must not break
 
 
 def main(words: list[str]) -> int:
@@ -111,14 +111,15 @@ def _notes(one: Revision, other: Revision) -> list[str]:
     """What the workspace's files are not made of."""
     if one.commit is not None and other.commit is not None:
         return []
-    stale = stale_stages()
+    recorded = "The workspace's predictions are those of its dvc.lock"
+    try:
+        stale = stale_stages()
+    except InputError as error:
+        return [f"{recorded}; whether it is up to date is not known: {error.reason}."]
     if not stale:
         return []
-    note = (
-        "The workspace's predictions are those of its dvc.lock; since then what these stages "
-        f"depend on has changed: {', '.join(stale)}. Run `dvc repro` to compare what is there now."
-    )
-    return [note]
+    names = ", ".join(stale)
+    return [f"{recorded}; not up to date: {names}. Run `dvc repro` to compare what is there now."]
 
 
 def _give(
@@ -134,7 +135,7 @@ def _give(
         say(f"compare: {printable(line)}")
     title = title_of(comparison)
     if chosen.json:
-        print(json.dumps(_document(comparison, changes, notes), indent=2, ensure_ascii=False))
+        print(json.dumps(_document(comparison, changes, notes), indent=2))
     elif chosen.md:
         print(markdown(title, parts))
     elif chosen.html:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.comparing.history_plot import history_plot
 from pipeline.comparing.past import Entry, past
-from pipeline.comparing.revisions import SHORT, WORKSPACE, find_revision
+from pipeline.comparing.revisions import SHORT, WORKSPACE, find_revision, is_shallow
 from pipeline.console import printable, say
 from pipeline.errors import InputError
 from pipeline.files import replacing
@@ -54,6 +54,8 @@ def main(words: list[str]) -> int:
     if chosen.branch == WORKSPACE:
         raise InputError("--branch", "the workspace has no history", "name a branch, or HEAD")
 
+    if is_shallow():
+        say("history: this clone is shallow: `git fetch --unshallow` brings older commits")
     entries, unread = past(find_revision(chosen.branch), chosen.limit)
     for item in unread:
         commit, why = item.commit[:SHORT], printable(item.why)
@@ -64,7 +66,7 @@ def main(words: list[str]) -> int:
             partial.write_bytes(history_plot(entries))
     if chosen.json:
         document = {"commits": [*map(asdict, entries)], "unread": [*map(asdict, unread)]}
-        print(json.dumps(document, indent=2, ensure_ascii=False))
+        print(json.dumps(document, indent=2))
         return 0
 
     from rich.console import Console  # noqa: PLC0415

@@ -11,6 +11,7 @@ from pipeline.comparing.comparison import Comparison, Turned
 from pipeline.comparing.paired import Difference
 from pipeline.scoring.names import HEADLINE
 
+P = "p"  # of McNemar's test, among these images
 ROWS = 20  # of a table of images, keys or files; --json has them all
 
 
@@ -81,19 +82,26 @@ def _metrics(comparison: Comparison) -> Part:
 
 def _classes(comparison: Comparison) -> Part:
     rows = [
-        (f"{label} ({of_class.images})", part, *_row(found))
+        (
+            f"{label} ({of_class.images})",
+            part,
+            *_row(found),
+            f"{of_class.mcnemar.p:.3g}" if part == "recall" else "",
+        )
         for label, of_class in comparison.classes.items()
         for part, found in of_class.figures.items()
     ]
-    return Part("Classes", [], ("class (images)", "figure", *_columns(comparison)), rows)
+    columns = ("class (images)", "figure", *_columns(comparison), P)
+    return Part("Classes", [], columns, rows)
 
 
 def _groups(comparison: Comparison) -> Iterator[Part]:
     for column, values in comparison.groups.items():
         rows = [
-            (f"{value} ({group.images})", *_row(group.accuracy)) for value, group in values.items()
+            (f"{value} ({group.images})", *_row(group.accuracy), f"{group.mcnemar.p:.3g}")
+            for value, group in values.items()
         ]
-        columns = (f"{column} (images)", *_columns(comparison))
+        columns = (f"{column} (images)", *_columns(comparison), P)
         yield Part(f"Accuracy by {column}", [], columns, rows)
 
 

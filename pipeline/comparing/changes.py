@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
+from pipeline.errors import InputError
+from pipeline.params import parse_yaml
 from pipeline.tables import distinct
 
 EXAMPLES = 20
@@ -102,4 +105,19 @@ def _flat(document: object, prefix: str = "") -> dict[str, str]:
             for name, part in document.items()
             for key, value in _flat(part, f"{prefix}.{name}" if prefix else str(name)).items()
         }
-    return {prefix: "null" if document is None else str(document)}
+    return {prefix: _shown(document)}
+
+
+def _shown(leaf: object) -> str:
+    """A value; text in quotes where YAML would read it as something else."""
+    if leaf is None:
+        return "null"
+    text = str(leaf)
+    return json.dumps(text) if isinstance(leaf, str) and not _is_text(text) else text
+
+
+def _is_text(text: str) -> bool:
+    try:
+        return isinstance(parse_yaml("a value", text.encode()), str)
+    except InputError:
+        return True

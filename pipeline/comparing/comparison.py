@@ -24,10 +24,11 @@ class Counts:
 
 @dataclass(frozen=True)
 class ClassDifference:
-    """A class's figures, and how many of the common images are of it."""
+    """A class's figures, and how many of the common images are of it; the test is of these."""
 
     images: int
     figures: Mapping[str, Difference]  # of precision, recall, f1: those that are defined
+    mcnemar: McNemar
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class GroupDifference:
 
     images: int
     accuracy: Difference
+    mcnemar: McNemar
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,7 @@ def _classes(pairs: Pairs, found: Mapping[Key, Difference]) -> dict[str, ClassDi
         label: ClassDifference(
             int(support[number]),
             {key[2]: value for key, value in found.items() if key[:2] == ("class", label)},
+            mcnemar(pairs, pairs.labels == number),
         )
         for number, label in enumerate(pairs.classes)
     }
@@ -151,7 +154,11 @@ def _groups(
 ) -> dict[str, dict[str, GroupDifference]]:
     return {
         str(column): {
-            str(value): GroupDifference(int(count), found["group", str(column), str(value)])
+            str(value): GroupDifference(
+                int(count),
+                found["group", str(column), str(value)],
+                mcnemar(pairs, (pairs.groups[column] == value).to_numpy()),
+            )
             for value, count in pairs.groups[column].value_counts().sort_index().items()
         }
         for column in pairs.groups

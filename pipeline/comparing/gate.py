@@ -25,7 +25,8 @@ Metric = Literal[
     "expected_calibration_error",
 ]
 Bound = Annotated[float, Field(ge=0)]
-CLASS_IMAGES = 10  # of fewer test images resamples say nothing of a class
+CLASS_IMAGES = 10  # of fewer test images resamples say nothing of a class,
+COMMON_IMAGES = 30  # and of fewer common ones nothing of a model
 
 
 class PromotionParams(Section):
@@ -52,9 +53,24 @@ def decide(comparison: Comparison, params: PromotionParams, *, grew: bool) -> Ve
         comparison: Its intervals are of `params.confidence`.
         grew: Whether the new model knows more images than the champion.
     """
+    if reason := _beyond_judgement(comparison):
+        return Verdict(False, f"{reason}: compare by hand, then commit")
     verdict = _overall(comparison, params, grew=grew)
     sufferer = _sufferer(comparison, params) if verdict.promote else ""
     return Verdict(False, f"{sufferer}; {verdict.reason}") if sufferer else verdict
+
+
+def _beyond_judgement(comparison: Comparison) -> str:
+    """Why figures would mislead; empty if nothing speaks against them."""
+    to_champion, to_new = comparison.unknown
+    for item in comparison.relabelled:
+        if item.other in to_champion or item.one in to_new:
+            # a champion that cannot say the new name would be wrong throughout
+            return f"class {item.one!r} has become {item.other!r}, which one model does not know"
+    common = comparison.images.common
+    if common < COMMON_IMAGES:
+        return f"only {common} test images in common with the champion"
+    return ""
 
 
 def _overall(comparison: Comparison, params: PromotionParams, *, grew: bool) -> Verdict:

@@ -44,18 +44,19 @@ def past(branch: Revision, limit: int | None) -> tuple[list[Entry], list[Unread]
     """Walk the first parents that changed dvc.lock or the figures.
 
     Args:
-        limit: Stop after so many commits.
+        limit: Stop after so many that have figures.
 
     Raises:
         InputError: None of them has figures.
     """
-    most = [] if limit is None else [f"--max-count={limit}"]
-    words = ["log", "--first-parent", "--format=%H%x1f%cI%x1f%s", "-z", *most]
+    words = ["log", "--first-parent", "--no-show-signature", "--format=%H%x1f%cI%x1f%s", "-z"]
     done = git(*words, str(branch.commit), "--", LOCK, METRICS)
     lines = done.stdout.decode(errors="replace").split("\0")
     entries: list[Entry] = []
     unread: list[Unread] = []
     for line in filter(None, lines):
+        if len(entries) == limit:
+            break
         commit, date, subject = line.split("\x1f", maxsplit=2)
         try:
             figures = _figures(file_of(Revision(commit, commit), METRICS))

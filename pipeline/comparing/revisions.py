@@ -67,9 +67,20 @@ def find_revision(name: str) -> Revision:
         WORKSPACE,
         "HEAD",
     ]
+    if name == "HEAD":
+        said = git("log", "-1").stderr.decode(errors="replace")
+        reason = f"cannot read HEAD: {' '.join(said.split())}"
+        raise InputError("git", reason, "commit first, if there is no commit")
     near = difflib.get_close_matches(name, dict.fromkeys(known), n=3, cutoff=0.5)
     fix = f"did you mean {' or '.join(map(repr, near))}?" if near else "see `git log`"
+    if is_shallow():
+        fix = f"this clone is shallow: `git fetch --unshallow` brings older commits; or {fix}"
     raise InputError("git", f"knows no revision {name!r}", fix)
+
+
+def is_shallow() -> bool:
+    """Whether the clone lacks older commits, as those of CI do."""
+    return git("rev-parse", "--is-shallow-repository").stdout.strip() == b"true"
 
 
 def file_of(revision: Revision, path: str) -> bytes | None:

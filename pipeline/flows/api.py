@@ -33,7 +33,7 @@ ENVIRONMENT = {
 def configured() -> str | None:
     """The URL of the API that the environment or a Prefect profile names."""
     url: str | None = PREFECT_API_URL.value()
-    return url
+    return url and url.rstrip("/")
 
 
 @contextmanager

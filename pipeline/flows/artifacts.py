@@ -73,14 +73,13 @@ def committed(folder: Path) -> dict[str, float]:
         ["git", "show", f"HEAD:./{METRICS.as_posix()}"],
         cwd=folder,
         capture_output=True,
-        text=True,
         check=False,
     )
     try:
-        found: dict[str, float] = json.loads(done.stdout)["fine_tuned"]
-    except (ValueError, KeyError, TypeError):
+        found = json.loads(done.stdout)["fine_tuned"].items()
+    except (ValueError, KeyError, TypeError, AttributeError):
         return {}
-    return found
+    return {name: value for name, value in found if isinstance(value, (int, float))}
 
 
 def _row(name: str, now: dict[str, float], before: dict[str, float]) -> str:

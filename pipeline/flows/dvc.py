@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -10,10 +9,12 @@ import sys
 from collections import deque
 from collections.abc import Callable, Mapping
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
+from pipeline.comparing import outs
 from pipeline.errors import InputError
 from pipeline.flows import leash
 from pipeline.flows.leash import leashed
@@ -100,9 +101,11 @@ def loaded(file: Path) -> dict[str, Any]:
     """What a file of DVC's holds.
 
     Raises:
-        InputError: It is not YAML.
+        InputError: It is not YAML, or holds no keys.
     """
-    document: dict[str, Any] = parse_yaml(file, file.read_bytes()) or {}
+    document = parse_yaml(file, file.read_bytes()) or {}
+    if not isinstance(document, dict):
+        raise InputError(file, "holds no keys", "restore it, as by `git checkout`")
     return document
 
 
@@ -111,7 +114,7 @@ def stale(folder: Path) -> set[str]:
 
     What depends on them may be stale, too: DVC knows once they have run.
     """
-    return set(json.loads(ask(folder, "status", "--json")))
+    return set(outs.stale(folder, partial(ask, folder)))
 
 
 def repro(target: str, folder: Path, *, force: bool = False, say: Callable[[str], Any]) -> Outcome:

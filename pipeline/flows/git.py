@@ -162,7 +162,8 @@ def remote() -> Remote | None:
     names = git("remote").split()
     own = git("config", f"branch.{name}.remote", may_fail=True)
     if own in names:
-        return Remote(own, name)
+        there = git("config", f"branch.{name}.merge", may_fail=True)
+        return Remote(own, there.removeprefix("refs/heads/") or name)
     if len(names) > 1:
         fix = f"run `git push --set-upstream REMOTE {name}`"
         raise InputError(Path.cwd(), f"branch {name} has none of the remotes {names}", fix)
@@ -252,7 +253,7 @@ def commit(message: str, paths: Sequence[str]) -> None:
 
 def find(subject: str, since: str) -> str:
     """The latest commit since another whose subject begins so; empty if there is none."""
-    for line in git("log", "--format=%H %s", f"{since}..HEAD").splitlines():
+    for line in git("log", "--no-show-signature", "--format=%H %s", f"{since}..HEAD").splitlines():
         found, _, words = line.partition(" ")
         if words.startswith(subject):
             return found

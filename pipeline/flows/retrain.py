@@ -49,6 +49,9 @@ def retrain() -> State[str]:
             state = attempt()
     except (InputError, StageError, OSError) as error:
         state = Failed(name="Failed", message=str(error))
+    except Exception as error:  # noqa: BLE001  # whatever it is, who looks must see it
+        get_run_logger().exception("a fault of the pipeline itself")
+        state = Failed(name="Failed", message=f"{type(error).__name__}: {error}")
     told = plain(" ".join(str(state.message).split()))
     create_markdown_artifact(f"**{state.name}** {told}", key="retrain", description=state.name)
     return state
