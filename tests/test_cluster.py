@@ -193,6 +193,7 @@ def test_a_scheduler_that_dies_on_the_way_is_an_error(afresh, cluster, refused, 
     assert afresh.run("extract") == 0
 
 
+@pytest.mark.slow
 def test_an_image_that_changed_is_named_by_the_worker(afresh, cluster, refused):
     cluster(1)
     picture(999, brightness=60).save(afresh.raw / "dark/003.png")

@@ -53,6 +53,7 @@ def test_it_does_what_dvc_repro_does_and_says_what_starting_took(toy):
     assert second.stdout == "Cached: nothing was stale\n"
 
 
+@pytest.mark.slow
 def test_a_failing_stage_is_told_in_its_own_words(toy):
     toy.write("data/raw/stop.csv", "image,label,answer\n1.png,cat,stop\n")
 

@@ -58,6 +58,7 @@ def test_a_run_is_served_and_the_schedule_outlives_the_process(toy, server, numb
     assert "Traceback" not in said(toy)
 
 
+@pytest.mark.slow
 def test_what_is_deployed_for_workers_is_not_served(toy, server):
     around = marked(toy.folder, PREFECT_API_URL=server.url)
     server.ask("work_pools/", name="pipeline", type="process")

@@ -92,6 +92,7 @@ def test_only_what_is_missing_is_filled_in(toy):
     assert len(TABLE.read_text().splitlines()) == 4
 
 
+@pytest.mark.slow
 def test_a_commit_without_figures_is_named_and_the_others_are_kept(toy):
     toy.write("data/raw/answers.csv", "image,label,answer\n1.png,cat,stop\n")
     toy.dvc("add", "--quiet", "data/raw")

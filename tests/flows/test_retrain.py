@@ -100,6 +100,7 @@ def promoted_import(toy: Toy, folder) -> Path:
     return source
 
 
+@pytest.mark.slow
 def test_an_import_is_updated_and_comes_back_where_it_does_not_help(tmp_path, toy):
     source = promoted_import(toy, tmp_path)
     answers = (source / "answers.csv").read_text()
@@ -132,6 +133,7 @@ def test_a_dirty_tree_is_refused_by_name_and_left(toy):
     assert (toy.folder / "stage.py").read_text() == "# mine\n"
 
 
+@pytest.mark.slow
 def test_what_could_not_be_reproduced_is_refused(toy):
     toy.dvc("remote", "remove", "store")
     toy.git("commit", "--quiet", "--all", "--message", "No DVC remote")
@@ -157,6 +159,29 @@ def test_a_conflict_that_was_committed_is_named(toy, file):
     assert state.name == "Failed"
     assert file in state.message
     assert "not YAML" in state.message or "is invalid" in state.message
+
+
+def test_a_fault_of_ours_ends_as_failed_too(toy, monkeypatch):
+    def fault():
+        raise ZeroDivisionError("ours")
+
+    monkeypatch.setattr(git, "check_top", fault)
+
+    state = once(toy)
+
+    assert (state.name, state.message) == ("Failed", "ZeroDivisionError: ours")
+
+
+def test_a_branch_may_follow_one_of_another_name(toy):
+    toy.git("push", "--quiet", "origin", "main")
+    toy.git("switch", "--quiet", "--create", "nightly/x", "--track", "origin/main")
+    toy.git("commit", "--quiet", "--allow-empty", "--message", "News")
+    toy.git("push", "--quiet", "origin", "HEAD:main")
+    news = toy.git("rev-parse", "HEAD")
+    toy.git("reset", "--quiet", "--hard", "HEAD~1")
+
+    assert git.remote() == git.Remote("origin", "main")
+    assert git.incoming(git.Remote("origin", "main")) == news
 
 
 def test_two_at_once_do_not_meet(toy):

@@ -15,7 +15,7 @@ from prefect.client.schemas.filters import (
 from prefect.logging.handlers import APILogHandler
 
 from pipeline.errors import InputError
-from pipeline.flows.artifacts import rejected
+from pipeline.flows.artifacts import committed, rejected
 from pipeline.flows.dvc import StageError
 from pipeline.flows.train import train
 from tests.toy import Toy, make_toy
@@ -135,6 +135,20 @@ def test_figures_are_shown_beside_those_of_head(toy):
     assert "| cat | 45 | 5 |" in shown["confusion-matrix"]
     assert "no\\_label" in shown["rejected-files"]
     assert "<b>" not in shown["rejected-files"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\xff", b"3", b'{"fine_tuned": 3}', b'{"fine_tuned": {"accuracy": null, "f1": "0.9"}}'],
+)
+def test_figures_of_head_that_are_none_are_no_figures(tmp_path, content):
+    toy = make_toy(tmp_path, remotes=False)
+    (toy.folder / "reports").mkdir(exist_ok=True)
+    (toy.folder / "reports/metrics.json").write_bytes(content)
+    toy.git("add", "--force", "reports/metrics.json")
+    toy.git("commit", "--quiet", "--message", "Odd")
+
+    assert committed(toy.folder) == {}
 
 
 def test_tables_of_a_run_are_read_or_named(tmp_path):
