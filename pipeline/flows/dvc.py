@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-from pipeline.comparing import outs
+from pipeline.comparing import status
 from pipeline.errors import InputError
 from pipeline.flows import leash
 from pipeline.flows.leash import leashed
@@ -114,7 +114,7 @@ def stale(folder: Path) -> set[str]:
 
     What depends on them may be stale, too: DVC knows once they have run.
     """
-    return set(outs.stale(folder, partial(ask, folder)))
+    return set(status.stale(folder, partial(ask, folder)))
 
 
 def repro(target: str, folder: Path, *, force: bool = False, say: Callable[[str], Any]) -> Outcome:
