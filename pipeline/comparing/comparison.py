@@ -12,6 +12,8 @@ from pipeline.comparing.paired import Difference, Key, McNemar, differences, mcn
 from pipeline.comparing.pairs import Pairs, align
 from pipeline.comparing.sides import Side
 
+Right = tuple[NDArray[np.bool_], NDArray[np.bool_]]  # (image,) of each side
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -111,16 +113,17 @@ def compare(
     """
     pairs = _without_wide_columns(align(one, other), max_groups)
     found = differences(pairs, resamples=resamples, seed=seed, confidence=confidence)
-    lost, gained = _turned(pairs)
+    right = _right(pairs)
+    lost, gained = _turned(pairs, right)
     return Comparison(
         one=one.name,
         other=other.name,
         confidence=confidence,
         images=Counts(len(one.predictions), len(other.predictions), len(pairs.labels)),
         metrics={key[1]: value for key, value in found.items() if key[0] == "metric"},
-        mcnemar=mcnemar(pairs),
-        classes=_classes(pairs, found),
-        groups=_groups(pairs, found),
+        mcnemar=mcnemar(*right),
+        classes=_classes(pairs, found, right),
+        groups=_groups(pairs, found, right),
         unknown=(_unknown(pairs, one), _unknown(pairs, other)),
         relabelled=_relabelled(pairs),
         lost=lost,
@@ -137,27 +140,38 @@ def _without_wide_columns(pairs: Pairs, most: int | None) -> Pairs:
     )
 
 
-def _classes(pairs: Pairs, found: Mapping[Key, Difference]) -> dict[str, ClassDifference]:
+def _right(pairs: Pairs) -> Right:
+    """(image,) whether the first side, and whether the second, tells it rightly."""
+    return pairs.one.argmax(axis=1) == pairs.labels, pairs.other.argmax(axis=1) == pairs.labels
+
+
+def _classes(
+    pairs: Pairs,
+    found: Mapping[Key, Difference],
+    right: Right,
+) -> dict[str, ClassDifference]:
     support = np.bincount(pairs.labels, minlength=len(pairs.classes))
     return {
         label: ClassDifference(
             int(support[number]),
             {key[2]: value for key, value in found.items() if key[:2] == ("class", label)},
-            mcnemar(pairs, pairs.labels == number),
+            mcnemar(*(side[pairs.labels == number] for side in right)),
         )
         for number, label in enumerate(pairs.classes)
     }
 
 
 def _groups(
-    pairs: Pairs, found: Mapping[Key, Difference]
+    pairs: Pairs,
+    found: Mapping[Key, Difference],
+    right: Right,
 ) -> dict[str, dict[str, GroupDifference]]:
     return {
         str(column): {
             str(value): GroupDifference(
                 int(count),
                 found["group", str(column), str(value)],
-                mcnemar(pairs, (pairs.groups[column] == value).to_numpy()),
+                mcnemar(*(side[(pairs.groups[column] == value).to_numpy()] for side in right)),
             )
             for value, count in pairs.groups[column].value_counts().sort_index().items()
         }
@@ -175,9 +189,9 @@ def _relabelled(pairs: Pairs) -> tuple[Relabelled, ...]:
     return tuple(Relabelled(*row) for row in changed[columns].itertuples(index=False, name=None))
 
 
-def _turned(pairs: Pairs) -> tuple[tuple[Turned, ...], tuple[Turned, ...]]:
+def _turned(pairs: Pairs, right: Right) -> tuple[tuple[Turned, ...], tuple[Turned, ...]]:
     """From right to wrong, and from wrong to right."""
-    one, other = (side.argmax(axis=1) == pairs.labels for side in (pairs.one, pairs.other))
+    one, other = right
     return _list(pairs, one & ~other), _list(pairs, other & ~one)
 
 

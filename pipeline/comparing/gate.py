@@ -27,6 +27,8 @@ Metric = Literal[
 Bound = Annotated[float, Field(ge=0)]
 CLASS_IMAGES = 10  # of fewer test images resamples say nothing of a class,
 COMMON_IMAGES = 30  # and of fewer common ones nothing of a model
+RELABELLED = 0.1  # of the common images: beyond it the champion is judged by other rules
+UNSAYABLE = 0.01  # of them, under a new label that one of the models does not know
 
 
 class PromotionParams(Section):
@@ -62,14 +64,19 @@ def decide(comparison: Comparison, params: PromotionParams, *, grew: bool) -> Ve
 
 def _beyond_judgement(comparison: Comparison) -> str:
     """Why figures would mislead; empty if nothing speaks against them."""
-    to_champion, to_new = comparison.unknown
-    for item in comparison.relabelled:
-        if item.other in to_champion or item.one in to_new:
-            # a champion that cannot say the new name would be wrong throughout
-            return f"class {item.one!r} has become {item.other!r}, which one model does not know"
     common = comparison.images.common
     if common < COMMON_IMAGES:
         return f"only {common} test images in common with the champion"
+    to_champion, to_new = comparison.unknown
+    changed = comparison.relabelled
+    # where a class got another name, whoever cannot say it is wrong throughout
+    unsayable = [item for item in changed if item.other in to_champion or item.one in to_new]
+    for found, most in ((changed, RELABELLED), (unsayable, UNSAYABLE)):
+        if len(found) > most * common:
+            such = f"{found[0].path} ({found[0].one} -> {found[0].other})"
+            return (
+                f"{len(found)} of {common} common test images have another label, such as {such}"
+            )
     return ""
 
 

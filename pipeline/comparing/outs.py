@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.comparing.revisions import SHORT, Revision, yaml_of
-from pipeline.comparing.status import stale
 from pipeline.errors import InputError
 
 LOCK = "dvc.lock"
@@ -74,16 +74,14 @@ def stale_stages() -> list[str]:
     Raises:
         InputError: DVC cannot tell.
     """
-
-    def ask(*words: str) -> str:
-        process = _start(["dvc", *words], subprocess.PIPE)
-        found, said = process.communicate()
-        if process.returncode:
-            reason = f"`dvc status` failed: {_first_line(said)}"
-            raise InputError("dvc.yaml", reason, "correct what it names")
-        return found.decode()
-
-    return stale(Path(), ask)
+    # what is news at the source of an import is nothing to `dvc repro`
+    process = _start(["dvc", "status", "--json", "--no-updates"], subprocess.PIPE)
+    found, said = process.communicate()
+    try:
+        return sorted(json.loads(found))
+    except ValueError as error:
+        reason = f"`dvc status` failed: {_first_line(said)}"
+        raise InputError("dvc.yaml", reason, "correct what it names") from error
 
 
 def _get(commit: str, wanted: Mapping[str, Path], options: Sequence[str]) -> dict[str, str]:

@@ -115,21 +115,18 @@ def figures(pairs: Pairs, probabilities: Floats, weights: Floats) -> dict[Key, F
     return found
 
 
-def mcnemar(pairs: Pairs, among: NDArray[np.bool_] | None = None) -> McNemar:
+def mcnemar(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> McNemar:
     """McNemar's test of accuracy, exact: the images that one side alone told rightly.
 
     Were both sides as good, each such image would be either side's with
     probability one half (McNemar 1947; exact by the binomial distribution).
 
     Args:
-        among: (image,) those that count; None: all.
+        one: (image,) whether the first side is right.
+        other: (image,) whether the second is.
     """
     from scipy.stats import binomtest  # noqa: PLC0415
 
-    chosen = np.ones(len(pairs.labels), dtype=bool) if among is None else among
-    one, other = (
-        (side.argmax(axis=1) == pairs.labels) & chosen for side in (pairs.one, pairs.other)
-    )
     only_one, only_other = int((one & ~other).sum()), int((other & ~one).sum())
     apart = only_one + only_other
     p = float(binomtest(min(only_one, only_other), apart).pvalue) if apart else 1.0

@@ -156,14 +156,18 @@ def remote() -> Remote | None:
     """The branch's own remote, or the only one; None where there is none.
 
     Raises:
-        InputError: There are several, and the branch has none of its own.
+        InputError: There are several, and the branch has none of its own; or it
+            follows a branch of another name, to which models would be pushed.
     """
     name = branch()
     names = git("remote").split()
     own = git("config", f"branch.{name}.remote", may_fail=True)
     if own in names:
-        there = git("config", f"branch.{name}.merge", may_fail=True)
-        return Remote(own, there.removeprefix("refs/heads/") or name)
+        followed = git("config", f"branch.{name}.merge", may_fail=True).removeprefix("refs/heads/")
+        if followed not in {"", name}:
+            fix = f"switch to {followed}, or run `git push --set-upstream {own} {name}`"
+            raise InputError(Path.cwd(), f"branch {name} follows {own}/{followed}", fix)
+        return Remote(own, name)
     if len(names) > 1:
         fix = f"run `git push --set-upstream REMOTE {name}`"
         raise InputError(Path.cwd(), f"branch {name} has none of the remotes {names}", fix)

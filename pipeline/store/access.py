@@ -35,6 +35,7 @@ FOLDER, LIMIT = "PIPELINE_STORE", "PIPELINE_STORE_GB"
 DEFAULT_LIMIT_GB = 20.0
 LEFT_FREE_GB = 1.0  # of the disk: the run that fills the store has files of its own to write
 ASKED_AT_ONCE = 32  # keys, whose values are in memory together
+MARKED_AT_ONCE = 256 * ASKED_AT_ONCE  # keys, in one transaction, which costs milliseconds
 TRIM_TO = 0.9  # of the limit, so that not every write has to trim
 DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
@@ -107,6 +108,8 @@ class Store:
             Position in `keys` and value, of those that are there and whole.
         """
         for start in range(0, len(keys), ASKED_AT_ONCE):
+            if start % MARKED_AT_ONCE == 0:
+                self._mark(keys[start : start + MARKED_AT_ONCE])
             chunk = keys[start : start + ASKED_AT_ONCE]
             self.asked += len(chunk)
             found: dict[bytes, bytes] = {}
@@ -114,10 +117,7 @@ class Store:
             with self._troubles():
                 if self._database:
                     found, damaged = look_up(self._database, chunk)
-            self.damaged += len(damaged)
-            with self._troubles():
-                if self._database and self._writes:
-                    self._mark(self._database, chunk, damaged)
+            self._forget(damaged)
             for position, key in enumerate(chunk, start):
                 if key in found:
                     self.hits += 1
@@ -156,17 +156,23 @@ class Store:
             row = self._database.execute("INSERT INTO runs (stage) VALUES (?)", (self._stage,))
             self._run = row.lastrowid or 0
 
-    def _mark(
-        self, database: sqlite3.Connection, keys: Sequence[bytes], damaged: Sequence[bytes]
-    ) -> None:
-        """Note that this run uses some entries, and forget the damaged ones."""
+    def _mark(self, keys: Sequence[bytes]) -> None:
+        """Note that this run uses some entries."""
         marks = ",".join("?" * len(keys))
-        with database:
-            drop(database, damaged)
-            database.execute(
-                f"UPDATE entries SET used=? WHERE used<? AND key IN ({marks})",  # noqa: S608
-                (self._run, self._run, *keys),
-            )
+        with self._troubles():
+            if self._database and self._writes:
+                with self._database as database:
+                    database.execute(
+                        f"UPDATE entries SET used=? WHERE used<? AND key IN ({marks})",  # noqa: S608
+                        (self._run, self._run, *keys),
+                    )
+
+    def _forget(self, damaged: Sequence[bytes]) -> None:
+        self.damaged += len(damaged)
+        with self._troubles():
+            if damaged and self._database and self._writes:
+                with self._database as database:
+                    drop(database, damaged)
 
     def _write(
         self, database: sqlite3.Connection, kind: str, entries: Iterable[tuple[bytes, bytes]]

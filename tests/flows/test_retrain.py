@@ -172,16 +172,15 @@ def test_a_fault_of_ours_ends_as_failed_too(toy, monkeypatch):
     assert (state.name, state.message) == ("Failed", "ZeroDivisionError: ours")
 
 
-def test_a_branch_may_follow_one_of_another_name(toy):
+def test_a_branch_that_follows_another_is_refused(toy):
+    """Models of an experiment would be pushed to main."""
     toy.git("push", "--quiet", "origin", "main")
     toy.git("switch", "--quiet", "--create", "nightly/x", "--track", "origin/main")
-    toy.git("commit", "--quiet", "--allow-empty", "--message", "News")
-    toy.git("push", "--quiet", "origin", "HEAD:main")
-    news = toy.git("rev-parse", "HEAD")
-    toy.git("reset", "--quiet", "--hard", "HEAD~1")
 
-    assert git.remote() == git.Remote("origin", "main")
-    assert git.incoming(git.Remote("origin", "main")) == news
+    state = once(toy)
+
+    assert state.name == "Failed"
+    assert "branch nightly/x follows origin/main\n  fix: switch to main, or" in state.message
 
 
 def test_two_at_once_do_not_meet(toy):
