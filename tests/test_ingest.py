@@ -318,6 +318,15 @@ def test_a_parquet_column_that_is_no_text_is_left_out_and_named(project, refused
     assert "column 'label' is of type list" in refused("ingest")
 
 
+def test_a_link_to_nowhere_that_a_table_names_is_missing(project, refused):
+    fill_flat(project)
+    (project.raw / "gone.png").symlink_to("nowhere.png")
+    rows = "\n".join(["path,label", "0.png,a", "1.png,b", "gone.png,a"])
+    (project.raw / "labels.csv").write_text(rows)
+
+    assert "1 named files do not exist, such as gone.png" in refused("ingest")
+
+
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
 def test_what_is_no_number_is_an_empty_cell(project, form):
     """As pandas writes what a table lacks: as a group, it would hold all other images."""

@@ -180,37 +180,67 @@ def test_columns_of_strangers_that_cannot_be_read_are_left_out_and_named(project
         for ending, content in (
             ("png", png(n, 20)),
             ("cls", b"ab"[n : n + 1]),
-            ("json", b'{"width": 3, "site": "x"}'),
+            ("json", b'{"width": 3, "site": "x", "boxes": [1]}'),
         )
     }
     write(shard, project.raw / "x.tar")
     assert project.run("ingest") == 0
-    assert "columns left out: width" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "columns left out: width" in said
+    assert "keys left out: boxes, which hold no plain values" in said
     assert manifest(project)["site"].tolist() == ["x", "x"]
 
 
 @pytest.mark.parametrize("layout", ["folders", "splits", "table"])
 @pytest.mark.parametrize("kind", ["folder", "x.zip", "x.tar.gz"])
-def test_a_folder_around_everything_is_no_class(project, kind, layout):
+def test_a_folder_around_everything_is_no_class(project, capsys, kind, layout):
     """As strangers' archives have one, often with a word on the licence in it."""
     found = {f"set/v1/{name}": content for name, content in members(layout).items()}
-    found["set/v1/.hidden"] = b"x"
+    found |= {"set/v1/.hidden": b"x", "set/LICENSE": b"x"}
     write(found, project.raw if kind == "folder" else project.raw / kind)
+    project.set("ingest", max_rejected_fraction=0.5)
 
     assert project.run("ingest") == 0
 
+    assert "lies in set, which is no label" in capsys.readouterr().err
     table = manifest(project)
     assert table["label"].value_counts().to_dict() == {"dark": 3, "light": 3}
     assert set(table["split"]) == ({""} if layout == "folders" else {"train", "val", "test"})
 
 
-def test_a_folder_in_each_of_several_archives_is_their_class(project):
+def test_a_class_without_a_usable_image_keeps_its_sibling_from_being_a_wrapper(project, refused):
+    write({f"cats/{n % 2}/{n}.png": png(n, 20) for n in range(4)}, project.raw / "x.tar")
+    with tarfile.open(project.raw / "x.tar", "a") as archive:
+        link = tarfile.TarInfo("dogs/1.png")
+        link.type, link.linkname = tarfile.SYMTYPE, "../cats/0/0.png"
+        archive.addfile(link)
+    project.set("ingest", max_rejected_fraction=0.5)
+
+    assert "holds one class only, 'cats'" in refused("ingest")
+
+
+def test_parquet_of_binary_views_is_read(project):
+    from pyarrow import parquet
+
+    project.raw.mkdir(parents=True)
+    images = pa.array([png(n, 20) for n in range(2)], pa.binary_view())
+    parquet.write_table(
+        pa.table({"image": images, "label": ["a", "b"]}), project.raw / "x.parquet"
+    )
+
+    assert project.run("ingest") == 0
+
+    assert manifest(project)["label"].tolist() == ["a", "b"]
+
+
+def test_a_folder_in_each_of_several_archives_is_their_class(project, capsys):
     for label in ("dark", "light"):
         found = {k: v for k, v in members("folders").items() if k.startswith(label)}
         nested = {k.replace("/", "/view/"): v for k, v in found.items()}
         write(nested, project.raw / f"{label}.zip")
     expected = {"dark": 3, "light": 3}
     assert project.run("ingest") == 0
+    assert "6 images of data/raw lie in folders within those" in capsys.readouterr().err
     assert manifest(project)["label"].value_counts().to_dict() == expected
 
     project.set("ingest", sources=["dark.zip", "light.zip"])

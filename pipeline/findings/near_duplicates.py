@@ -76,7 +76,7 @@ def count_pairs(hashes: Hashes, distance: int, keep: int) -> Counted:
     totals[0] = (sizes * (sizes - 1) // 2).sum()
     nearest = _equal_pairs(hashes, distinct, sizes, keep)
     crowded = np.zeros(len(distinct), dtype=bool)
-    for pairs in near_pairs(distinct, distance):
+    for pairs in near_pairs(distinct, distance, once=True):
         crowded[pairs.crowded] = True
         one, other, bits = pairs.one, pairs.other, pairs.distance.astype(np.int64)
         counts = np.bincount(bits, sizes[one] * sizes[other], distance + 1)

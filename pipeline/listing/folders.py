@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Literal
 
+from pipeline.console import say
 from pipeline.errors import InputError
 from pipeline.listing.listing import Listing, Rejected, faulty, images_of
 from pipeline.sources.found import Found
@@ -13,10 +14,13 @@ from pipeline.sources.found import Found
 FolderLabels = Literal["first", "joined"]
 SPLIT_FOLDERS = {
     "train": "train",
+    "training": "train",
     "val": "val",
     "valid": "val",
     "validation": "val",
+    "dev": "val",
     "test": "test",
+    "testing": "test",
 }
 
 
@@ -41,6 +45,12 @@ def from_folders(
     depth = int(are_splits(below, uppermost))
     stray = [item for item in usable if len(item.parts) < depth + 2]
     images = [item for item in usable if len(item.parts) >= depth + 2]
+    deeper = sum(len(item.parts) > depth + 2 for item in images)
+    if deeper and labels == "first":
+        say(
+            f"ingest: {deeper} images of {below} lie in folders within those of their labels, "
+            "which do not count; ingest.folder_labels joined makes labels of all"
+        )
     end = depth + 1 if labels == "first" else -1
     named = ["/".join(item.parts[depth:end]) for item in images]
     splits = [SPLIT_FOLDERS[item.parts[0].lower()] if depth else "" for item in images]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.console import say
 from pipeline.errors import RejectedImage
 from pipeline.listing.folders import split_of_file
 from pipeline.listing.listing import Listing, Rejected, faulty
@@ -37,10 +38,11 @@ def from_samples(found: Sequence[Found]) -> Listing:
     rows: list[dict[str, str]] = []
     places: list[Place] = []
     rejected = faulty(found)
+    left_out: set[str] = set()
     for item in found:
         if item.fault or _extension(item) in {LABEL, FIELDS, *ASIDE}:
             continue
-        cells, fault = _cells(said.get(_key(item), {}))
+        cells, fault = _cells(said.get(_key(item), {}), left_out)
         wrong = fault or fault_in_row(item.path, cells["label"], cells.get("weight", ""))
         if wrong:
             rejected.append(Rejected(item.path, *wrong))
@@ -50,6 +52,9 @@ def from_samples(found: Sequence[Found]) -> Listing:
             places.append(item.place)
     columns = list(dict.fromkeys(["path", "label", *(name for row in rows for name in row)]))
     table = pd.DataFrame(rows, columns=pd.Index(columns), dtype="str").fillna("")
+    if left_out:
+        names = ", ".join(sorted(left_out))
+        say(f"ingest: the samples' .json: keys left out: {names}, which hold no plain values")
     table = without_foreign("the samples' .json", table)
     table = with_columns("the samples' .json", table, ("path", "label"))
     return Listing(table, places, rejected, sorted(set(table["label"])), 0)
@@ -69,7 +74,7 @@ def _read_all(found: Sequence[Found]) -> dict[str, dict[str, bytes | RejectedIma
 
 
 def _cells(
-    beside: Mapping[str, bytes | RejectedImage],
+    beside: Mapping[str, bytes | RejectedImage], left_out: set[str]
 ) -> tuple[dict[str, str], tuple[str, str] | None]:
     cells: dict[str, str] = {"label": ""}
     try:
@@ -82,6 +87,7 @@ def _cells(
                 fields: Any = json.loads(read)
                 plain = {k: v for k, v in fields.items() if not isinstance(v, (dict, list))}
                 cells |= {k: as_text(v) for k, v in plain.items()}
+                left_out |= fields.keys() - plain.keys()
         "".join([*cells, *cells.values()]).encode()  # JSON may hold what is no text
     except (RejectedImage, ValueError, AttributeError, RecursionError) as error:
         return {"label": ""}, ("no_label", f"what lies beside it cannot be read: {error}")

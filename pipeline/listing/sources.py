@@ -11,13 +11,14 @@ from pathlib import Path, PurePath
 
 import pandas as pd
 
+from pipeline.console import say
 from pipeline.errors import InputError
 from pipeline.listing.folders import FolderLabels, from_folders
 from pipeline.listing.image_tables import from_image_table, is_image_table
 from pipeline.listing.listing import Listing, faulty, joined
 from pipeline.listing.samples import are_samples, from_samples
 from pipeline.listing.tables import from_table
-from pipeline.sources.found import Found, leads_outside, look_through
+from pipeline.sources.found import IMAGES, Found, leads_outside, look_through
 from pipeline.sources.table import READERS
 
 LAYOUTS = (
@@ -63,6 +64,7 @@ def _list_source(raw: Path, source: str, folder_labels: FolderLabels, *, alone: 
     found = list(look_through(raw, folder))
     inner = below
     while alone and (wrapper := _around_all(inner, found)):
+        say(f"ingest: all of {inner} lies in {wrapper}, which is no label")
         inner, found = inner / wrapper, [_unwrapped(item, wrapper) for item in found]
     listing = _labelled(raw, inner, found, folder_labels)
     if listing.images.empty and not listing.rejected:
@@ -99,13 +101,21 @@ def _around_all(below: Path, found: Sequence[Found]) -> str:
 
     It is no class, for there would be no other.
     """
-    usable = [item.parts for item in found if not item.fault]
-    first = {parts[0] for parts in usable if len(parts) > 1}
-    loose = any(len(parts) < 2 for parts in usable)
+    within = [item.parts for item in found if item.fault != "outside" and len(item.parts) > 1]
+    first = {parts[0] for parts in within}
+    loose = any(len(item.parts) < 2 and _counts(item.path) for item in found)
     if loose or len(first) != 1 or not set(_folders_in(below)) <= first:
         return ""
-    deeper = any(len(p) > 2 or Path(p[1]).suffix.lower() in READERS for p in usable)
+    deeper = any(len(parts) > 2 or _is_table_name(parts[1]) for parts in within)
     return first.pop() if deeper else ""
+
+
+def _counts(name: str) -> bool:
+    return _is_table_name(name) or name.lower().endswith(IMAGES)
+
+
+def _is_table_name(name: str) -> bool:
+    return Path(name).suffix.lower() in READERS
 
 
 def _unwrapped(item: Found, folder: str) -> Found:
@@ -123,4 +133,4 @@ def _is_file(item: Found) -> bool:
 
 
 def _is_table(item: Found) -> bool:
-    return len(item.parts) == 1 and not item.fault and Path(item.path).suffix.lower() in READERS
+    return len(item.parts) == 1 and not item.fault and _is_table_name(item.path)

@@ -47,6 +47,7 @@ def from_table(raw: Path, table: Found, found: Sequence[Found]) -> Listing:
         fault = fault_in_row(*cells) or (_fault_of(item) if item else None)
         if not fault and not item:
             fault = _fault_of_absent(raw, path, inside=inside)
+        if not item or item.fault == "linked_nowhere":
             absent.add(cells[0] if fault else path)  # as the rejected table will have it
         usable.append(fault is None)
         if fault:

@@ -92,6 +92,7 @@ def read(place: Place) -> bytes:
         RejectedImage: They are not there, or of another size than the place says.
     """
     try:
+        place.file.stat()  # what is missing is not damaged
         column = image_column(place.file)
         ends = _ends(place.file)
         group = int(np.searchsorted(ends, place.position, side="right"))
@@ -150,9 +151,12 @@ def _group(file: Path, _changed: int, column: str, group: int) -> Any:
 
 def _bytes_of(images: Any) -> Any:
     """A column of structs as one of their bytes."""
+    import pyarrow as pa  # noqa: PLC0415
     import pyarrow.compute as pc  # noqa: PLC0415
 
-    return images if _is_bytes(images.type) else pc.struct_field(images, "bytes")
+    found = images if _is_bytes(images.type) else pc.struct_field(images, "bytes")
+    # Arrow does little with views
+    return found.cast(pa.large_binary()) if pa.types.is_binary_view(found.type) else found
 
 
 def _is_bytes(type_: pa.DataType) -> bool:

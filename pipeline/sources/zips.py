@@ -61,7 +61,7 @@ def read(place: Place, limit: int | None) -> bytes:
         raise RejectedImage("damaged", f"{place.file.name} has no member there")
     start = place.position + HEADER.size + name + extra
     content = read_span(place.file, start, place.size)
-    if flags & CHECKSUM_FOLLOWS:
+    if flags & CHECKSUM_FOLLOWS and not crc:
         behind = read_span(place.file, start + place.size, len(DESCRIPTOR) + 4)
         crc = int.from_bytes(behind.removeprefix(DESCRIPTOR)[:4], "little")
     if method == zipfile.ZIP_DEFLATED:

@@ -162,8 +162,8 @@ def check(
         InputError: See `run`.
     """
     examples = "; ".join(f"{item.path} ({item.reason})" for item in sorted(bad)[:3])
-    lost = [item for item in bad if item.reason == "missing" and item.path in listing.absent]
-    missing = sorted(item.path for item in lost)
+    lost = [item for item in bad if item.reason in {"missing", "linked_nowhere"}]
+    missing = sorted(item.path for item in lost if item.path in listing.absent)
     if missing and params.missing_files == "error":
         reason = f"{len(missing)} named files do not exist, such as {', '.join(missing[:3])}"
         fix = f"add them, or set ingest.missing_files to reject; all are in {rejected}"
