@@ -3,8 +3,9 @@
 Plain Pillow opens, loads and converts to RGB, in a pool that is given the files
 in a few pieces.  Ingest also checks limits, checksums and orientation, and
 survives its processes; then it computes the pixels' SHA-256, which tells images
-apart.  So there are two comparisons: without the digest on either side, and with
-it on both.  Start-up counts everywhere; ways are taken in turns.
+apart, and measures them.  So there are two comparisons: decoding alone, and all
+that `ingest` does beside Pillow with a digest.  Start-up counts everywhere; ways
+are taken in turns.
 """
 
 from __future__ import annotations
@@ -72,8 +73,9 @@ def main(words: Sequence[str] | None = None) -> int:
         chosen,
         "Images a second. Plain Pillow opens, loads and converts to RGB in a pool of so many "
         "processes; `ingest` decodes the same files in as many and checks limits, checksums and "
-        "orientation. Both without and both with the SHA-256 of the pixels, which `ingest` "
-        "always computes; the last column is its price. Start-up of the processes counts; "
+        "orientation. Then both with the SHA-256 of the pixels, and `ingest` as it runs: it "
+        "also measures every picture (perceptual hash, brightness, sharpness), which Pillow's "
+        "side does not; the last column is the price of both. Start-up of the processes counts; "
         f"medians of {chosen.rounds} runs in turns, files in the page cache.",
         report.table(header, rows),
     )
