@@ -86,3 +86,18 @@ def test_a_stubborn_grandchild_ends_though_the_child_ended_well(tmp_path):
 
     _, alive = psutil.wait_procs(below, timeout=30)
     assert not alive
+
+
+def test_a_parent_does_not_live_to_see_its_child_end(tmp_path):
+    """DVC that learns that its stage has ended writes, and would be killed while it does."""
+    wrote = tmp_path / "wrote"
+    parent = f"""
+import os, subprocess
+children = [subprocess.Popen(["sleep", "603"]) for _ in range(40)]
+os.wait()
+os.mkdir({str(wrote)!r})
+"""
+    with leashed([sys.executable, "-c", parent], tmp_path, {MARK: str(tmp_path)}):
+        until(lambda: len(left(tmp_path, "sleep 603")) == 40, "its children have started")
+
+    assert not wrote.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -69,6 +70,7 @@ def transfer(verb: Literal["push", "fetch"], folder: Path, *words: str) -> str:
 
 
 def _run(folder: Path, *words: str, more: Mapping[str, str] | None = None) -> tuple[str, str]:
+    _mend_rwlock(folder)
     done = leash.run([*DVC, *words], folder, {**environment(), **(more or {})})
     printed, said = _text(done.stdout), _text(done.stderr)
     if done.returncode:
@@ -76,6 +78,24 @@ def _run(folder: Path, *words: str, more: Mapping[str, str] | None = None) -> tu
         reason = " ".join(lines[-3:]) or f"status {done.returncode}"
         raise InputError(f"dvc {' '.join(words)}", reason, "mend what DVC names, then rerun")
     return printed, said
+
+
+def _mend_rwlock(folder: Path) -> None:
+    """Remove DVC's list of who reads and writes what, where a killed DVC left half of it.
+
+    DVC itself would refuse to start.  It holds rwlock.lock while it writes the list.
+    """
+    rwlock = folder / ".dvc/tmp/rwlock"
+    if not rwlock.exists():
+        return
+    with rwlock.with_name("rwlock.lock").open("a") as guard:
+        try:
+            fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            json.loads(rwlock.read_bytes())
+        except ValueError:
+            rwlock.unlink()
+        except (BlockingIOError, FileNotFoundError):  # a DVC is at it, and alive
+            return
 
 
 def _text(said: bytes) -> str:
@@ -128,6 +148,7 @@ def repro(target: str, folder: Path, *, force: bool = False, say: Callable[[str]
     command = [*DVC, "repro", "--single-item", *(["--force"] if force else []), target]
     last: deque[str] = deque(maxlen=KEPT_LINES)
     outcome = Outcome.RAN
+    _mend_rwlock(folder)
     with leashed(
         command, folder, environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as process:

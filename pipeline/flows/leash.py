@@ -90,7 +90,8 @@ def _end_with_stdin(ending: threading.Event) -> None:
 def _end_children() -> None:
     import psutil  # noqa: PLC0415
 
-    below = {*psutil.Process().children(recursive=True), *_orphans()}
+    # parents first: one that saw its child end would begin to write, and be killed at that
+    below = [*dict.fromkeys([*psutil.Process().children(recursive=True), *_orphans()])]
     for process in below:
         _signal(process.terminate)
     _, alive = psutil.wait_procs(below, timeout=GRACE_S)

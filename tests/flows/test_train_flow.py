@@ -104,6 +104,13 @@ def test_the_flow_has_nothing_to_do_after_dvc_repro(toy):
     assert train(return_state=True).name == "Cached"
 
 
+@pytest.mark.parametrize("torn", ["", '{"read": {"data/r'])
+def test_a_list_of_locks_that_a_killed_dvc_left_half_written_holds_nothing_up(toy, torn):
+    toy.write(".dvc/tmp/rwlock", torn)
+
+    assert train(return_state=True).name == "Cached"
+
+
 def test_a_stage_whose_inputs_come_out_as_before_does_not_run(toy):
     """Another file in data/raw that changes no row: ingest runs, what follows does not."""
     toy.write("data/raw/notes.txt", toy.folder.name)
