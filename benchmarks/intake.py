@@ -46,7 +46,7 @@ def tell(chosen: argparse.Namespace, lines: list[list[object]]) -> None:
         f"PNG of {SIDE} x {SIDE} pixels, random RGB, in tar files of {SHARD:,}; "
         f"{chosen.views} views of an image to train on. Seconds of a stage include what DVC does "
         "for it; memory is the largest resident set of DVC and its stages. With 1% more "
-        "images `ingest` decodes these alone; of the others it reads headers, and what it knows.",
+        "images `ingest` decodes these alone; of the others it reads what it knows.",
         report.table(
             (
                 "images",

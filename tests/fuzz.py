@@ -26,7 +26,8 @@ import numpy as np
 from benchmarks.project import RSS_UNIT
 from pipeline.console import progress, say
 from pipeline.errors import RejectedImage
-from pipeline.images.decode import Limits, decode_bytes, pixel_digest
+from pipeline.images.decode import Limits, decode_bytes
+from pipeline.images.digest import pixel_digest
 from pipeline.images.isolated import map_isolated
 from pipeline.images.worker import Died
 from tests import corpus

@@ -16,7 +16,7 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 from pipeline.__main__ import main
-from pipeline.images.decode import pixel_digest
+from pipeline.images.digest import pixel_digest
 from tests.conftest import ROOT, picture
 from tests.test_inspect import SCRIPT, Page
 

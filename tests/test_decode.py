@@ -14,14 +14,8 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import RejectedImage
-from pipeline.images.decode import (
-    Limits,
-    decode,
-    decode_bytes,
-    image_at,
-    image_digest,
-    pixel_digest,
-)
+from pipeline.images.decode import Limits, decode, decode_bytes, image_at
+from pipeline.images.digest import image_digest, pixel_digest
 from pipeline.sources.place import Place
 from tests.containers import gif, plain_tiff, png_of_claimed_size
 

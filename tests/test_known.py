@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.images.decode import Limits
 from pipeline.images.known import file_keys
+from pipeline.sources import found
 from pipeline.sources.place import Place
 from pipeline.store.database import NAME, connect
 from tests.conftest import picture
@@ -21,7 +22,7 @@ from tests.test_sources import members, write
 @pytest.fixture
 def counted(filled, capsys, monkeypatch):
     """Run ingest; give (images known, images decoded).  Files settle at once."""
-    monkeypatch.setattr("pipeline.images.known.SETTLED_NS", 0)
+    monkeypatch.setattr("pipeline.sources.state.SETTLED_NS", 0)
 
     def run() -> tuple[int, int]:
         capsys.readouterr()
@@ -63,6 +64,40 @@ def test_members_of_an_unchanged_archive_are_decoded_once(filled, counted):
     write(members("folders", 4), filled.raw / "2.tar")
 
     assert counted() == (36, 8)
+
+
+@pytest.mark.parametrize("together", [5, 6, 100])  # members in an entry, of 12 in the archive
+@pytest.mark.parametrize("ending", [".tar", ".tar.gz", ".zip"])
+def test_an_unchanged_archive_is_listed_once(filled, counted, monkeypatch, ending, together):
+    """Other code that would find nothing in it is not asked."""
+    monkeypatch.setattr("pipeline.listing.remembered.TOGETHER", together)
+    archive = filled.raw / f"shard{ending}"
+    write(members("folders", 6), archive)
+    counted()
+    first = outs(filled)
+    monkeypatch.setitem(found.ARCHIVES, ending, lambda _: iter(()))
+
+    assert counted() == (36, 0)
+    assert outs(filled) == first
+
+    write(members("folders", 4), archive)
+    assert counted() == (24, 0)
+
+
+def test_an_archive_of_which_only_the_beginning_is_remembered_is_listed_on(
+    filled, counted, monkeypatch
+):
+    monkeypatch.setattr("pipeline.listing.remembered.TOGETHER", 5)
+    archive = filled.raw / "shard.tar"
+    write(members("folders", 6), archive)
+    whole = archive.read_bytes()
+    archive.write_bytes(whole[: len(whole) * 3 // 4])
+    assert filled.run("ingest") == 1
+    assert filled.run("ingest") == 1  # what is wrong with it is not forgotten
+
+    archive.write_bytes(whole)
+
+    assert counted() == (0, 36)
 
 
 def test_other_limits_are_other_results(filled, counted):

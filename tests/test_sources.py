@@ -15,7 +15,8 @@ import pyarrow as pa
 import pytest
 
 from pipeline.__main__ import main
-from pipeline.images.decode import decode_at, pixel_digest
+from pipeline.images.decode import decode_at
+from pipeline.images.digest import pixel_digest
 from pipeline.images.places import read_places
 from pipeline.sources import compressed
 from pipeline.sources.place import in_order

@@ -13,7 +13,8 @@ from pipeline.files import replacing
 from pipeline.findings.finding import Example, Finding, Picture
 from pipeline.findings.page import page
 from pipeline.images.contact_sheet import Tile, framed_sheet
-from pipeline.images.decode import decode_at, pixel_digest
+from pipeline.images.decode import decode_at
+from pipeline.images.digest import pixel_digest
 from pipeline.images.places import read_places
 from pipeline.sources.place import Place
 from pipeline.tables import read_manifest, read_measures, read_rejected

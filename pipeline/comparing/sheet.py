@@ -11,7 +11,8 @@ import pandas as pd
 from pipeline.comparing.comparison import Comparison, Turned
 from pipeline.errors import RejectedImage
 from pipeline.images.contact_sheet import Tile, framed_sheet
-from pipeline.images.decode import decode_at, pixel_digest
+from pipeline.images.decode import decode_at
+from pipeline.images.digest import pixel_digest
 from pipeline.images.places import read_places
 from pipeline.sources.place import Place
 

@@ -6,8 +6,6 @@ Every reader of pictures (ingest, extract, fine_tune, evaluate, predict) calls
 
 from __future__ import annotations
 
-import hashlib
-import struct
 import warnings
 from importlib import import_module
 from io import BytesIO
@@ -19,12 +17,10 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from pipeline.errors import RejectedImage
-from pipeline.images.colours import lab_to_srgb, to_srgb
+from pipeline.images.modes import to_gray_or_rgb
 from pipeline.images.png import broken_chunk
 from pipeline.sources.content import content
 from pipeline.sources.place import Place, check_size, in_words
-
-BACKGROUND = (255, 255, 255)  # what shows through transparent pixels
 
 # decoders of untrusted files, by Pillow's module; its others include one that starts Ghostscript
 FORMATS = {
@@ -52,7 +48,6 @@ FOREIGN = {  # what a file begins with, at which byte; to say what it is
 }
 warnings.filterwarnings("ignore", module=r"PIL\.")  # they name no file; what fails is rejected
 
-HASHED_AT_ONCE = 32_768  # pixels: what stays in a processor's own cache
 PHOTOMETRIC, MIN_IS_WHITE = 262, 0  # a TIFF tag and its value for inverted gray
 PNG_STEPS = {"L;2": 85, "L;4": 17}  # between levels of gray of few bits, once they are 8
 METADATA = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")  # Pillow's names
@@ -87,12 +82,9 @@ DEFAULT_LIMITS = Limits()
 def decode(file: Path, limits: Limits | None = DEFAULT_LIMITS) -> Pixels:
     """Read the first frame of an image in full, upright, as 8-bit sRGB.
 
-    The EXIF orientation is applied.  Gray is repeated over the channels; 16-bit
-    gray is divided by 257; float gray in [0, 1] is multiplied by 255; an ICC
-    profile is converted to sRGB as `to_srgb` says; transparency is laid over
-    `BACKGROUND`; CMYK without a profile and the other modes go through Pillow's
-    own conversion.  Metadata that cannot be read is left out of account, as
-    viewers do.
+    The EXIF orientation is applied.  Modes become RGB as `to_gray_or_rgb` says,
+    and gray is repeated over the channels.  Metadata that cannot be read is left
+    out of account, as viewers do.
 
     Args:
         limits: None: none, for what `ingest` has accepted and whose digest is compared.
@@ -173,33 +165,6 @@ def _unidentified(encoded: bytes) -> RejectedImage:
     return RejectedImage("not_an_image", "no image format that Pillow knows")
 
 
-def pixel_digest(pixels: Pixels) -> str:
-    """SHA-256 of the size and the pixels: equal pictures share it, whatever their files."""
-    digest = hashlib.sha256(struct.pack("<II", *pixels.shape[:2]))
-    if not pixels.flags.c_contiguous:  # repeated gray: a seventh of ascontiguousarray's time
-        pixels = np.dstack([pixels[..., channel] for channel in range(3)])
-    digest.update(pixels.data)
-    return digest.hexdigest()
-
-
-def image_digest(image: Image.Image) -> str:
-    """`pixel_digest` of what `image_at` returned, in less time: a few rows after others."""
-    digest = hashlib.sha256(struct.pack("<II", image.height, image.width))
-    rows = max(1, HASHED_AT_ONCE // image.width)
-    for top in range(0, image.height, rows):
-        below = min(top + rows, image.height)
-        few = image if rows >= image.height else image.crop((0, top, image.width, below))
-        some = few.tobytes()
-        if image.mode == "RGB":
-            digest.update(some)
-        else:
-            gray = np.frombuffer(some, np.uint8)
-            repeated = np.empty((len(gray), 3), np.uint8)
-            repeated[:, 0] = repeated[:, 1] = repeated[:, 2] = gray
-            digest.update(repeated.data)
-    return digest.hexdigest()
-
-
 def _upright(encoded: bytes, limits: Limits | None) -> Image.Image:
     Image.MAX_IMAGE_PIXELS = limits.pixels if limits else None  # of the formats within formats
     with Image.open(BytesIO(encoded), formats=KNOWN) as image:
@@ -214,7 +179,7 @@ def _upright(encoded: bytes, limits: Limits | None) -> Image.Image:
         inverted = getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == MIN_IS_WHITE
         turn = TURNS.get(_orientation(image))
         plain = image if turn is None else image.transpose(turn)
-        return _to_gray_or_rgb(plain, inverted=inverted)
+        return to_gray_or_rgb(plain, inverted=inverted)
 
 
 def _check_size(image: Image.Image, limits: Limits) -> None:
@@ -249,62 +214,3 @@ def _orientation(image: Image.Image) -> int:
     except Exception:  # noqa: BLE001  # Pillow's parser raises whatever it stumbles over
         return 1
     return found if isinstance(found, int) else 1
-
-
-def _to_gray_or_rgb(image: Image.Image, *, inverted: bool) -> Image.Image:
-    clear = image.info.get("transparency")
-    profile = image.info.get("icc_profile")
-    if image.mode.startswith(("I", "F")):
-        image = _to_8_bit(image, clear, inverted=inverted)
-    elif image.mode == "LAB":
-        image = lab_to_srgb(image)
-        profile = None
-    elif image.has_transparency_data:
-        image = image.convert("LA" if image.mode in {"L", "LA"} else "RGBA")
-    elif image.mode not in ("L", "RGB", "CMYK"):
-        image = image.convert("L" if image.mode == "1" else "RGB")
-    if image.mode == "LA":
-        image, profile = _gray_with_alpha(image, profile)
-    if profile:
-        image = to_srgb(image, profile)
-    if image.mode == "RGBA":
-        over = Image.new("RGBA", image.size, (*BACKGROUND, 255))
-        image = Image.alpha_composite(over, image)
-    return image if image.mode == "L" else image.convert("RGB")
-
-
-def _gray_with_alpha(
-    image: Image.Image, profile: bytes | None
-) -> tuple[Image.Image, bytes | None]:
-    """Mode LA as RGBA, by its profile if that is one of gray; and the profile still to be used."""
-    gray, alpha = image.split()
-    converted = to_srgb(gray, profile) if profile else gray
-    whole = Image.merge("LA", (converted, alpha)).convert("RGBA")
-    return whole, profile if converted is gray else None
-
-
-def _to_8_bit(image: Image.Image, clear: object, *, inverted: bool) -> Image.Image:
-    """Gray of other than 8 bits as "L", or "LA" where one value stands for transparent."""
-    values = np.asarray(image)
-    gray = _from_float(values) if image.mode == "F" else _from_16_bit(values)
-    narrow = Image.fromarray(255 - gray if inverted else gray)  # Pillow inverts 8 bits only
-    if not isinstance(clear, int):
-        return narrow
-    narrow.putalpha(Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
-    return narrow
-
-
-def _from_16_bit(values: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """[0, 65535] to [0, 255], rounded: 65535 / 257 is 255."""
-    low, high = int(values.min()), int(values.max())
-    if low < 0 or high > 65535:
-        raise RejectedImage("unknown_range", f"integers in [{low}, {high}], not in [0, 65535]")
-    return ((values.astype(np.int32) + 128) // 257).astype(np.uint8)
-
-
-def _from_float(values: NDArray[np.generic]) -> NDArray[np.uint8]:
-    real = values.astype(np.float64)
-    if not (np.isfinite(real).all() and real.min() >= 0 and real.max() <= 1):
-        found = f"[{real.min():g}, {real.max():g}]"
-        raise RejectedImage("unknown_range", f"floats in {found}, not in [0, 1]")
-    return np.rint(real * 255).astype(np.uint8)

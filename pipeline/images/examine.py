@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import RejectedImage
-from pipeline.images.decode import Limits, as_pixels, image_at, image_digest, image_of
+from pipeline.images.decode import Limits, as_pixels, image_at, image_of
+from pipeline.images.digest import image_digest
 from pipeline.images.gray_copy import gray_copy
 from pipeline.images.isolated import map_isolated
 from pipeline.images.measures import Measures, measure

@@ -1,9 +1,4 @@
-"""What earlier runs found out about files that have not changed since, from the machine's store.
-
-A file is taken as unchanged by what the system says of it, as git does: size,
-inode, and the times of its last writing and last change of any sort, which
-nobody can set back.
-"""
+"""What earlier runs found out about files that have not changed since, from the store."""
 
 from __future__ import annotations
 
@@ -18,10 +13,10 @@ from pipeline.images.decode import Limits
 from pipeline.images.examine import Decoded
 from pipeline.images.measures import Measures
 from pipeline.sources.place import Place
+from pipeline.sources.state import file_state
 from pipeline.store.access import Store
 
 MEANING = 1  # of a stored result; raise it when other code says something else of the same file
-SETTLED_NS = 2_000_000_000  # a file changed later than this before now may change again unseen
 KIND = "images as ingest saw them"
 
 
@@ -66,21 +61,10 @@ def file_keys(places: Sequence[Place], limits: Limits) -> Iterator[bytes]:
     for place in places:
         if place.file not in states:
             states = {} if len(states) > 1000 else states
-            states[place.file] = _state(place.file)
+            states[place.file] = file_state(place.file)
         state = states[place.file]
         text = f"{prefix}\0{state}\0{place.position}\0{place.size}\0{place.member}"
         yield hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest() if state else b""
-
-
-def _state(file: Path) -> str:
-    try:
-        found = file.stat()
-    except (OSError, ValueError):
-        return ""
-    if time.time_ns() - max(found.st_mtime_ns, found.st_ctime_ns) < SETTLED_NS:
-        return ""
-    parts = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
-    return json.dumps(parts)
 
 
 def _decoded(value: bytes) -> Decoded | None:

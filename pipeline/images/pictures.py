@@ -13,7 +13,8 @@ from typing import NamedTuple, TypeVar
 import pandas as pd
 
 from pipeline.errors import InputError, RejectedImage
-from pipeline.images.decode import Pixels, decode_at, decode_bytes, pixel_digest
+from pipeline.images.decode import Pixels, decode_at, decode_bytes
+from pipeline.images.digest import pixel_digest
 from pipeline.images.places import read_places
 from pipeline.images.views import IDENTITY, ResizeFilter, View, as_image, render_image
 from pipeline.sources.content import content

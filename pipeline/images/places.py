@@ -19,8 +19,10 @@ def write_places(images: pd.DataFrame, places: Sequence[Place], raw: Path) -> pd
     """
     if not any(place.member for place in places):
         return images
+    containers = {place.file for place in places if place.member}
+    names = {file: file.relative_to(raw).as_posix() for file in containers}
     return images.assign(
-        container=[p.file.relative_to(raw).as_posix() if p.member else "" for p in places],
+        container=[names[p.file] if p.member else "" for p in places],
         position=[p.position for p in places],
         size=[p.size for p in places],
     )

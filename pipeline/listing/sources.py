@@ -6,7 +6,7 @@ each image, by a column of a Parquet file, or by folders.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 
 import pandas as pd
@@ -18,7 +18,8 @@ from pipeline.listing.image_tables import from_image_table, is_image_table
 from pipeline.listing.listing import Listing, faulty, joined
 from pipeline.listing.samples import are_samples, from_samples
 from pipeline.listing.tables import from_table
-from pipeline.sources.found import IMAGES, Found, leads_outside, look_through
+from pipeline.sources.found import IMAGES, Found, Members, Opener, leads_outside, look_through
+from pipeline.sources.place import Place
 from pipeline.sources.table import READERS
 
 LAYOUTS = (
@@ -26,11 +27,18 @@ LAYOUTS = (
 )
 
 
-def list_images(raw: Path, sources: Sequence[str], folder_labels: FolderLabels) -> Listing:
+def _ask(members: Members, archive: Path) -> Iterator[tuple[Place, str]]:
+    return members(archive)
+
+
+def list_images(
+    raw: Path, sources: Sequence[str], folder_labels: FolderLabels, open_archive: Opener = _ask
+) -> Listing:
     """List every source.
 
     Args:
         sources: Paths in `raw`; "." is the folder itself.
+        open_archive: To remember what archives hold; by default each is asked.
 
     Raises:
         InputError: A source is absent, empty or cannot be used, or two hold one image.
@@ -39,7 +47,9 @@ def list_images(raw: Path, sources: Sequence[str], folder_labels: FolderLabels) 
         reason = "is not a folder" if raw.exists() else "does not exist"
         raise InputError(raw, reason, f"put your images there: {LAYOUTS}")
     alone = len(sources) == 1
-    listings = [_list_source(raw, source, folder_labels, alone=alone) for source in sources]
+    listings = [
+        _list_source(raw, source, folder_labels, open_archive, alone=alone) for source in sources
+    ]
     seen: set[str] = set()
     for listing in listings:
         if both := seen & set(listing.images["path"]):
@@ -51,7 +61,9 @@ def list_images(raw: Path, sources: Sequence[str], folder_labels: FolderLabels) 
     return whole._replace(images=whole.images.assign(weight=weights))
 
 
-def _list_source(raw: Path, source: str, folder_labels: FolderLabels, *, alone: bool) -> Listing:
+def _list_source(
+    raw: Path, source: str, folder_labels: FolderLabels, open_archive: Opener, *, alone: bool
+) -> Listing:
     below = raw / source
     if PurePath(source).is_absolute() or leads_outside(raw, source):
         fix = f"name a path in {raw}"
@@ -61,7 +73,7 @@ def _list_source(raw: Path, source: str, folder_labels: FolderLabels, *, alone: 
         raise InputError(below, "does not exist", fix)
     table = below if below.is_file() and below.suffix.lower() in READERS else None
     folder = below.parent if table and not is_image_table(table) else below
-    found = list(look_through(raw, folder))
+    found = list(look_through(raw, folder, open_archive))
     inner = below
     while alone and (wrapper := _around_all(inner, found)):
         say(f"ingest: all of {inner} lies in {wrapper}, which is no label")

@@ -12,13 +12,15 @@ from pipeline.sources import compressed, tars, zips
 from pipeline.sources.place import Place
 
 Members = Callable[[Path], Iterator[tuple[Place, str]]]
+"""Lists an archive: every member but folders, with why it cannot be used, or ""."""
+Opener = Callable[[Members, Path], Iterator[tuple[Place, str]]]
+"""Gives what a function finds in an archive, be it by asking that or by remembering."""
+
 ARCHIVES: dict[str, Members] = {
     **dict.fromkeys(tars.ENDINGS, tars.members),
     **dict.fromkeys(zips.ENDINGS, zips.members),
     **dict.fromkeys(compressed.ENDINGS, compressed.members),
 }
-
-
 IMAGES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".avif")
 
 
@@ -36,7 +38,7 @@ class Found(NamedTuple):
     fault: str = ""
 
 
-def look_through(root: Path, below: Path) -> Iterator[Found]:
+def look_through(root: Path, below: Path, open_archive: Opener) -> Iterator[Found]:
     """All that is to be found below `below`, a folder, an archive or a file in `root`.
 
     What is hidden by a leading dot is left out.  A link to a folder is not
@@ -53,7 +55,7 @@ def look_through(root: Path, below: Path) -> Iterator[Found]:
         elif (members := _members_of(file)) and not file.is_file():
             yield Found(path, parts, Place(file), "not_a_file")
         elif members:
-            yield from _in_archive(members(file), path, parts[:-1])
+            yield from _in_archive(open_archive(members, file), path, parts[:-1])
         else:
             yield Found(path, parts, Place(file))
 

@@ -28,11 +28,12 @@ from pipeline.images.measures import Measures
 from pipeline.images.places import write_places
 from pipeline.listing.folders import FolderLabels
 from pipeline.listing.listing import Listing, Rejected
+from pipeline.listing.remembered import Remembered
 from pipeline.listing.sources import list_images
 from pipeline.near import MAX_DISTANCE
 from pipeline.params import Section
 from pipeline.sources.place import Place, in_order
-from pipeline.store.access import open_store
+from pipeline.store.access import Store, open_store
 from pipeline.tables import (
     MANIFEST_COLUMNS,
     MEASURE_COLUMNS,
@@ -85,8 +86,10 @@ def run(
         InputError: There is nothing to ingest, too much of it is bad, a table
             names absent files, or a class is left without an image.
     """
-    listing = list_images(raw, params.sources, params.folder_labels)
-    results = decode_all(listing.places, params)
+    with closing(open_store("ingest")) as store:
+        remembered = Remembered(store)
+        listing = list_images(raw, params.sources, params.folder_labels, remembered)
+        results = decode_all(listing.places, params, store)
     bad = [*listing.rejected]
     for path, result in zip(listing.images["path"], results, strict=True):
         if isinstance(result, RejectedImage):
@@ -118,11 +121,12 @@ def run(
     show_findings(found, report)
 
 
-def decode_all(places: Sequence[Place], params: IngestParams) -> list[Decoded | RejectedImage]:
+def decode_all(
+    places: Sequence[Place], params: IngestParams, store: Store
+) -> list[Decoded | RejectedImage]:
     """Decode and measure images in processes of their own, but for those that are known."""
     limits = params.limits()
     with (
-        closing(open_store("ingest")) as store,
         closing(Known(store, places, limits)) as known,
         progress("ingest", len(places), "image") as bar,
     ):

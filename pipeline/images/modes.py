@@ -1,0 +1,84 @@
+"""Every mode that Pillow reads as 8-bit gray or RGB of sRGB."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipeline.errors import RejectedImage
+from pipeline.images.colours import lab_to_srgb, to_srgb
+
+BACKGROUND = (255, 255, 255)  # what shows through transparent pixels
+
+
+def to_gray_or_rgb(image: Image.Image, *, inverted: bool) -> Image.Image:
+    """Convert to mode L or RGB.
+
+    16-bit gray is divided by 257; float gray in [0, 1] is multiplied by 255; an
+    ICC profile is converted to sRGB as `to_srgb` says; transparency is laid over
+    `BACKGROUND`; CMYK without a profile and the other modes go through Pillow's
+    own conversion.
+
+    Args:
+        inverted: Gray is dark where its values are high.
+
+    Raises:
+        RejectedImage: The values have no agreed meaning as 8 bits.
+    """
+    clear = image.info.get("transparency")
+    profile = image.info.get("icc_profile")
+    if image.mode.startswith(("I", "F")):
+        image = _to_8_bit(image, clear, inverted=inverted)
+    elif image.mode == "LAB":
+        image = lab_to_srgb(image)
+        profile = None
+    elif image.has_transparency_data:
+        image = image.convert("LA" if image.mode in {"L", "LA"} else "RGBA")
+    elif image.mode not in ("L", "RGB", "CMYK"):
+        image = image.convert("L" if image.mode == "1" else "RGB")
+    if image.mode == "LA":
+        image, profile = _gray_with_alpha(image, profile)
+    if profile:
+        image = to_srgb(image, profile)
+    if image.mode == "RGBA":
+        over = Image.new("RGBA", image.size, (*BACKGROUND, 255))
+        image = Image.alpha_composite(over, image)
+    return image if image.mode == "L" else image.convert("RGB")
+
+
+def _gray_with_alpha(
+    image: Image.Image, profile: bytes | None
+) -> tuple[Image.Image, bytes | None]:
+    """Mode LA as RGBA, by its profile if that is one of gray; and the profile still to be used."""
+    gray, alpha = image.split()
+    converted = to_srgb(gray, profile) if profile else gray
+    whole = Image.merge("LA", (converted, alpha)).convert("RGBA")
+    return whole, profile if converted is gray else None
+
+
+def _to_8_bit(image: Image.Image, clear: object, *, inverted: bool) -> Image.Image:
+    """Gray of other than 8 bits as "L", or "LA" where one value stands for transparent."""
+    values = np.asarray(image)
+    gray = _from_float(values) if image.mode == "F" else _from_16_bit(values)
+    narrow = Image.fromarray(255 - gray if inverted else gray)  # Pillow inverts 8 bits only
+    if not isinstance(clear, int):
+        return narrow
+    narrow.putalpha(Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
+    return narrow
+
+
+def _from_16_bit(values: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """[0, 65535] to [0, 255], rounded: 65535 / 257 is 255."""
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high > 65535:
+        raise RejectedImage("unknown_range", f"integers in [{low}, {high}], not in [0, 65535]")
+    return ((values.astype(np.int32) + 128) // 257).astype(np.uint8)
+
+
+def _from_float(values: NDArray[np.generic]) -> NDArray[np.uint8]:
+    real = values.astype(np.float64)
+    if not (np.isfinite(real).all() and real.min() >= 0 and real.max() <= 1):
+        found = f"[{real.min():g}, {real.max():g}]"
+        raise RejectedImage("unknown_range", f"floats in {found}, not in [0, 1]")
+    return np.rint(real * 255).astype(np.uint8)
