@@ -91,6 +91,7 @@ def test_two_workers_give_the_same_bytes(afresh, cluster, capsys, monkeypatch):
     assert " 0 computed" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_replaced_by_another(afresh, cluster, monkeypatch):
     """Killed when the first shard has come back, with others under way."""
     before = FEATURES.read_bytes()
@@ -173,6 +174,7 @@ def test_a_worker_with_other_weights_is_refused(afresh, cluster, refused, keras)
     assert afresh.run("extract") == 0  # the worker looks again
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_dies_on_the_way_is_an_error(afresh, cluster, refused, monkeypatch):
     """What had come back by then is kept."""
     monkeypatch.setattr("pipeline.frozen.cluster.SHARD_VIEWS", 4)

@@ -65,6 +65,7 @@ def test_a_fold_neither_trains_nor_chooses_for_its_own_score(keras):
     assert after[0]["accuracy"] < before[0]["accuracy"]
 
 
+@pytest.mark.slow
 def test_the_order_of_the_folds_changes_nothing(keras):
     """Each head starts from the same seed, whatever was trained before it."""
     images, cached = learnable(folds=3)

@@ -151,6 +151,7 @@ def test_beyond_the_budget_no_activations_are_stored(filled, counted):
     assert names == ["EfficientNetLite0 32 px features (openvino, float32)"]
 
 
+@pytest.mark.slow
 def test_activations_that_the_store_cannot_hold_push_no_features_out(filled, capsys, monkeypatch):
     monkeypatch.setenv("PIPELINE_STORE_GB", "0.0015")
     filled.set("augment", views=6)

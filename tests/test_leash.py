@@ -76,6 +76,7 @@ def test_whoever_ignores_the_signal_is_killed_after_the_grace(tmp_path):
     assert left(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_stubborn_grandchild_ends_though_the_child_ended_well(tmp_path):
     """A shell that ends with status 0 at SIGTERM leaves what ignores it to the leash."""
     stubborn = "(trap '' TERM; echo $$ ready; sleep 600) &"

@@ -87,6 +87,7 @@ def test_a_scheduled_run_fires_by_itself(orchestra):
     assert orchestra.toy.git("ls-remote", "--tags", "origin", "model@v1.0.0")
 
 
+@pytest.mark.slow
 def test_a_run_asked_for_takes_params(quiet):
     quiet.toy.dvc("repro")
 

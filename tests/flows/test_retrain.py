@@ -191,6 +191,7 @@ def test_two_at_once_do_not_meet(toy):
     assert "another retrain runs here" in state.message
 
 
+@pytest.mark.slow
 def test_others_commits_are_taken_over(promoted, tmp_path):
     other = check_published(promoted, tmp_path / "other")
     other.write("README.md", "More")
@@ -399,6 +400,7 @@ def test_a_folder_in_the_clone_is_refused(toy, monkeypatch):
     assert "not the clone's top folder" in retrain.retrain(return_state=True).message
 
 
+@pytest.mark.slow
 def test_the_champions_predictions_must_be_somewhere(promoted):
     promoted.answers(95)
     for folder in (promoted.store, promoted.folder / ".dvc/cache"):
