@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 import prefect
+from prefect.client.orchestration import get_client
 from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -54,13 +55,17 @@ def api() -> Iterator[str]:
 
 
 def check(url: str) -> None:
-    """Refuse an API that does not answer."""
-    try:
-        httpx.get(f"{url}/health", timeout=10).raise_for_status()
-    except httpx.HTTPError as error:
-        reason = f"the Prefect API does not answer: {error}"
+    """Refuse the configured API if it does not answer this client, with what key it has.
+
+    Raises:
+        InputError: It does not.
+    """
+    with get_client(sync_client=True) as client:
+        trouble = client.api_healthcheck()
+    if trouble:
+        reason = f"the Prefect API does not answer: {' '.join(str(trouble).split())}"
         fix = "start it with `prefect server start`, or unset PREFECT_API_URL"
-        raise InputError(url, reason, fix) from error
+        raise InputError(url, reason, fix) from trouble
 
 
 @contextmanager
