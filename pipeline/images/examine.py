@@ -11,12 +11,11 @@ from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.errors import RejectedImage
 from pipeline.images.decode import Limits, as_pixels, image_at, image_of
 from pipeline.images.digest import image_digest
-from pipeline.images.gray_copy import gray_copy
+from pipeline.images.gray_copy import SIDE, gray_copy
 from pipeline.images.isolated import map_isolated
 from pipeline.images.measures import Measures, measure
 from pipeline.images.worker import Died
@@ -39,12 +38,15 @@ class Decoded(NamedTuple):
 
 
 class Unmeasured(NamedTuple):
-    """A usable image before it is measured; `copy` is what `gray_copy` made of it."""
+    """A usable image before it is measured.
+
+    `copy` holds the bytes of what `gray_copy` made of it: arrays are slow to send.
+    """
 
     digest: str
     width: int
     height: int
-    copy: NDArray[np.uint8]
+    copy: bytes
 
 
 Item = Place | bytes | RejectedImage
@@ -69,7 +71,8 @@ def examine(item: Item, limits: Limits) -> Unmeasured | RejectedImage:
         return item
     try:
         image = image_of(item, limits) if isinstance(item, bytes) else image_at(item, limits)
-        return Unmeasured(image_digest(image), *image.size, gray_copy(as_pixels(image)))
+        copy = gray_copy(as_pixels(image)).tobytes()
+        return Unmeasured(image_digest(image), *image.size, copy)
     except RejectedImage as rejection:
         return rejection
     except MemoryError:
@@ -95,7 +98,9 @@ def examine_all(
     )
     results = (_rejection(result) if isinstance(result, Died) else result for result in found)
     while batch := list(islice(results, BATCH)):
-        measured = iter(measure([one.copy for one in batch if isinstance(one, Unmeasured)]))
+        copies = b"".join(one.copy for one in batch if isinstance(one, Unmeasured))
+        stack = np.frombuffer(copies, np.uint8).reshape(-1, SIDE, SIDE)
+        measured = iter(measure(stack))
         for one in batch:
             yield Decoded(*one[:3], next(measured)) if isinstance(one, Unmeasured) else one
 

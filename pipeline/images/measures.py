@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -22,16 +22,13 @@ class Measures(NamedTuple):
     sharpness: float  # variance of the Laplacian: Pech-Pacheco et al. 2000
 
 
-def measure(copies: Sequence[NDArray[np.uint8]]) -> list[Measures]:
+def measure(copies: NDArray[np.uint8]) -> list[Measures]:
     """Measure pictures, several at once because that is several times faster.
 
     Args:
-        copies: Each (SIDE, SIDE) uint8, from `gray_copy`.
+        copies: (picture, SIDE, SIDE) uint8, from `gray_copy`.
     """
-    if not copies:
-        return []
-    stack = np.stack(copies)
-    gray = stack.astype(np.int16)
+    gray = copies.astype(np.int16)
     inner = gray[:, 1:-1, 1:-1]
     laplacian = 4 * inner - gray[:, :-2, 1:-1] - gray[:, 2:, 1:-1]
     laplacian -= gray[:, 1:-1, :-2]
@@ -40,13 +37,13 @@ def measure(copies: Sequence[NDArray[np.uint8]]) -> list[Measures]:
     _, sharpness = _moments(laplacian)
     columns = [means, np.sqrt(variances), sharpness]
     numbers = np.column_stack([column.round(DECIMALS) for column in columns]).tolist()
-    hashes = perceptual_hashes(stack)
+    hashes = perceptual_hashes(copies)
     return [Measures(name, *row) for name, row in zip(hashes, numbers, strict=True)]
 
 
 def _moments(values: NDArray[np.int16]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and variance of each picture's values, from sums of whole numbers, which are exact."""
-    flat = values.reshape(len(values), -1).astype(np.float64)
+    flat = values.reshape(len(values), math.prod(values.shape[1:])).astype(np.float64)
     count = flat.shape[1]
     sums, squares = flat.sum(axis=1), np.einsum("ij,ij->i", flat, flat)
     return sums / count, (squares * count - sums * sums) / count**2

@@ -34,7 +34,7 @@ def perceptual_hashes(copies: NDArray[np.uint8]) -> list[str]:
         16 hexadecimal digits each, the lowest frequency in the first bit.
     """
     spectrum = COSINES @ copies.astype(np.float64) @ COSINES.T
-    strengths = spectrum.reshape(len(copies), -1)
+    strengths = spectrum.reshape(len(copies), FREQUENCIES**2)
     middle = strengths.shape[1] // 2
     ordered = np.sort(strengths, axis=1)
     median_twice = ordered[:, middle - 1] + ordered[:, middle]
