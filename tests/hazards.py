@@ -95,6 +95,11 @@ DEEDS = {
 }
 
 
+def numbered(results: list[int]) -> list[tuple[int, int]]:
+    """Each result with its place among those that came together."""
+    return [(result, place) for place, result in enumerate(results)]
+
+
 def seen(file: Path) -> Pixels | RejectedImage:
     """The pixels of a file, or why it has none."""
     try:

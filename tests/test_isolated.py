@@ -15,7 +15,7 @@ from pipeline.images import isolated
 from pipeline.images.isolated import map_isolated
 from pipeline.images.worker import Died
 from tests.conftest import ROOT
-from tests.hazards import Unstartable, obey, pid, square
+from tests.hazards import Unstartable, numbered, obey, pid, square
 
 HARMLESS = [("echo", number) for number in range(30)]
 
@@ -38,6 +38,16 @@ def test_results_come_in_order(count, processes):
     found = list(map_isolated(square, range(count), timeout_s=60, processes=processes))
 
     assert found == [n * n for n in range(count)]
+
+
+def test_results_are_taken_together_and_those_of_the_dead_are_left_out():
+    items = [*HARMLESS, ("exit", 3), *HARMLESS]
+
+    found = ask(items, together=numbered, processes=2)
+
+    assert found.pop(30) == Died(False, "its process ended with status 3")
+    assert [value for value, _ in found] == [*range(30), *range(30)]
+    assert max(place for _, place in found) > 0  # of a chunk
 
 
 @pytest.mark.parametrize(

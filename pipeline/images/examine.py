@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
 from functools import partial
-from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.errors import RejectedImage
 from pipeline.images.decode import Limits, as_pixels, image_at, image_of
 from pipeline.images.digest import image_digest
-from pipeline.images.gray_copy import SIDE, gray_copy
+from pipeline.images.gray_copy import gray_copy
 from pipeline.images.isolated import map_isolated
 from pipeline.images.measures import Measures, measure
 from pipeline.images.worker import Died
@@ -38,15 +38,12 @@ class Decoded(NamedTuple):
 
 
 class Unmeasured(NamedTuple):
-    """A usable image before it is measured.
-
-    `copy` holds the bytes of what `gray_copy` made of it: arrays are slow to send.
-    """
+    """A usable image before it is measured; `copy` is what `gray_copy` made of it."""
 
     digest: str
     width: int
     height: int
-    copy: bytes
+    copy: NDArray[np.uint8]
 
 
 Item = Place | bytes | RejectedImage
@@ -71,12 +68,25 @@ def examine(item: Item, limits: Limits) -> Unmeasured | RejectedImage:
         return item
     try:
         image = image_of(item, limits) if isinstance(item, bytes) else image_at(item, limits)
-        copy = gray_copy(as_pixels(image)).tobytes()
-        return Unmeasured(image_digest(image), *image.size, copy)
+        return Unmeasured(image_digest(image), *image.size, gray_copy(as_pixels(image)))
     except RejectedImage as rejection:
         return rejection
     except MemoryError:
         return RejectedImage("too_large", "needs more memory than a picture may take")
+
+
+def measured(seen: list[Unmeasured | RejectedImage]) -> list[Decoded | RejectedImage]:
+    """Measure what could be decoded."""
+    found: list[Decoded | RejectedImage] = []
+    for start in range(0, len(seen), BATCH):
+        batch = seen[start : start + BATCH]
+        copies = [one.copy for one in batch if isinstance(one, Unmeasured)]
+        measures = iter(measure(np.stack(copies)) if copies else [])
+        found += [
+            Decoded(*one[:3], next(measures)) if isinstance(one, Unmeasured) else one
+            for one in batch
+        ]
+    return found
 
 
 def examine_all(
@@ -88,21 +98,16 @@ def examine_all(
         timeout_s: Of processor time; an image that takes more is taken to hang the decoder.
         processes: None: one for each processor.
     """
-    found = map_isolated(
+    found: Iterator[Any] = map_isolated(
         partial(examine, limits=limits),
         carried(places, limits),
+        together=measured,
         timeout_s=timeout_s,
         memory_bytes=BASE_BYTES + limits.file_bytes + BYTES_A_PIXEL * limits.pixels,
         processes=processes,
         preload=[__name__],
     )
-    results = (_rejection(result) if isinstance(result, Died) else result for result in found)
-    while batch := list(islice(results, BATCH)):
-        copies = b"".join(one.copy for one in batch if isinstance(one, Unmeasured))
-        stack = np.frombuffer(copies, np.uint8).reshape(-1, SIDE, SIDE)
-        measured = iter(measure(stack))
-        for one in batch:
-            yield Decoded(*one[:3], next(measured)) if isinstance(one, Unmeasured) else one
+    return (_rejection(result) if isinstance(result, Died) else result for result in found)
 
 
 def _rejection(died: Died) -> RejectedImage:

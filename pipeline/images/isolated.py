@@ -28,6 +28,7 @@ def map_isolated(
     function: Callable[[Item], Result],
     items: Iterable[Item],
     *,
+    together: Callable[[list[Any]], list[Any]] = list,
     timeout_s: float,
     memory_bytes: int | None = None,
     processes: int | None = None,
@@ -45,6 +46,8 @@ def map_isolated(
     Args:
         function: A module's own, or a partial of one: it is sent to processes,
             as are items and results.
+        together: Turns the results of some items, in their order, into as many
+            others, for what is done faster to several.
         timeout_s: An item that takes more of the processor's time is taken to hang, or
             `STALL` times as long by the clock.
         memory_bytes: What a process may take beyond what it starts with; the
@@ -60,7 +63,8 @@ def map_isolated(
     if METHOD == "forkserver":
         context.set_forkserver_preload([*preload])
     count = processes or os.cpu_count() or 1
-    duty, tasks = Duty(function, timeout_s, STALL * timeout_s, memory_bytes), Tasks(items, count)
+    duty = Duty(function, together, timeout_s, STALL * timeout_s, memory_bytes)
+    tasks = Tasks(items, count)
     workers: list[Worker] = []
     stillborn = 0
     try:

@@ -32,11 +32,13 @@ class Died(NamedTuple):
 class Duty(NamedTuple):
     """What a worker does to every item, and what it may take for it.
 
+    `together` is done to the results of several items at once.
     `timeout_s` is of the processor's time, which a busy machine does not stretch;
     `stall_s` of the clock's, for an item that waits for what does not come.
     """
 
     function: Callable[[Any], Any]
+    together: Callable[[list[Any]], list[Any]]
     timeout_s: float
     stall_s: float
     memory_bytes: int | None
@@ -141,6 +143,7 @@ def _do(items: Sequence[Any], at: Any, duty: Duty) -> tuple[list[Any], float, Ex
             seconds = time.monotonic() - started
             if seconds > 2 * CHUNK_S:
                 break
+        results = duty.together(results)
     except Exception as error:  # noqa: BLE001  # it is raised where the results are wanted
         error.add_note(f"in a process of its own:\n{traceback.format_exc()}")
         return results, seconds, error
