@@ -42,6 +42,9 @@ def replacing(path: Path) -> Iterator[Path]:
         if partial.is_dir():
             _remove(path)
         partial.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # which a full disk does not name
+        raise
     finally:
         _remove(partial)
 

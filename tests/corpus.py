@@ -61,6 +61,7 @@ def kinds(*, leave_out: Collection[Group] = ()) -> list[Kind]:
         orientations,
         grays,
         palettes,
+        odd_samples,
         transparencies,
         inks,
         profiles,
@@ -206,6 +207,19 @@ def palettes() -> Iterator[Kind]:
     yield Kind("PNG with a palette of 1 bit", png, colours[np.array([[0] * 4 + [1] * 4])])
     png = made.png(8, 1, b"\x0f", depth=1, colour=3)
     yield Kind("PNG without its palette", png, DAMAGED)
+
+
+def odd_samples() -> Iterator[Kind]:
+    """Gray that Pillow gives other values than the file means."""
+    page = made.plain_tiff(GRAYS, 1, tags={339: (made.SHORT, [2])})
+    yield Kind("gray TIFF of 8 bits with a sign", page, ("unknown_range",))
+    tags = {258: (made.SHORT, [12]), 256: (made.LONG, [2])}
+    page = made.plain_tiff(np.array([[0xFF, 0xF8, 0x00]], np.uint8), 1, tags=tags)
+    yield Kind("gray TIFF of 12 bits", page, rgb(np.array([[255, 128]], np.uint8)))
+    tone = made.chunk(b"tRNS", struct.pack(">3H", 0x1234, 0x5678, 0x9ABC))
+    like = struct.pack(">3H", 0x1299, 0x5699, 0x9A99)
+    png = made.png(1, 1, like, depth=16, colour=2, before=tone)
+    yield Kind("PNG of 16 bits with a transparent colour", png, ("unsupported_format",))
 
 
 def transparencies() -> Iterator[Kind]:

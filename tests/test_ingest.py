@@ -392,7 +392,7 @@ def test_files_that_the_table_does_not_name_are_counted(project, capsys):
 
     assert project.run("ingest") == 0
 
-    assert "2 files are not named by the table" in capsys.readouterr().err
+    assert "left out, for no table names them: 2 (6.png, 7.png)" in capsys.readouterr().err
     assert json.loads((project.folder / "reports/ingest.json").read_text())["unlisted"] == 2
 
 

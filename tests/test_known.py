@@ -84,6 +84,21 @@ def test_an_unchanged_archive_is_listed_once(filled, counted, monkeypatch, endin
     assert counted() == (24, 0)
 
 
+def test_a_file_under_the_name_of_another_kind_is_another(filled, counted):
+    write(members("folders"), filled.raw / "a.tar")
+    counted()
+    os.link(filled.raw / "a.tar", filled.raw / "b.zip")
+
+    assert filled.run("ingest") == 1
+    assert filled.run("ingest") == 1
+    (filled.raw / "b.zip").unlink()
+    os.link(filled.raw / "a.tar", filled.raw / "b.tar")
+    os.utime(filled.raw / "a.tar", (1, 1))
+
+    assert counted() == (24, 12)
+    assert counted() == (36, 0)
+
+
 def test_an_archive_of_which_only_the_beginning_is_remembered_is_listed_on(
     filled, counted, monkeypatch
 ):

@@ -449,6 +449,10 @@ def test_a_source_outside_the_raw_folder_is_refused(filled, refused):
     (filled.raw / "dark").rename(filled.raw / "more/dark")
     filled.set("ingest", sources=[".", "more"])
     assert "two of ingest.sources hold more/dark/000.png" in refused("ingest")
+    (filled.raw / "again").symlink_to("more")
+    for twice in ("more/.", "light/../more", "again"):
+        filled.set("ingest", sources=["more", twice])
+        assert "two of ingest.sources" in refused("ingest")
 
 
 def test_archives_are_only_read(project):

@@ -446,7 +446,7 @@ def test_a_group_that_straddles_a_cut_is_counted(tmp_path, capsys):
     assert "2 images from before a cut stand behind it" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("value", ["", "soon", "2024-13-01"])
+@pytest.mark.parametrize("value", ["", "soon", "2024-13-01", "now", "today"])
 def test_a_row_without_a_time_is_refused(tmp_path, value):
     table = dated(150)
     table.loc[7, "taken"] = value
@@ -455,6 +455,16 @@ def test_a_row_without_a_time_is_refused(tmp_path, value):
         splits_of(tmp_path, table, TIME)
     with pytest.raises(InputError, match=r"has no extra column 'taken'.*\n.*it has: none"):
         splits_of(tmp_path, images(30), TIME)
+
+
+def test_dates_of_any_century_have_their_place(tmp_path):
+    table = dated(150)
+    table.loc[[3, 7], "taken"] = "9999-12-31", "0001-01-01"
+
+    result = splits_of(tmp_path, table, TIME).set_index("path")["split"]
+
+    assert result[table.loc[3, "path"]] == "test"
+    assert result[table.loc[7, "path"]] == "train"
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "2024-01-01"])

@@ -7,17 +7,18 @@ Every reader of pictures (ingest, extract, fine_tune, evaluate, predict) calls
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
 from pipeline.errors import RejectedImage
-from pipeline.images.modes import to_gray_or_rgb
+from pipeline.images.modes import WIDEST, Samples, to_gray_or_rgb
 from pipeline.images.png import broken_chunk
 from pipeline.sources.content import content
 from pipeline.sources.place import Place, check_size, in_words
@@ -46,9 +47,11 @@ FOREIGN = {  # what a file begins with, at which byte; to say what it is
     "a Photoshop file": (0, (b"8BPS",)),
     "an SVG drawing": (0, (b"<svg", b"\xef\xbb\xbf<svg")),
 }
+PngImagePlugin.MAX_TEXT_CHUNK = 2**24  # bytes, unpacked: some printers' profiles have millions
 warnings.filterwarnings("ignore", module=r"PIL\.")  # they name no file; what fails is rejected
 
-PHOTOMETRIC, MIN_IS_WHITE = 262, 0  # a TIFF tag and its value for inverted gray
+BITS, PHOTOMETRIC, FORMAT = 258, 262, 339  # tags of TIFF: of a sample, its meaning, its sort
+MIN_IS_WHITE, SIGNED = 0, 2
 PNG_STEPS = {"L;2": 85, "L;4": 17}  # between levels of gray of few bits, once they are 8
 METADATA = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")  # Pillow's names
 TURNS = {  # EXIF orientation to what puts the picture upright
@@ -176,10 +179,10 @@ def _upright(encoded: bytes, limits: Limits | None) -> Image.Image:
         image.load()
         if limits:
             _check_size(image, limits)  # an icon's picture may be larger than it says
-        inverted = getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == MIN_IS_WHITE
+        samples = _samples(getattr(image, "tag_v2", {}))
         turn = TURNS.get(_orientation(image))
         plain = image if turn is None else image.transpose(turn)
-        return to_gray_or_rgb(plain, inverted=inverted)
+        return to_gray_or_rgb(plain, samples)
 
 
 def _check_size(image: Image.Image, limits: Limits) -> None:
@@ -199,8 +202,21 @@ def _check_png(image: ImageFile.ImageFile, encoded: bytes) -> None:
     if broken := broken_chunk(encoded):
         raise RejectedImage("damaged", f"PNG chunk {broken} has a wrong checksum")
     clear = image.info.get("transparency")
+    if isinstance(clear, tuple) and "16B" in str(image.tile[0].args):
+        reason = "PNG with one transparent colour of 16 bits, which Pillow cannot tell from others"
+        raise RejectedImage("unsupported_format", f"is {reason}; save it with an alpha channel")
     if isinstance(clear, int) and image.mode == "L":
         image.info["transparency"] = clear * PNG_STEPS.get(str(image.tile[0].args), 1)
+
+
+def _samples(tags: Mapping[int, Any]) -> Samples:
+    """What Pillow does not tell of a TIFF, of whose `tags` other formats have none."""
+    bits = np.atleast_1d(tags.get(BITS, 1))[0]
+    signed = np.atleast_1d(tags.get(FORMAT, 1))[0] == SIGNED
+    if signed and bits <= 8:  # with more, Pillow's values show their signs
+        raise RejectedImage("unknown_range", f"integers of {bits} bits with a sign")
+    highest = 2 ** int(bits) - 1 if 8 < bits < 16 else WIDEST
+    return Samples(highest, inverted=tags.get(PHOTOMETRIC) == MIN_IS_WHITE)
 
 
 def _orientation(image: Image.Image) -> int:

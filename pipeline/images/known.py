@@ -63,7 +63,8 @@ def file_keys(places: Sequence[Place], limits: Limits) -> Iterator[bytes]:
             states = {} if len(states) > 1000 else states
             states[place.file] = file_state(place.file)
         state = states[place.file]
-        text = f"{prefix}\0{state}\0{place.position}\0{place.size}\0{place.member}"
+        kind = place.file.suffix.lower() if place.member else ""  # one file may have two names
+        text = f"{prefix}\0{state}\0{kind}\0{place.position}\0{place.size}\0{place.member}"
         yield hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest() if state else b""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -10,18 +12,23 @@ from pipeline.errors import RejectedImage
 from pipeline.images.colours import lab_to_srgb, to_srgb
 
 BACKGROUND = (255, 255, 255)  # what shows through transparent pixels
+WIDEST = 65535  # the highest value of gray of more than 8 bits, unless the file says less
 
 
-def to_gray_or_rgb(image: Image.Image, *, inverted: bool) -> Image.Image:
+class Samples(NamedTuple):
+    """What a file says of gray: the `highest` value beyond 8 bits; is high dark (`inverted`)?"""
+
+    highest: int
+    inverted: bool
+
+
+def to_gray_or_rgb(image: Image.Image, samples: Samples) -> Image.Image:
     """Convert to mode L or RGB.
 
-    16-bit gray is divided by 257; float gray in [0, 1] is multiplied by 255; an
-    ICC profile is converted to sRGB as `to_srgb` says; transparency is laid over
-    `BACKGROUND`; CMYK without a profile and the other modes go through Pillow's
-    own conversion.
-
-    Args:
-        inverted: Gray is dark where its values are high.
+    Gray of more than 8 bits is scaled from [0, `samples.highest`]; float gray in
+    [0, 1] is multiplied by 255; an ICC profile is converted to sRGB as `to_srgb`
+    says; transparency is laid over `BACKGROUND`; CMYK without a profile and the
+    other modes go through Pillow's own conversion.
 
     Raises:
         RejectedImage: The values have no agreed meaning as 8 bits.
@@ -29,7 +36,7 @@ def to_gray_or_rgb(image: Image.Image, *, inverted: bool) -> Image.Image:
     clear = image.info.get("transparency")
     profile = image.info.get("icc_profile")
     if image.mode.startswith(("I", "F")):
-        image = _to_8_bit(image, clear, inverted=inverted)
+        image = _to_8_bit(image, clear, samples)
     elif image.mode == "LAB":
         image = lab_to_srgb(image)
         profile = None
@@ -57,23 +64,24 @@ def _gray_with_alpha(
     return whole, profile if converted is gray else None
 
 
-def _to_8_bit(image: Image.Image, clear: object, *, inverted: bool) -> Image.Image:
+def _to_8_bit(image: Image.Image, clear: object, samples: Samples) -> Image.Image:
     """Gray of other than 8 bits as "L", or "LA" where one value stands for transparent."""
     values = np.asarray(image)
-    gray = _from_float(values) if image.mode == "F" else _from_16_bit(values)
-    narrow = Image.fromarray(255 - gray if inverted else gray)  # Pillow inverts 8 bits only
+    gray = _from_float(values) if image.mode == "F" else _from_integers(values, samples.highest)
+    # Pillow inverts 8 bits only
+    narrow = Image.fromarray(255 - gray if samples.inverted else gray)
     if not isinstance(clear, int):
         return narrow
     narrow.putalpha(Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
     return narrow
 
 
-def _from_16_bit(values: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """[0, 65535] to [0, 255], rounded: 65535 / 257 is 255."""
+def _from_integers(values: NDArray[np.generic], highest: int) -> NDArray[np.uint8]:
+    """[0, highest] to [0, 255], rounded."""
     low, high = int(values.min()), int(values.max())
-    if low < 0 or high > 65535:
-        raise RejectedImage("unknown_range", f"integers in [{low}, {high}], not in [0, 65535]")
-    return ((values.astype(np.int32) + 128) // 257).astype(np.uint8)
+    if low < 0 or high > highest:
+        raise RejectedImage("unknown_range", f"integers in [{low}, {high}], not in [0, {highest}]")
+    return ((values.astype(np.int32) * 510 + highest) // (2 * highest)).astype(np.uint8)
 
 
 def _from_float(values: NDArray[np.generic]) -> NDArray[np.uint8]:

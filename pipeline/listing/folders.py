@@ -63,7 +63,7 @@ def from_folders(
             *(Rejected(i.path, "no_label", "lies in no class folder") for i in stray),
         ],
         sorted(classes),
-        0,
+        [],
     )
 
 

@@ -54,7 +54,7 @@ def from_image_table(table: Found) -> Listing:
         [place for (place, _), good in zip(members, usable, strict=True) if good],
         [Rejected(p, *fault) for p, fault in zip(rows["path"], faults, strict=True) if fault],
         sorted({*rows["label"], *(names or [])} - {""}),
-        0,
+        [],
     )
 
 

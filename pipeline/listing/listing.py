@@ -39,15 +39,15 @@ class Listing(NamedTuple):
 
     `images` has the columns path, label, weight, group, split and the table's
     extra ones; `places` says where each of them lies; `classes` names every
-    class, also one without a usable image; `unlisted` counts the files that a
-    table does not name, `absent` has the paths that one names in vain.
+    class, also one without a usable image; `unlisted` has the files that no
+    table names, `absent` has the paths that one names in vain.
     """
 
     images: pd.DataFrame
     places: list[Place]
     rejected: list[Rejected]
     classes: list[str]
-    unlisted: int
+    unlisted: list[str]
     absent: frozenset[str] = frozenset()
 
 
@@ -66,7 +66,7 @@ def joined(listings: Sequence[Listing]) -> Listing:
         [place for listing in listings for place in listing.places],
         [rejected for listing in listings for rejected in listing.rejected],
         sorted({label for listing in listings for label in listing.classes}),
-        sum(listing.unlisted for listing in listings),
+        [path for listing in listings for path in listing.unlisted],
         frozenset[str]().union(*(listing.absent for listing in listings)),
     )
 

@@ -39,6 +39,7 @@ class Remembered:
         if not state:
             yield from members(archive)
             return
+        state += archive.suffix.lower()  # one file may have the names of two kinds
         number = 0
         while (known := self._recall(_key(state, number))) is not None:
             yield from ((Place(archive, *place), fault) for *place, fault in known)

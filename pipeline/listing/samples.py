@@ -57,7 +57,7 @@ def from_samples(found: Sequence[Found]) -> Listing:
         say(f"ingest: the samples' .json: keys left out: {names}, which hold no plain values")
     table = without_foreign("the samples' .json", table)
     table = with_columns("the samples' .json", table, ("path", "label"))
-    return Listing(table, places, rejected, sorted(set(table["label"])), 0)
+    return Listing(table, places, rejected, sorted(set(table["label"])), [])
 
 
 def _read_all(found: Sequence[Found]) -> dict[str, dict[str, bytes | RejectedImage]]:

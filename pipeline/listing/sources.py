@@ -6,6 +6,7 @@ each image, by a column of a Parquet file, or by folders.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 
@@ -47,6 +48,10 @@ def list_images(
         reason = "is not a folder" if raw.exists() else "does not exist"
         raise InputError(raw, reason, f"put your images there: {LAYOUTS}")
     alone = len(sources) == 1
+    sources = [os.path.normpath(source) for source in sources]
+    if len({os.path.realpath(raw / source) for source in sources}) < len(sources):
+        reason = f"two of ingest.sources ({', '.join(sources)}) are the same"
+        raise InputError(raw, reason, "name each folder, archive or table once")
     listings = [
         _list_source(raw, source, folder_labels, open_archive, alone=alone) for source in sources
     ]
@@ -101,7 +106,8 @@ def _labelled(
     if image_tables:
         rest = [item for item in found if item.path not in known]
         parts = [from_image_table(item) for item in image_tables]
-        unlisted = Listing(parts[0].images[:0], [], faulty(rest), [], len(rest))
+        beside = [item.path for item in rest if not item.fault]
+        unlisted = Listing(parts[0].images[:0], [], faulty(rest), [], beside)
         return joined([*parts, unlisted])
     if are_samples(found):
         return from_samples(found)

@@ -61,7 +61,7 @@ def from_table(raw: Path, table: Found, found: Sequence[Found]) -> Listing:
         places,
         rejected,
         sorted(set(rows["label"]) - {""}),
-        sum(item.path not in listed for item in found),
+        [item.path for item in found if item.path not in listed],
         frozenset(absent),
     )
 

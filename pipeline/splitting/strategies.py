@@ -159,8 +159,12 @@ def as_times(
 
 
 def _seconds(values: pd.Series) -> NDArray[np.float64]:
-    dates = pd.to_datetime(values, format="ISO8601", utc=True, errors="coerce")
-    return np.asarray((dates - pd.Timestamp(0, tz="UTC")).dt.total_seconds(), np.float64)
+    # pandas takes `now` for the time of the run
+    written = values.where(values.str.match(r"\s*\d"))
+    dates = pd.to_datetime(written, format="ISO8601", utc=True, errors="coerce")
+    # whose own differences are of nanoseconds, which end in the year 2262
+    stamps = dates.dt.tz_localize(None).to_numpy().astype("datetime64[us]")
+    return np.asarray((stamps - np.datetime64(0, "us")) / np.timedelta64(1, "s"), np.float64)
 
 
 def spread(place: NDArray[np.int64], units: Units) -> tuple[Places, Places]:

@@ -42,6 +42,8 @@ from pipeline.tables import (
     write_table,
 )
 
+SHOWN = 3  # files that a table does not name
+
 
 class LimitParams(Section):
     """The part of section `ingest` that bounds what one image may cost."""
@@ -115,9 +117,10 @@ def run(
     found = find(images, measured, params.near_duplicate_distance)
     documents = [finding.document() for finding in found]
     counts = summary(images, bad)
-    write_json(report, {**counts, "unlisted": listing.unlisted, "findings": documents})
+    write_json(report, {**counts, "unlisted": len(listing.unlisted), "findings": documents})
     if listing.unlisted:
-        say(f"ingest: {listing.unlisted} files are not named by the table and are left out")
+        examples = ", ".join(listing.unlisted[:SHOWN])
+        say(f"ingest: left out, for no table names them: {len(listing.unlisted)} ({examples})")
     show_findings(found, report)
 
 

@@ -113,6 +113,9 @@ def training_epochs(
 ) -> Epochs:
     """Training images as `params` weighs them, in the batches of a learning phase.
 
+    Raises:
+        InputError: They have no weight, or the views are others'.
+
     Args:
         train: Training images; columns digest, label and weight.
         inputs: Looks up the rows of `index` (digest, view).
@@ -121,6 +124,9 @@ def training_epochs(
     weights = image_weights(
         train, balanced=params.class_weights == "balanced", from_table=params.sample_weights
     )
+    if not weights.any():
+        fix = "give some a weight above 0, or set train_head.sample_weights to false"
+        raise InputError("column weight", "is 0 for every image to train on", fix)
     labels = one_hot(train["label"], classes)
     return Epochs(
         inputs,
