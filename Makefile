@@ -17,8 +17,9 @@ help:  ## list these targets
 .venv/$(LOCK): $(LOCK)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "needs Python 3.11 or newer, found " + sys.version)'
 	$(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile --requirement $(LOCK)
-	$(BIN)/python -m compileall -q -j 0 -x '/tests?/' .venv/lib  # pip would use one processor
+	@echo 'installing what $(LOCK) names, which takes minutes'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile --requirement $(LOCK)
+	@$(BIN)/python -m compileall -q -j 0 -x '/tests?/' .venv/lib  # pip would use one processor
 	cp $(LOCK) .venv/$(LOCK)
 
 setup: .venv/$(LOCK)  ## make .venv and install exactly what the lock says

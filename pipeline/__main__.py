@@ -40,7 +40,7 @@ def main(words: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("name", metavar="NAME", choices=[*STAGES, *COMMANDS], help="see below")
-    parser.add_argument("rest", nargs=argparse.REMAINDER, help="see: NAME --help")
+    parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="...", help="see: NAME --help")
     chosen = parser.parse_args(words)
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # where it is not UTF-8

@@ -401,12 +401,26 @@ def test_what_is_undefined_is_said_and_is_no_number():
     assert row[3:7] == ("undefined", "undefined", "[undefined, undefined]", "undefined")
 
 
+@pytest.mark.parametrize(("images", "verdict"), [(9, "too few images"), (10, "worse")])
+def test_of_few_images_no_verdict_is_told(images, verdict):
+    """All resamples are alike, so the interval leaves out 0 however few there are."""
+    labels = np.zeros(images, int)
+    right, wrong = (np.tile(row, (images, 1)) for row in ([0.9, 0.1], [0.1, 0.9]))
+
+    found = compare(side(labels, right), side(labels, wrong), **OPTIONS)
+
+    rows = account(found, no_changes(side(labels, right), side(labels, wrong)), [])[1].rows
+    assert {row[0]: row[-1] for row in rows}["accuracy"] == verdict
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
         (lambda t: t.drop(columns=["probability_ape", "probability_bee"]), "has no column"),
         (lambda t: t.assign(probability_ape="much"), "holds what is no number"),
-        (lambda t: t.assign(probability_ape="inf"), "probabilities that are no numbers"),
+        (lambda t: t.assign(probability_ape="inf"), r"probabilities that are not in \[0, 1\]"),
+        (lambda t: t.assign(probability_ape="nan"), r"probabilities that are not in \[0, 1\]"),
+        (lambda t: t.assign(probability_ape=-0.5), "predictions of A: holds probabilities"),
         (lambda t: pd.concat([t, t[:1]]), "has two rows of digest '00000000'"),
         (lambda t: t.drop(columns="label"), "has no column label"),
         (lambda t: t[:0], "has no rows"),

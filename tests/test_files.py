@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 
 import pytest
 
@@ -58,6 +59,24 @@ def test_scratch_is_empty_and_goes_away(tmp_path):
         assert list(given.iterdir()) == []
         (given / "result").write_text("")
 
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path):
+    """The system names none when a disk or a quota is full."""
+    code = f"""
+import resource, signal
+from pathlib import Path
+from pipeline.files import write_json
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+write_json(Path({str(tmp_path / "a.json")!r}), {{"a": "b" * 1000}})
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+
+    assert f"File too large: '{tmp_path / 'a.json'}'" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 

@@ -68,6 +68,17 @@ def test_a_branch_and_a_limit_are_kept_to(repository, capsys):
     assert as_json(capsys, "--limit", "2") == (["Third", "Second"], ["Damage", "Damage"])
 
 
+@pytest.mark.parametrize("figure", [1e308, 10**400])
+def test_figures_that_nobody_could_draw_are_named(repository, capsys, figure):
+    document = {"fine_tuned": {"images": 9, "accuracy": figure, "accuracy_low": -figure}}
+    (repository / "reports/metrics.json").write_text(json.dumps(document))
+    commit(repository, "Absurd")
+
+    assert main(["history"]) == 0
+
+    assert "Absurd: its figures cannot be read" in capsys.readouterr().err
+
+
 def test_signed_commits_are_listed_where_git_shows_signatures(repository, capsys, tmp_path):
     key = tmp_path / ".git/key"
     run(tmp_path, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key))

@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from pipeline.flows.api import free_port
 from tests.orchestra import Orchestra, left, project_with_pipeline, said, start, until
 
 UP_TO_DATE = "Data and pipelines are up to date."
@@ -121,6 +122,14 @@ def test_a_port_in_use_is_named(orchestra):
     assert done.wait(timeout=180) == 1
     assert f"error: port {orchestra.port}: cannot be listened on" in said(orchestra.toy)
     assert "fix: give another with --port" in said(orchestra.toy)
+
+
+def test_no_two_share_a_folder(orchestra):
+    """Each would take the other's flows for lost, and run its own beside them."""
+    done = start(orchestra.toy, "orchestrate", "--port", str(free_port()), "--home", "other")
+
+    assert done.wait(timeout=180) == 1
+    assert "another orchestrate runs here" in said(orchestra.toy)
 
 
 def test_ctrl_c_ends_everything(quiet):

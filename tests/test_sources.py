@@ -516,7 +516,7 @@ def test_packing_changes_no_digest_label_or_column(project, capsys):
 
     assert main(["pack", "packed", "--shard-mb", "1"]) == 0
 
-    assert "6 images in 1 files in packed" in capsys.readouterr().out
+    assert "6 files, none of them decoded, in 1 shards in packed" in capsys.readouterr().out
     shutil.rmtree(project.raw)
     Path("packed").rename(project.raw)
     assert project.run("ingest") == 0

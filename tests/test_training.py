@@ -395,3 +395,13 @@ def test_balancing_reaches_epochs_and_validation_once():
         assert weights[3] == ratio * weights[0]
     with pytest.raises(ValueError, match="would balance the classes twice"):
         HeadParams(**{**drawn.model_dump(), "class_weights": "balanced"})
+
+
+def test_weights_that_are_all_0_are_an_error():
+    images = pd.DataFrame({"digest": list("ab"), "label": list("xy"), "weight": 0.0})
+    index = pd.DataFrame({"digest": list("ab"), "view": 0})
+    lookup = {"inputs": looked_up_in(np.zeros((2, 5), np.float32)), "index": index}
+    params = PARAMS.model_copy(update={"sample_weights": True})
+
+    with pytest.raises(InputError, match="column weight: is 0 for every image to train on"):
+        training_epochs(params, params, images, ["x", "y"], **lookup)

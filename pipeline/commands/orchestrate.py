@@ -38,6 +38,7 @@ def main(words: list[str]) -> int:
 
     from pipeline.flows.api import LOOPBACK, proxy_free, wait_until_healthy  # noqa: PLC0415
     from pipeline.flows.dvc import environment  # noqa: PLC0415
+    from pipeline.flows.journal import alone  # noqa: PLC0415
     from pipeline.flows.leash import leashed  # noqa: PLC0415
 
     proxy_free()
@@ -56,6 +57,7 @@ def main(words: list[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):  # who started this may have it ignore one
         signal.signal(number, interrupt)
     with ExitStack() as running:
+        running.enter_context(alone("orchestrate"))  # two workers would run flows side by side
         log = running.enter_context((home / "orchestrate.log").open("a", encoding="utf-8"))
         output = {"stdout": log, "stderr": subprocess.STDOUT}
         command = [*PREFECT, "server", "start", "--host", LOOPBACK, "--port", str(chosen.port)]

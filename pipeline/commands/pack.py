@@ -106,7 +106,7 @@ def main(words: list[str]) -> int:
     for line in bad:
         say(f"pack: left out {line}")
     packed = len(order) + len(listing.rejected) - len(bad)
-    print(f"{packed} images in {shards} files in {chosen.out}")
+    print(f"{packed} files, none of them decoded, in {shards} shards in {chosen.out}")
     return 1 if bad else 0
 
 

@@ -36,7 +36,13 @@ def main(stage: str, words: list[str]) -> int:
         epilog=_keys(stage, signature),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE")
+    parser.add_argument(
+        "--params",
+        type=Path,
+        default=Path("params.yaml"),
+        metavar="FILE",
+        help="of the sections below; default: params.yaml",
+    )
     groups = {how: parser.add_argument_group(how) for how, _ in signature.files.values()}
     for name, (how, default) in signature.files.items():
         groups[how].add_argument(

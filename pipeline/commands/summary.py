@@ -45,10 +45,12 @@ def main(words: list[str]) -> int:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(METRICS, f"cannot be read: {error!r}", "run `dvc repro`") from error
 
+    shipped = what_ships()
+
     from rich.console import Console  # noqa: PLC0415
 
     Console().print(table)
-    say_what_ships()
+    print(shipped)
     for title, entries in (("Files", FILES), ("Next", NEXT)):
         print(f"\n{title}")
         width = max(map(len, entries)) + 2
@@ -72,8 +74,12 @@ def figures_table(head: dict[str, Any], fine_tuned: dict[str, Any]) -> Table:
     return table
 
 
-def say_what_ships() -> None:
-    """Say which of the two models the file holds, and which commit made it."""
+def what_ships() -> str:
+    """Which of the two models the file holds, and which commit made it.
+
+    Raises:
+        InputError: There is no such file: the figures are of another run.
+    """
     card = read_card(MODEL)
     what = {"head": "the frozen head", "fine_tuned": "the fine-tuned model"}[card.shipped]
     record = read_provenance(MODEL, PROVENANCE)
@@ -84,7 +90,7 @@ def say_what_ships() -> None:
     else:
         changed = "" if record.get("git_clean") else " with uncommitted changes"
         made = f"made at git revision {str(record['git_revision'])[:12]}{changed}"
-    print(f"Ships {what}; {made}.")
+    return f"Ships {what}; {made}."
 
 
 def _with_interval(scores: dict[str, Any], key: str) -> str:

@@ -12,7 +12,7 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import Field
 
 from pipeline.comparing.comparison import Comparison
-from pipeline.comparing.paired import Difference
+from pipeline.comparing.paired import FEW_IMAGES, Difference
 from pipeline.params import Section
 
 Metric = Literal[
@@ -25,8 +25,7 @@ Metric = Literal[
     "expected_calibration_error",
 ]
 Bound = Annotated[float, Field(ge=0)]
-CLASS_IMAGES = 10  # of fewer test images resamples say nothing of a class,
-COMMON_IMAGES = 30  # and of fewer common ones nothing of a model
+COMMON_IMAGES = 30  # of fewer common test images resamples say nothing of a model
 RELABELLED = 0.1  # of the common images: beyond it the champion is judged by other rules
 UNSAYABLE = 0.01  # of them, under a new label that one of the models does not know
 
@@ -101,12 +100,12 @@ def _overall(comparison: Comparison, params: PromotionParams, *, grew: bool) -> 
 def _sufferer(comparison: Comparison, params: PromotionParams) -> str:
     """The class that loses most beyond the bound, with confidence; empty if there is none.
 
-    A class of fewer than `CLASS_IMAGES` common test images has no say.
+    A class of fewer than `FEW_IMAGES` common test images has no say.
     """
     worst, words = -params.max_class_regression, ""
     for label, of_class in comparison.classes.items():
         recall = of_class.figures.get("recall")
-        few = of_class.images < CLASS_IMAGES
+        few = of_class.images < FEW_IMAGES
         if recall is not None and not few and recall.high < 0 and recall.difference < worst:
             worst = recall.difference
             bound = f"promotion.max_class_regression {params.max_class_regression:g}"

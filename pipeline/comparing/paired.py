@@ -18,6 +18,9 @@ Key = tuple[str, ...]
 """("metric", name), ("class", label, part) or ("group", column, value)."""
 
 
+FEW_IMAGES = 10  # of fewer, all resamples may be alike and say nothing
+
+
 @dataclass(frozen=True)
 class Difference:
     """A figure on both sides, and second minus first with its interval; NaN where undefined.

@@ -13,6 +13,8 @@ from pipeline.errors import InputError
 from pipeline.scoring.names import HEADLINE
 
 METRICS = "reports/metrics.json"
+UNREADABLE = ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError
+LARGEST = 1e9  # figure that is one: a plot of more cannot be drawn
 SHIPPED = "fine_tuned"  # the model file's figures, whichever model it holds
 
 
@@ -61,7 +63,7 @@ def past(branch: Revision, limit: int | None) -> tuple[list[Entry], list[Unread]
         try:
             figures = _figures(file_of(Revision(commit, commit), METRICS))
             entries.append(Entry(commit, date, subject, figures))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except UNREADABLE as error:
             unread.append(Unread(commit, subject, f"{type(error).__name__}: {error}"))
     if not entries:
         reason = f"has no commit with figures ({len(unread)} cannot be read)"
@@ -78,6 +80,8 @@ def _figures(content: bytes | None) -> dict[str, float]:
         for name, value in document[SHIPPED].items()
         if math.isfinite(float(value))
     }
+    if any(abs(value) > LARGEST for value in figures.values()):
+        raise ValueError(f"has figures beyond {LARGEST:g}")
     if "images" not in figures or not figures.keys() & HEADLINE.keys():
         raise ValueError("names no images and metric")
     return figures

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from pipeline.errors import InputError
@@ -47,16 +46,21 @@ def read_side(name: str, predictions: Path, splits: Path) -> Side:
     """
     table = read_table(predictions, PREDICTED)
     columns = [column for column in table.columns if column.startswith(PROBABILITY)]
-    fix = f"run `dvc repro evaluate` at {name}"
+    what, fix = f"predictions of {name}", f"run `dvc repro evaluate` at {name}"
     if not columns:
-        raise InputError(predictions, f"has no column {PROBABILITY}CLASS", fix)
+        raise InputError(what, f"has no column {PROBABILITY}CLASS", fix)
     try:
         table = table.astype(dict.fromkeys(columns, "float64"))
     except ValueError as error:
-        raise InputError(predictions, f"holds what is no number: {error}", fix) from error
-    if not np.isfinite(table[columns].to_numpy()).all():
-        raise InputError(predictions, "holds probabilities that are no numbers", fix)
+        raise InputError(
+            f"predictions of {name}", f"holds what is no number: {error}", fix
+        ) from error
+    given = table[columns].to_numpy()
+    if not ((given >= 0) & (given <= 1)).all():  # nor is what is no number
+        raise InputError(
+            f"predictions of {name}", "holds probabilities that are not in [0, 1]", fix
+        )
     if (twice := table["digest"].duplicated()).any():
         reason = f"has two rows of digest {table.loc[twice, 'digest'].iloc[0]!r}"
-        raise InputError(predictions, reason, fix)
+        raise InputError(what, reason, fix)
     return Side(name, table, read_manifest(splits))

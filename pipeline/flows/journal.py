@@ -68,17 +68,17 @@ def clear() -> None:
 
 
 @contextmanager
-def alone() -> Iterator[None]:
-    """Let no other `retrain` of this clone run for the duration; the kernel ends a killed one's.
+def alone(what: str) -> Iterator[None]:
+    """Let nothing else of that name work in this clone; the kernel frees it of a killed one.
 
     Raises:
-        InputError: One runs.
+        InputError: It does.
     """
-    path = file().with_suffix(".lock")
+    path = file().with_name(f"{what}.lock")
     with path.open("w") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             fix = "wait for it, or give each a clone of its own"
-            raise InputError(Path.cwd(), "another retrain runs here", fix) from error
+            raise InputError(Path.cwd(), f"another {what} runs here", fix) from error
         yield

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from pipeline.errors import InputError
 from pipeline.files import replacing
-from pipeline.params import read_params, unknown
+from pipeline.params import parse_yaml, read_params, unknown
 
 
 def override(file: Path, assignments: Sequence[str]) -> None:
@@ -36,7 +35,9 @@ def override(file: Path, assignments: Sequence[str]) -> None:
         section: Any = document
         for part in above:
             section = _known(section, part, key, file)[part]
-        _known(section, last, key, file)[last] = _value(value, assignment)
+        if isinstance(_known(section, last, key, file)[last], dict):
+            raise InputError(repr(assignment), "would replace a whole section", "name one key")
+        section[last] = _value(value, assignment)
     with replacing(file) as partial, partial.open("w", encoding="utf-8", newline="\n") as stream:
         form.dump(document, stream)
 
@@ -54,7 +55,4 @@ def _known(section: Any, name: str, key: str, file: Path) -> dict[str, Any]:
 
 
 def _value(text: str, assignment: str) -> Any:
-    try:
-        return YAML(typ="safe").load(text)
-    except YAMLError as error:
-        raise InputError(repr(assignment), "has a value that is not YAML", "quote it") from error
+    return parse_yaml(repr(assignment), text.encode(errors="replace"))

@@ -45,7 +45,7 @@ def retrain() -> State[str]:
     """Retrain in the working directory; end as Unchanged, Promoted, NotPromoted or Failed."""
     os.environ.update(dvc.environment())
     try:
-        with journal.alone():
+        with journal.alone("retrain"):
             state = attempt()
     except (InputError, StageError, OSError) as error:
         state = Failed(name="Failed", message=str(error))

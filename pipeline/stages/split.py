@@ -230,7 +230,7 @@ def too_few(images: pd.DataFrame, least: int) -> dict[str, dict[str, int]]:
         say(
             f"split: class {label!r} has {have}, below split.min_per_class {least}; "
             "add images of it, join it with another class, raise split.val and split.test, "
-            "or use split.strategy stratified"
+            "use split.strategy stratified unless you do, or lower split.min_per_class"
         )
     if len(few) > SHOWN:
         others = ", ".join(repr(label) for label in list(few)[SHOWN:])

@@ -184,7 +184,7 @@ def test_a_branch_that_follows_another_is_refused(toy):
 
 
 def test_two_at_once_do_not_meet(toy):
-    with journal.alone():
+    with journal.alone("retrain"):
         state = retrain.retrain(return_state=True)
 
     assert state.name == "Failed"

@@ -190,7 +190,12 @@ def test_params_are_set_and_kept(toy):
     with pytest.raises(InputError, match=r"unknown key 'split.sed'\n.*did you mean 'seed'"):
         train(["split.seed=9", "split.sed=7"])
     assert (toy.folder / "params.yaml").read_text() == changed
-    for words, match in ((["split.seed"], "no assignment"), (["split.seed=[1"], "not YAML")):
+    for words, match in (
+        (["split.seed"], "no assignment"),
+        (["split.seed=[1"], "not YAML"),
+        (["split.seed=2024-02-30"], "not YAML"),
+        (["split=5"], "would replace a whole section"),
+    ):
         with pytest.raises(InputError, match=match):
             train(words)
 
