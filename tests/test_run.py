@@ -66,6 +66,14 @@ def test_a_failing_stage_is_told_in_its_own_words(toy):
     assert "Traceback" not in done.stderr
 
 
+def test_a_mistake_in_a_param_is_told_before_an_api_starts(toy):
+    done = run(toy, "-S", "split.sed=7")
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: params.yaml: unknown key 'split.sed'")
+    assert "Prefect" not in done.stderr
+
+
 def test_a_server_that_does_not_answer_is_named(toy):
     url = f"http://127.0.0.1:{free_port()}/api"
 

@@ -32,7 +32,8 @@ def main(words: list[str]) -> int:
 
     from pipeline.flows.api import api, proxy_free  # noqa: PLC0415
     from pipeline.flows.dvc import StageError  # noqa: PLC0415
-    from pipeline.flows.train import train  # noqa: PLC0415
+    from pipeline.flows.overrides import overridden  # noqa: PLC0415
+    from pipeline.flows.train import PARAMS, train  # noqa: PLC0415
 
     def in_words(record: logging.LogRecord) -> bool:
         """A traceback is for a bug, not for what the user can mend."""
@@ -43,6 +44,8 @@ def main(words: list[str]) -> int:
     for name in ("prefect.task_runs", "prefect.flow_runs"):
         logging.getLogger(name).addFilter(in_words)
     proxy_free()
+    if chosen.params:
+        overridden(PARAMS, chosen.params)  # a mistake is told before an API starts
     with api():
         try:
             state = train(chosen.params, chosen.until, chosen.force, return_state=True)

@@ -22,11 +22,19 @@ def override(file: Path, assignments: Sequence[str]) -> None:
     Raises:
         InputError: The file has no such key, or a value is not YAML.
     """
+    document = overridden(file, assignments)
+    with replacing(file) as partial, partial.open("w", encoding="utf-8", newline="\n") as stream:
+        _form().dump(document, stream)
+
+
+def overridden(file: Path, assignments: Sequence[str]) -> Any:
+    """What `override` would write.
+
+    Raises:
+        InputError: See `override`.
+    """
     read_params(file)  # for its errors
-    form = YAML()
-    form.preserve_quotes, form.width = True, 4096
-    form.representer.add_representer(type(None), _null)  # which would be left empty
-    document = form.load(file.read_text(encoding="utf-8"))
+    document = _form().load(file.read_text(encoding="utf-8"))
     for assignment in assignments:
         key, sign, value = assignment.partition("=")
         if not sign:
@@ -37,9 +45,15 @@ def override(file: Path, assignments: Sequence[str]) -> None:
             section = _known(section, part, key, file)[part]
         if isinstance(_known(section, last, key, file)[last], dict):
             raise InputError(repr(assignment), "would replace a whole section", "name one key")
-        section[last] = _value(value, assignment)
-    with replacing(file) as partial, partial.open("w", encoding="utf-8", newline="\n") as stream:
-        form.dump(document, stream)
+        section[last] = parse_yaml(repr(assignment), value.encode(errors="replace"))
+    return document
+
+
+def _form() -> YAML:
+    form = YAML()
+    form.preserve_quotes, form.width = True, 4096
+    form.representer.add_representer(type(None), _null)  # which would be left empty
+    return form
 
 
 def _null(representer: Any, _: None) -> Any:
@@ -52,7 +66,3 @@ def _known(section: Any, name: str, key: str, file: Path) -> dict[str, Any]:
         raise InputError(file, *unknown(key.strip(), names, "key"))
     found: dict[str, Any] = section
     return found
-
-
-def _value(text: str, assignment: str) -> Any:
-    return parse_yaml(repr(assignment), text.encode(errors="replace"))
