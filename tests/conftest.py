@@ -23,9 +23,10 @@ os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
 @pytest.fixture(autouse=True, scope="session")
 def _no_store_of_the_users():
-    """Whatever runs outside a test's own store goes without; no cluster, no limit."""
+    """Whatever runs outside a test's own store goes without; no cluster, no limit, no reports."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PIPELINE_STORE", "off")
+        patch.setenv("DVC_NO_ANALYTICS", "1")  # a process after each command
         for name in ("PIPELINE_STORE_GB", "DASK_SCHEDULER_ADDRESS"):
             patch.delenv(name, raising=False)
         yield

@@ -16,7 +16,10 @@ from pipeline.backbones.load import load_backbone
 from pipeline.errors import InputError
 from pipeline.training.epochs import bare
 
-CORE = ("ResNet50", "VGG16", "MobileNetV2", "EfficientNetB0", "ConvNeXtTiny")
+CORE = (
+    *("ResNet50", "VGG16", "MobileNetV2", "EfficientNetB0"),
+    pytest.param("ConvNeXtTiny", marks=pytest.mark.slow),
+)
 
 
 def params(name: str, weights: str = "none", size: int | None = 32) -> BackboneParams:

@@ -412,7 +412,8 @@ def test_the_champions_predictions_must_be_somewhere(promoted):
     assert "neither in DVC's cache nor in a remote" in state.message
 
 
-@pytest.mark.parametrize("step", [pytest.param("train", marks=pytest.mark.slow), "commit"])
+@pytest.mark.slow
+@pytest.mark.parametrize("step", ["train", "commit"])
 def test_a_journal_of_a_killed_run_is_mended(promoted, step):
     """As a kill leaves it: files of the run lie about, git's locks too."""
     head = promoted.git("rev-parse", "HEAD")
