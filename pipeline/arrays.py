@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from pipeline.files import named_when_full
+
 MAPPED = 256 * 2**20  # bytes of a file that may count as this process's memory
 AROUND = 64 * 2**10  # bytes that the system maps around each row it reads
 NO_SUCH_CALL = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}  # on some network file systems
@@ -48,12 +50,9 @@ def writing_rows(
             content, place = content[written:], place + written
 
     try:
-        _take_room(descriptor, first, stride * shape[0])
-        yield write
-    except OSError as error:
-        if error.filename is None:
-            error.filename = str(file)
-        raise
+        with named_when_full(file):
+            _take_room(descriptor, first, stride * shape[0])
+            yield write
     finally:
         os.close(descriptor)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import json
 import os
@@ -23,6 +24,9 @@ Beside = Annotated[Path, "writes beside its outs"]
 """A stage's argument that it makes and that DVC must not track."""
 
 
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # a disk, or what a user may have of it
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a name to write a file or folder under; it takes `path`'s place at the end.
@@ -38,15 +42,24 @@ def replacing(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _partial(path)
     try:
-        yield partial
-        if partial.is_dir():
-            _remove(path)
-        partial.replace(path)
-    except OSError as error:
-        error.filename = error.filename or str(path)  # which a full disk does not name
-        raise
+        with named_when_full(path):
+            yield partial
+            if partial.is_dir():
+                _remove(path)
+            partial.replace(path)
     finally:
         _remove(partial)
+
+
+@contextmanager
+def named_when_full(file: Path) -> Iterator[None]:
+    """Name `file` where the disk, or what one may have of it, is full: the system names none."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL and error.filename is None:
+            error.filename = str(file)
+        raise
 
 
 @contextmanager

@@ -62,6 +62,7 @@ def kinds(*, leave_out: Collection[Group] = ()) -> list[Kind]:
         grays,
         palettes,
         odd_samples,
+        much_metadata,
         transparencies,
         inks,
         profiles,
@@ -220,6 +221,14 @@ def odd_samples() -> Iterator[Kind]:
     like = struct.pack(">3H", 0x1299, 0x5699, 0x9A99)
     png = made.png(1, 1, like, depth=16, colour=2, before=tone)
     yield Kind("PNG of 16 bits with a transparent colour", png, ("unsupported_format",))
+
+
+def much_metadata() -> Iterator[Kind]:
+    """More than Pillow reads unless it is told: some printers' profiles have millions of bytes."""
+    for name, head in ((b"zTXt", b"words\0\0"), (b"iCCP", b"name\0\0")):
+        much = made.chunk(name, head + zlib.compress(bytes(4_000_000), 9))
+        png = made.png(7, 5, COLOURS.tobytes(), colour=2, before=much)
+        yield Kind(f"PNG with 4 MB of {name.decode()}", png, COLOURS)
 
 
 def transparencies() -> Iterator[Kind]:

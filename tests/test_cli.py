@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -210,3 +211,14 @@ def test_summary_without_a_run_is_an_error(project, capsys):
     assert main(["summary"]) == 1
 
     assert "reports/metrics.json: cannot be read" in capsys.readouterr().err
+
+
+def test_summary_without_a_model_shows_no_figures(project, capsys):
+    (project.folder / "reports").mkdir(exist_ok=True)
+    shutil.copy(ROOT / "reports/metrics.json", project.folder / "reports")
+
+    assert main(["summary"]) == 1
+
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "models/model.keras: does not exist" in said.err

@@ -36,9 +36,9 @@ def main(words: list[str]) -> int:
     )
     chosen = parser.parse_args(words)
 
+    from pipeline.flows.alone import alone  # noqa: PLC0415
     from pipeline.flows.api import LOOPBACK, proxy_free, wait_until_healthy  # noqa: PLC0415
     from pipeline.flows.dvc import environment  # noqa: PLC0415
-    from pipeline.flows.journal import alone  # noqa: PLC0415
     from pipeline.flows.leash import leashed  # noqa: PLC0415
 
     proxy_free()

@@ -52,14 +52,10 @@ def read_side(name: str, predictions: Path, splits: Path) -> Side:
     try:
         table = table.astype(dict.fromkeys(columns, "float64"))
     except ValueError as error:
-        raise InputError(
-            f"predictions of {name}", f"holds what is no number: {error}", fix
-        ) from error
+        raise InputError(what, f"holds what is no number: {error}", fix) from error
     given = table[columns].to_numpy()
     if not ((given >= 0) & (given <= 1)).all():  # nor is what is no number
-        raise InputError(
-            f"predictions of {name}", "holds probabilities that are not in [0, 1]", fix
-        )
+        raise InputError(what, "holds probabilities that are not in [0, 1]", fix)
     if (twice := table["digest"].duplicated()).any():
         reason = f"has two rows of digest {table.loc[twice, 'digest'].iloc[0]!r}"
         raise InputError(what, reason, fix)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -65,20 +62,3 @@ def write(entry: Entry) -> None:
 def clear() -> None:
     """The run has ended and left nothing to mend."""
     file().unlink(missing_ok=True)
-
-
-@contextmanager
-def alone(what: str) -> Iterator[None]:
-    """Let nothing else of that name work in this clone; the kernel frees it of a killed one.
-
-    Raises:
-        InputError: It does.
-    """
-    path = file().with_name(f"{what}.lock")
-    with path.open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            fix = "wait for it, or give each a clone of its own"
-            raise InputError(Path.cwd(), f"another {what} runs here", fix) from error
-        yield

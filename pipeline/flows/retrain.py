@@ -19,6 +19,7 @@ from prefect.states import Completed, Failed
 
 from pipeline.errors import InputError
 from pipeline.flows import artifacts, dvc, git, journal
+from pipeline.flows.alone import alone
 from pipeline.flows.catch_up import check_out, sync, update
 from pipeline.flows.champion import Judgement, figures, gate, judge
 from pipeline.flows.dvc import StageError
@@ -45,7 +46,7 @@ def retrain() -> State[str]:
     """Retrain in the working directory; end as Unchanged, Promoted, NotPromoted or Failed."""
     os.environ.update(dvc.environment())
     try:
-        with journal.alone("retrain"):
+        with alone("retrain"):
             state = attempt()
     except (InputError, StageError, OSError) as error:
         state = Failed(name="Failed", message=str(error))

@@ -113,12 +113,12 @@ def training_epochs(
 ) -> Epochs:
     """Training images as `params` weighs them, in the batches of a learning phase.
 
-    Raises:
-        InputError: They have no weight, or the views are others'.
-
     Args:
         train: Training images; columns digest, label and weight.
         inputs: Looks up the rows of `index` (digest, view).
+
+    Raises:
+        InputError: They have no weight, or the views are others'.
     """
     first_row, views = view_rows(train["digest"], index)
     weights = image_weights(

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.flows import catch_up, dvc, git, journal, retrain
+from pipeline.flows.alone import alone
 from pipeline.flows.journal import Entry
 from tests.flows.retraining import UP_TO_DATE, check_published, once
 from tests.toy import Toy
@@ -184,7 +185,7 @@ def test_a_branch_that_follows_another_is_refused(toy):
 
 
 def test_two_at_once_do_not_meet(toy):
-    with journal.alone("retrain"):
+    with alone("retrain"):
         state = retrain.retrain(return_state=True)
 
     assert state.name == "Failed"
