@@ -2,7 +2,8 @@
 
 benchmark_app runs the very graph on random input, so it is what the engine
 can give; it runs before and after `extract`, and the mean counts.  Keras'
-`predict` gets pictures that are decoded and rendered already.
+`predict` gets pictures that are decoded and rendered already; its TensorFlow is
+as it is installed, then told to use oneDNN.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks import report
+from benchmarks.keras_guide import start_stock
 from benchmarks.project import Project, apart, throwaway
 from pipeline.backbones.catalog import CATALOG, BackboneParams
 from pipeline.engines import ExtractParams, openvino_graph
@@ -40,6 +42,7 @@ class Rates(NamedTuple):
     start_s: float
     benchmark_app: float
     predict: float
+    predict_onednn: float
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -76,11 +79,13 @@ def main(words: Sequence[str] | None = None) -> int:
                 "start-up, s",
                 "benchmark_app",
                 "Keras predict",
+                "Keras predict, oneDNN",
                 "**extract / benchmark_app**",
                 "**extract / predict**",
+                "extract / predict, oneDNN",
             ),
             [
-                (name, *found, *(f"{found.extract / other:.2f}" for other in found[-2:]))
+                (name, *found, *(f"{found.extract / other:.2f}" for other in found[-3:]))
                 for name, found in measured.items()
             ],
         ),
@@ -103,9 +108,9 @@ def rates(project: Project, wanted: FrozenSpec, seconds: int, predicted: int) ->
     given.append(benchmark_app(project, graph, seconds))
     found = done.views("extract")
     start = done.seconds - found.computed / found.speed
-    keras = apart(predict, project.folder, wanted, predicted)
+    keras = [apart(predict, project.folder, wanted, predicted, onednn) for onednn in (False, True)]
     wall = found.computed / done.seconds
-    return Rates(found.computed, found.speed, wall, start, mean(given), keras)
+    return Rates(found.computed, found.speed, wall, start, mean(given), *keras)
 
 
 def benchmark_app(project: Project, graph: Path, seconds: int) -> float:
@@ -131,8 +136,9 @@ def save_graph(wanted: FrozenSpec, file: Path) -> None:
     openvino.save_model(openvino_graph(model), file, compress_to_fp16=False)
 
 
-def predict(project: Path, wanted: FrozenSpec, views: int) -> float:
+def predict(project: Path, wanted: FrozenSpec, views: int, onednn: bool) -> float:
     """Images a second of Keras over pictures in memory; the first batch is not timed."""
+    start_stock(onednn=onednn)
     plan = read_plan(project / "data/views.csv")
     images = distinct(read_manifest(project / "data/splits.csv"))
     places = places_by_digest(project / "data/raw", images, plan)

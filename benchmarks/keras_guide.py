@@ -7,6 +7,7 @@ are cached in memory and batches are augmented together, both to its favour.
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,10 +28,30 @@ class Learned(NamedTuple):
     accuracy: float
 
 
-def learn(project: Path, params: BackboneParams, layers: int, epochs: int) -> Learned:
+def start_stock(*, onednn: bool) -> None:
+    """Import TensorFlow as its package sets itself up, not as this pipeline does.
+
+    Args:
+        onednn: Whether to let it use oneDNN, which by itself it does only on
+            processors with AVX-512, and this pipeline on every one.
+    """
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    if onednn:
+        os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
+    else:
+        os.environ.pop("TF_ENABLE_ONEDNN_OPTS", None)
+    import keras  # noqa: F401, PLC0415
+
+
+def learn(
+    project: Path, params: BackboneParams, layers: int, epochs: int, onednn: bool
+) -> Learned:
     """Train the head, then the last `layers` layers too, so many epochs each."""
-    backbone = load_backbone(params)  # starts TensorFlow as the pipeline does
+    start_stock(onednn=onednn)
     import keras  # noqa: PLC0415
+
+    backbone = load_backbone(params)
 
     keras.utils.set_random_seed(SEED)
     train, val, test = datasets(project, backbone.size)

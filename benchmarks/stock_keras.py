@@ -46,6 +46,9 @@ def main(words: Sequence[str] | None = None) -> int:
         help=f"of each of the guide's phases, extrapolated to {EPOCHS} (default: all)",
     )
     options.add_argument("--images", type=int, help="of the demonstration's (default: all)")
+    options.add_argument(
+        "--onednn", action="store_true", help="let the guide's TensorFlow use oneDNN, as ours does"
+    )
     chosen = report.parse(options, words)
     weights = chosen.weights or ("imagenet" if chosen.backbone == INSTALLED else "none")
     if Path(weights).is_file():
@@ -63,7 +66,7 @@ def main(words: Sequence[str] | None = None) -> int:
         require("sample" not in ours.stages, "sample runs before the clock does", ours.said)
         scores = project.scores()["fine_tuned"]
         started = time.monotonic()
-        theirs = apart(learn, project.folder, params, chosen.layers, chosen.epochs)
+        theirs = apart(learn, project.folder, params, chosen.layers, chosen.epochs, chosen.onednn)
         seconds = time.monotonic() - started
 
     measured = {len(phase) for phase in theirs.epochs.values()}
@@ -75,11 +78,16 @@ def main(words: Sequence[str] | None = None) -> int:
     how = "measured" if whole else f"extrapolated from {chosen.epochs} epochs a phase"
     note = "" if whole else f" (after {chosen.epochs} epochs a phase, so not comparable)"
     meaning = " With random weights accuracy means nothing." if weights == "none" else ""
+    setting = "told to use oneDNN, as the pipeline does" if chosen.onednn else "as it is installed"
+    variant = "" if chosen.backbone == INSTALLED else chosen.backbone
+    if chosen.onednn:
+        variant = f"{variant} oneDNN on both sides".strip()
     report.write(
         chosen,
         f"{chosen.backbone}, weights {Path(weights).name}, last {chosen.layers} layers, "
         f"{EPOCHS} epochs a phase. **The Keras guide's way takes {total / ours.seconds:.1f} times "
-        f"as long** ({how}). To its favour its decoded images are cached in memory; the "
+        f"as long** ({how}); its TensorFlow is {setting}. To its favour its "
+        "decoded images are cached in memory; the "
         "pipeline has an empty store and no DVC cache, augments more, and ends with a model "
         "file that was evaluated from raw images, with intervals.",
         report.table(
@@ -101,7 +109,7 @@ def main(words: Sequence[str] | None = None) -> int:
         ),
         f"Accuracy on the {scores['images']:.0f} test images: pipeline {scores['accuracy']:.4f}, "
         f"the guide's way {theirs.accuracy:.4f}{note}.{meaning}",
-        variant="" if chosen.backbone == INSTALLED else chosen.backbone,
+        variant=variant,
     )
     return 0
 

@@ -62,7 +62,7 @@ def engine_version(engine: Engine) -> str:
     import tensorflow as tf  # noqa: PLC0415  # its package has several names
 
     device = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
-    return f"{tf.__version__} graph {GRAPH} on {device}"
+    return f"{tf.__version__} with oneDNN, graph {GRAPH} on {device}"
 
 
 def _as_function(model: keras.Model, batch: int) -> Any:

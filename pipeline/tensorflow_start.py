@@ -17,6 +17,7 @@ def start_tensorflow() -> None:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever the user's keras.json says
+    os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"  # by itself only where AVX-512 is
     with _quiet(), _quick():
         import keras  # noqa: F401, PLC0415
 

@@ -83,12 +83,19 @@ def test_fused_layers_compute_and_learn_the_same(keras, in_float64, name, layers
 
 
 def test_batch_norm_is_folded_where_a_convolution_alone_feeds_it(keras, in_float64):
-    """EfficientNetLite0's last ten layers hold three of each, the last three in the suffix."""
-    quick = check_fused(keras, "EfficientNetLite0", 10)
+    quick = check_fused(keras, "EfficientNetLite0", 29)
 
     kinds = [type(operation).__name__ for operation in quick.operations]
     assert "BatchNormalization" not in kinds
     assert kinds.count("Fused") >= 3
+
+
+def test_batch_norm_behind_a_frozen_convolution_stays_apart(keras, in_float64):
+    """The cut of EfficientNetLite0's last ten layers lies before a convolution that is frozen."""
+    quick = check_fused(keras, "EfficientNetLite0", 10)
+
+    apart = [op.name for op in quick.operations if type(op).__name__ == "BatchNormalization"]
+    assert apart == ["block7a_expand_bn"]
 
 
 def test_a_convolution_that_others_read_keeps_its_batch_norm_apart(keras):

@@ -19,7 +19,8 @@ def fused(suffix: keras.Model, network: keras.Model) -> keras.Model:
     """Rebuild `suffix`, part of `network`, to train with BatchNorm in inference mode.
 
     A BatchNorm that alone follows a convolution becomes part of its kernel; gradients
-    still reach kernel, scale and offset.  A pointwise convolution becomes a matrix
+    still reach kernel, scale and offset.  Not so where only the BatchNorm learns: its
+    gradient would cost that of a kernel that does not.  A pointwise convolution becomes a matrix
     product, whose gradients TensorFlow computes faster on a CPU.
 
     Returns:
@@ -56,7 +57,7 @@ def fused(suffix: keras.Model, network: keras.Model) -> keras.Model:
 
 
 def _pairs(suffix: keras.Model, network: keras.Model) -> list[tuple[Any, Any]]:
-    """Convolutions of `suffix`, each with the BatchNorm that alone takes its output."""
+    """Convolutions of `suffix`, each with the BatchNorm to fold, which alone takes its output."""
     from keras import activations, layers  # noqa: PLC0415
 
     taken = [tensor for op in network.operations for tensor in tensors_of(op.input)]
@@ -72,7 +73,10 @@ def _pairs(suffix: keras.Model, network: keras.Model) -> list[tuple[Any, Any]]:
     return [
         (convs[id(op.input)], op)
         for op in suffix.operations
-        if type(op) is layers.BatchNormalization and op.axis in {-1, 3} and id(op.input) in convs
+        if type(op) is layers.BatchNormalization
+        and op.axis in {-1, 3}
+        and id(op.input) in convs
+        and (convs[id(op.input)].trainable or not op.trainable)
     ]
 
 
