@@ -46,7 +46,7 @@ class Rates(NamedTuple):
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Measure each backbone's three rates."""
+    """Measure each backbone's rates."""
     options = report.parser("engine", __doc__)
     names = [INSTALLED, "MobileNetV2", "ResNet50"]
     options.add_argument("--backbones", nargs="+", default=names, choices=CATALOG, metavar="NAME")
@@ -100,7 +100,7 @@ def spec(name: str, weights: str) -> FrozenSpec:
 
 
 def rates(project: Project, wanted: FrozenSpec, seconds: int, predicted: int) -> Rates:
-    """Run one backbone in the three ways, one after another."""
+    """Run one backbone in every way, one after another."""
     graph = project.folder.with_name("graph.xml")
     apart(save_graph, wanted, graph)
     given = [benchmark_app(project, graph, seconds)]

@@ -61,8 +61,8 @@ def engine_version(engine: Engine) -> str:
         return f"{version('openvino')} graph {GRAPH}"
     import tensorflow as tf  # noqa: PLC0415  # its package has several names
 
-    device = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
-    return f"{tf.__version__} with oneDNN, graph {GRAPH} on {device}"
+    device = "GPU" if tf.config.list_physical_devices("GPU") else "CPU with oneDNN"
+    return f"{tf.__version__} graph {GRAPH} on {device}"
 
 
 def _as_function(model: keras.Model, batch: int) -> Any:

@@ -47,7 +47,15 @@ def load_section(file: Path, name: str, section: type[T]) -> T:
         InputError: The file cannot be read, the section is absent, or a key or
             value does not fit; every offending key is named.
     """
-    document = read_params(file)
+    return section_of(read_params(file), name, section, file)
+
+
+def section_of(document: Mapping[Any, Any], name: str, section: type[T], file: Path | str) -> T:
+    """One section of what a params file holds, or is to hold.
+
+    Raises:
+        InputError: As `load_section` does, naming `file`.
+    """
     for key in document:
         if key not in SECTIONS:
             raise InputError(file, *unknown(str(key), SECTIONS, "section"))

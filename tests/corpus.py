@@ -453,6 +453,23 @@ def jpegs() -> Iterator[Kind]:
         ]
         yield Kind(f"JPEG of {name}", made.joined(changed), DAMAGED)
     yield Kind("JPEG that ends in its header", plain[:200], DAMAGED)
+    half = len(plain) // 2
+    yield Kind("JPEG whose second half is zeros", plain[:half] + bytes(half), DAMAGED)
+    small = b"\xff\xe1" + struct.pack(">H", len(plain) + 8) + b"Exif\0\0" + plain
+    thumbed = plain[:2] + small + plain[2:]
+    yield Kind("JPEG with a JPEG as its thumbnail", thumbed, SOFT, 3)
+    yield Kind("the same, its second half zeros", thumbed[:-half] + bytes(half), DAMAGED)
+    film = b"\xff\xda\0\x02" + NOISE.tobytes()
+    yield Kind("JPEG with a film after its end", plain + film, SOFT, 3)
+    torn = plain[:half] + bytes(half)
+    yield Kind("JPEG of zeros with a film after its end", torn + film + b"\xff\xd9", DAMAGED)
+    yield Kind("JPEG of zeros before another picture", torn + plain, DAMAGED)
+    several = progressive[:half] + bytes(len(progressive) - half) + b"words"
+    yield Kind("progressive JPEG of zeros", several, DAMAGED)
+    tables = b"".join(body for mark, body in parts if mark in (0xC4, 0xDB))
+    apart = made.joined([part for part in parts if part[0] not in (0xC4, 0xDB)])
+    abbreviated = b"\xff\xd8" + tables + b"\xff\xd9" + apart
+    yield Kind("JPEG behind its tables, which have an end of their own", abbreviated, SOFT, 3)
 
 
 def tiffs() -> Iterator[Kind]:

@@ -10,8 +10,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from pipeline.__main__ import STAGES
-from pipeline.commands.stage import read_signature, section_name
 from pipeline.params import SECTIONS, load_section
+from pipeline.signatures import read_signature, section_name
 from tests.conftest import ROOT
 
 DVC = YAML(typ="safe").load(ROOT / "dvc.yaml")

@@ -10,6 +10,8 @@ import time
 import psutil
 import pytest
 
+from pipeline.errors import InputError
+from pipeline.flows.alone import alone
 from pipeline.flows.leash import GRACE_S, leashed
 from tests.conftest import ROOT
 from tests.orchestra import MARK, left, marked, until
@@ -102,3 +104,39 @@ os.mkdir({str(wrote)!r})
         until(lambda: len(left(tmp_path, "sleep 603")) == 40, "its children have started")
 
     assert not wrote.exists()
+
+
+def test_a_lock_of_a_killed_holder_is_held_until_its_stage_has_ended(tmp_path, monkeypatch):
+    """Who comes next would mend and restore files under it."""
+    (tmp_path / ".dvc").mkdir()
+    slow = (
+        "import signal, time; from pathlib import Path\n"
+        "def end(*_):\n time.sleep(2); Path('ended').touch(); raise SystemExit\n"
+        "signal.signal(signal.SIGTERM, end); Path('up').touch(); time.sleep(600)"
+    )
+    code = (
+        "from pathlib import Path; from pipeline.flows.alone import alone\n"
+        "from pipeline.flows.leash import leashed\n"
+        f"with alone('flow'), leashed([{sys.executable!r}, '-c', {slow!r}], Path()) as stage:\n"
+        " stage.wait()"
+    )
+    monkeypatch.chdir(tmp_path)
+    with subprocess.Popen(
+        [sys.executable, "-c", code], env=marked(tmp_path, PYTHONPATH=str(ROOT))
+    ) as holder:
+        until((tmp_path / "up").exists, "the stage has started")
+        holder.kill()
+
+    with alone("flow"):
+        assert (tmp_path / "ended").exists()
+
+
+def test_outside_a_project_there_is_no_lock(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(InputError, match="it has no .dvc"), alone("flow"):
+        pass
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc/tmp").touch()
+    with pytest.raises(InputError, match="cannot hold a lock: File exists"), alone("flow"):
+        pass

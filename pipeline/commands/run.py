@@ -33,7 +33,7 @@ def main(words: list[str]) -> int:
     from pipeline.flows.api import api, proxy_free  # noqa: PLC0415
     from pipeline.flows.dvc import StageError  # noqa: PLC0415
     from pipeline.flows.overrides import overridden  # noqa: PLC0415
-    from pipeline.flows.train import PARAMS, train  # noqa: PLC0415
+    from pipeline.flows.train import PARAMS, stages_up_to, train  # noqa: PLC0415
 
     def in_words(record: logging.LogRecord) -> bool:
         """A traceback is for a bug, not for what the user can mend."""
@@ -45,7 +45,9 @@ def main(words: list[str]) -> int:
         logging.getLogger(name).addFilter(in_words)
     proxy_free()
     if chosen.params:
-        overridden(PARAMS, chosen.params)  # a mistake is told before an API starts
+        overridden(
+            PARAMS, chosen.params, stages_up_to(chosen.until)
+        )  # a mistake is told before an API starts
     with api():
         try:
             state = train(chosen.params, chosen.until, chosen.force, return_state=True)

@@ -8,22 +8,11 @@ from __future__ import annotations
 import argparse
 import importlib
 import inspect
-import typing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from pipeline.params import Section, load_section
-
-
-class Signature(NamedTuple):
-    """What a stage's `run` takes.
-
-    `sections` maps argument to section type, `files` argument to (how it is
-    used, default path).
-    """
-
-    sections: dict[str, type[Section]]
-    files: dict[str, tuple[str, Path]]
+from pipeline.params import load_section
+from pipeline.signatures import Signature, read_signature, section_name
 
 
 def main(stage: str, words: list[str]) -> int:
@@ -60,24 +49,6 @@ def main(stage: str, words: list[str]) -> int:
     }
     module.run(**sections, **paths)
     return 0
-
-
-def read_signature(run: typing.Callable[..., None]) -> Signature:
-    """Sort a stage's arguments into sections of params.yaml and files."""
-    hints = typing.get_type_hints(run, include_extras=True)
-    sections: dict[str, type[Section]] = {}
-    files: dict[str, tuple[str, Path]] = {}
-    for name, parameter in inspect.signature(run).parameters.items():
-        if parameter.kind is parameter.KEYWORD_ONLY:
-            files[name] = (hints[name].__metadata__[0], parameter.default)
-        else:
-            sections[name] = hints[name]
-    return Signature(sections, files)
-
-
-def section_name(stage: str, argument: str) -> str:
-    """The section of params.yaml behind an argument: `params` is the stage's own."""
-    return stage if argument == "params" else argument
 
 
 def _keys(stage: str, signature: Signature) -> str:

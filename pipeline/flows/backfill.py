@@ -29,6 +29,7 @@ from pipeline.engines import ExtractParams
 from pipeline.errors import InputError
 from pipeline.files import replacing
 from pipeline.flows import dvc
+from pipeline.flows.alone import alone
 from pipeline.flows.git import check_clean, git, head
 from pipeline.flows.leash import leashed
 from pipeline.flows.tasks import ordinary
@@ -55,8 +56,25 @@ def backfill(revisions: list[str], what: What = "model") -> State[list[Row]]:
     Args:
         revisions: Commits, tags or branches, oldest first.
         what: Which part of them to take; the rest is that of HEAD.
+
+    Raises:
+        InputError: The tree is not clean, a revision is not known, or another flow
+            works in this clone.
     """
     os.environ.update(dvc.environment())
+    with alone("flow"):
+        found = fill_in(revisions, what)
+    shown = [{name: row.get(name, "") for name in COLUMNS} for row in found]
+    create_table_artifact(shown, key="backfill", description=f"The {what} of other commits")
+    failed = [row["revision"] for row in found if row["error"]]
+    if failed:
+        words = f"no figures for {', '.join(failed)}: see the column error"
+        return Failed(message=words, data=found)
+    return Completed(message=f"{len(found)} commits scored", data=found)
+
+
+def fill_in(revisions: Sequence[str], what: What) -> list[Row]:
+    """Score what has no row yet, or one with an error; return the rows asked for."""
     check_clean()
     if WORKSPACE in revisions:
         raise InputError(WORKSPACE, "is no commit", "commit it, and name that")
@@ -73,13 +91,7 @@ def backfill(revisions: list[str], what: What = "model") -> State[list[Row]]:
             rows[key] = row
             write_table(TABLE, list(rows.values()))
         found.append(row)
-    shown = [{name: row.get(name, "") for name in COLUMNS} for row in found]
-    create_table_artifact(shown, key="backfill", description=f"The {what} of other commits")
-    failed = [row["revision"] for row in found if row["error"]]
-    if failed:
-        words = f"no figures for {', '.join(failed)}: see the column error"
-        return Failed(message=words, data=found)
-    return Completed(message=f"{len(found)} commits scored", data=found)
+    return found
 
 
 def _row(state: Any) -> Row:

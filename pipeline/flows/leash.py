@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 GRACE_S = 10.0  # between SIGTERM and SIGKILL
+kept_open: set[int] = set()  # descriptors, of locks: whoever keeps the leash holds them too
 
 
 @contextmanager
@@ -37,6 +38,7 @@ def leashed(
         env={**os.environ, **(environment or {})},
         stdin=subprocess.PIPE,
         start_new_session=True,
+        pass_fds=tuple(kept_open),
         text=True,
         errors="replace",
         **options,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -10,31 +11,37 @@ from ruamel.yaml import YAML
 
 from pipeline.errors import InputError
 from pipeline.files import replacing
-from pipeline.params import parse_yaml, read_params, unknown
+from pipeline.params import parse_yaml, read_params, section_of, unknown
 
 
-def override(file: Path, assignments: Sequence[str]) -> None:
+def override(file: Path, assignments: Sequence[str], stages: Sequence[str]) -> None:
     """Write all of the values, or none.
 
     Args:
         assignments: As "train_head.epochs=5"; what follows the sign is YAML.
+        stages: That are to run with them.
 
     Raises:
-        InputError: The file has no such key, or a value is not YAML.
+        InputError: The file has no such key, or a value is not YAML or not what a
+            stage, or the gate of `retrain`, takes.
     """
-    document = overridden(file, assignments)
-    with replacing(file) as partial, partial.open("w", encoding="utf-8", newline="\n") as stream:
-        _form().dump(document, stream)
+    text = overridden(file, assignments, stages)
+    with replacing(file) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")
 
 
-def overridden(file: Path, assignments: Sequence[str]) -> Any:
+def overridden(file: Path, assignments: Sequence[str], stages: Sequence[str]) -> str:
     """What `override` would write.
 
     Raises:
         InputError: See `override`.
     """
+    from pipeline.comparing.gate import PromotionParams  # noqa: PLC0415  # slow to import
+    from pipeline.signatures import check_params  # noqa: PLC0415
+
     read_params(file)  # for its errors
-    document = _form().load(file.read_text(encoding="utf-8"))
+    form = _form()
+    document = form.load(file.read_text(encoding="utf-8"))
     for assignment in assignments:
         key, sign, value = assignment.partition("=")
         if not sign:
@@ -46,7 +53,14 @@ def overridden(file: Path, assignments: Sequence[str]) -> Any:
         if isinstance(_known(section, last, key, file)[last], dict):
             raise InputError(repr(assignment), "would replace a whole section", "name one key")
         section[last] = parse_yaml(repr(assignment), value.encode(errors="replace"))
-    return document
+    text = StringIO()
+    form.dump(document, text)
+    told = parse_yaml(file, text.getvalue().encode())
+    name = f"{file} with {', '.join(assignments)}"
+    check_params(told, stages, name)
+    if "promotion" in told:
+        section_of(told, "promotion", PromotionParams, name)
+    return text.getvalue()
 
 
 def _form() -> YAML:

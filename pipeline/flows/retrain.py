@@ -46,7 +46,8 @@ def retrain() -> State[str]:
     """Retrain in the working directory; end as Unchanged, Promoted, NotPromoted or Failed."""
     os.environ.update(dvc.environment())
     try:
-        with alone("retrain"):
+        git.check_top()
+        with alone("flow"):
             state = attempt()
     except (InputError, StageError, OSError) as error:
         state = Failed(name="Failed", message=str(error))
@@ -60,7 +61,6 @@ def retrain() -> State[str]:
 
 def attempt() -> State[str]:
     """Mend what a killed run left, then run."""
-    git.check_top()
     pending = mend()
     git.check_clean()
     where, backed = git.remote(), bool(dvc.ask(Path(), "remote", "list").strip())

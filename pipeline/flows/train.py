@@ -11,6 +11,7 @@ from prefect.states import Completed
 
 from pipeline.errors import InputError
 from pipeline.flows import artifacts, dvc
+from pipeline.flows.alone import alone
 from pipeline.flows.dvc import Outcome
 from pipeline.flows.overrides import override
 from pipeline.flows.tasks import ordinary
@@ -47,9 +48,14 @@ def train(
         params: Values for params.yaml, which keeps them, as "train_head.epochs=5".
         until: The last stage to bring up to date.
         force: Run every stage, stale or not.
+
+    Raises:
+        InputError: Another flow works in this clone, or a parameter is not known.
+        StageError: A stage failed.
     """
-    outcomes = bring_up_to_date(params or [], until, force=force)
-    artifacts.of_run(Path(), done=list(outcomes))
+    with alone("flow"):
+        outcomes = bring_up_to_date(params or [], until, force=force)
+        artifacts.of_run(Path(), done=list(outcomes))
     words = ", ".join(f"{target} {outcome.name.lower()}" for target, outcome in outcomes.items())
     data = {target: outcome.name for target, outcome in outcomes.items()}
     if set(outcomes.values()) == {Outcome.UNCHANGED}:
@@ -66,14 +72,11 @@ def bring_up_to_date(
         InputError: A value or a stage is not known, or DVC cannot tell what is stale.
         StageError: A stage failed.
     """
-    order = dvc.stages(Path())
-    if until is not None and until not in order:
-        raise InputError("until", f"{until!r} is no stage", f"name one of {', '.join(order)}")
+    wanted = stages_up_to(until)
     if params:
-        override(PARAMS, params)
+        override(PARAMS, params, wanted)
     changed = dvc.stale(Path())
     files = sorted(name for name in changed if name.endswith(".dvc"))
-    wanted = order[: order.index(until) + 1] if until else order
     outcomes: dict[str, Outcome] = {}
     moved = False  # once a file of the workspace has, DVC must be asked anew
     for target in [*files, *wanted]:
@@ -82,3 +85,17 @@ def bring_up_to_date(
         outcomes[target] = state.result()
         moved = moved or outcomes[target] is not Outcome.UNCHANGED
     return outcomes
+
+
+def stages_up_to(until: str | None) -> list[str]:
+    """The stages of dvc.yaml, in its order, to the one named or all.
+
+    Raises:
+        InputError: It is none of them.
+    """
+    order = dvc.stages(Path())
+    if until is None:
+        return order
+    if until not in order:
+        raise InputError("until", f"{until!r} is no stage", f"name one of {', '.join(order)}")
+    return order[: order.index(until) + 1]

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
 from pipeline.errors import RejectedImage
+from pipeline.images.jpeg import has_end
 from pipeline.images.modes import WIDEST, Samples, to_gray_or_rgb
 from pipeline.images.png import broken_chunk
 from pipeline.sources.content import content
@@ -177,6 +178,8 @@ def _upright(encoded: bytes, limits: Limits | None) -> Image.Image:
         if image.format == "PNG":
             _check_png(image, encoded)
         image.load()
+        if image.format in {"JPEG", "MPO"} and not has_end(encoded):
+            raise RejectedImage("damaged", "JPEG without an end mark: part of it may be missing")
         if limits:
             _check_size(image, limits)  # an icon's picture may be larger than it says
         samples = _samples(getattr(image, "tag_v2", {}))

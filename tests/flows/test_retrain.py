@@ -184,12 +184,14 @@ def test_a_branch_that_follows_another_is_refused(toy):
     assert "branch nightly/x follows origin/main\n  fix: switch to main, or" in state.message
 
 
-def test_two_at_once_do_not_meet(toy):
-    with alone("retrain"):
+def test_two_at_once_do_not_meet(toy, monkeypatch):
+    monkeypatch.setattr("pipeline.flows.alone.WAIT_S", 0)
+
+    with alone("flow"):
         state = retrain.retrain(return_state=True)
 
     assert state.name == "Failed"
-    assert "another retrain runs here" in state.message
+    assert "another flow runs here" in state.message
 
 
 @pytest.mark.slow

@@ -15,7 +15,9 @@ from prefect.client.schemas.filters import (
 from prefect.logging.handlers import APILogHandler
 
 from pipeline.errors import InputError
+from pipeline.flows.alone import alone
 from pipeline.flows.artifacts import committed, rejected
+from pipeline.flows.backfill import backfill
 from pipeline.flows.dvc import StageError
 from pipeline.flows.train import train
 from tests.toy import Toy, make_toy
@@ -195,9 +197,22 @@ def test_params_are_set_and_kept(toy):
         (["split.seed=[1"], "not YAML"),
         (["split.seed=2024-02-30"], "not YAML"),
         (["split=5"], "would replace a whole section"),
+        (["split.val=0.9", "split.seed=8"], r"with split.val=0.9.*val \+ test must be below 1"),
+        (["promotion.metric=luck"], "promotion.metric"),
+        (["ingest.max_bytes=many"], r"ingest\.max_bytes: should be a valid integer"),
     ):
         with pytest.raises(InputError, match=match):
             train(words)
+
+
+def test_another_flow_in_the_project_is_refused(toy, monkeypatch):
+    """`retrain` would take the outs of a `train` that is under way for those of a killed run."""
+    monkeypatch.setattr("pipeline.flows.alone.WAIT_S", 0)
+
+    with alone("flow"), pytest.raises(InputError, match="another flow runs here"):
+        train()
+    with alone("flow"), pytest.raises(InputError, match="another flow runs here"):
+        backfill(["HEAD"])
 
 
 def test_until_leaves_later_stages_alone(toy):
@@ -234,6 +249,7 @@ def test_a_failing_stage_says_why_and_stops_the_flow(toy):
 
 
 def test_a_folder_without_dvc_yaml_is_named(tmp_path, monkeypatch):
+    (tmp_path / ".dvc").mkdir()
     monkeypatch.chdir(tmp_path)
 
     with pytest.raises(InputError, match=r"dvc.yaml.*names no stages"):
