@@ -134,7 +134,7 @@ def test_a_lock_of_a_killed_holder_is_held_until_its_stage_has_ended(tmp_path, m
 def test_outside_a_project_there_is_no_lock(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
-    with pytest.raises(InputError, match="it has no .dvc"), alone("flow"):
+    with pytest.raises(InputError, match=r"it has no \.dvc"), alone("flow"):
         pass
     (tmp_path / ".dvc").mkdir()
     (tmp_path / ".dvc/tmp").touch()
