@@ -6,6 +6,8 @@ import hashlib
 import os
 import pickle
 import struct
+import subprocess
+import sys
 import threading
 import time
 
@@ -17,7 +19,8 @@ from pipeline.errors import RejectedImage
 from pipeline.images.decode import Limits, decode, decode_bytes, image_at
 from pipeline.images.digest import image_digest, pixel_digest
 from pipeline.sources.place import Place
-from tests.containers import gif, plain_tiff, png_of_claimed_size
+from tests.conftest import ROOT
+from tests.containers import LONG, SHORT, gif, plain_tiff, png_of_claimed_size, tiff
 
 
 def one(file) -> list[int]:
@@ -295,3 +298,29 @@ def test_a_file_that_is_written_to_meanwhile_is_read_whole_or_rejected(tmp_path)
     assert read >= 20
     assert reasons <= {"missing", "changes", "empty_file", "damaged"}
     assert len(reasons) >= 2
+
+
+def test_what_decoders_remark_of_bad_files_stays_with_them(tmp_path):
+    """It would name no file; the reason of the rejected one does."""
+    signalling = np.array([[0x7F800001]], np.uint32).view(np.float32)
+    (tmp_path / "no_number.tif").write_bytes(
+        plain_tiff(signalling, 1, tags={258: (SHORT, [32]), 339: (SHORT, [3])})
+    )
+    tags = {256: (LONG, [1]), 257: (LONG, [1]), 258: (SHORT, [8]), 259: (SHORT, [1])}
+    tags |= {262: (SHORT, [2]), 273: (LONG, [8]), 277: (SHORT, [513]), 279: (LONG, [513])}
+    (tmp_path / "many.tif").write_bytes(tiff(tags, bytes(513)))
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from pipeline.errors import RejectedImage; from pipeline.images.decode import decode\n"
+        "for file in sys.argv[1:]:\n"
+        " try: decode(Path(file))\n"
+        " except RejectedImage as rejection: print(rejection.reason)"
+    )
+    files = [str(tmp_path / name) for name in ("no_number.tif", "many.tif")]
+
+    done = subprocess.run(
+        [sys.executable, "-c", code, *files], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.split() == ["unknown_range", "damaged"]
+    assert done.stderr == ""

@@ -6,6 +6,7 @@ Every reader of pictures (ingest, extract, fine_tune, evaluate, predict) calls
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Mapping
 from importlib import import_module
@@ -50,6 +51,7 @@ FOREIGN = {  # what a file begins with, at which byte; to say what it is
 }
 PngImagePlugin.MAX_TEXT_CHUNK = 2**24  # bytes, unpacked: some printers' profiles have millions
 warnings.filterwarnings("ignore", module=r"PIL\.")  # they name no file; what fails is rejected
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # nor does what it logs
 
 BITS, PHOTOMETRIC, FORMAT = 258, 262, 339  # tags of TIFF: of a sample, its meaning, its sort
 MIN_IS_WHITE, SIGNED = 0, 2

@@ -85,7 +85,8 @@ def _from_integers(values: NDArray[np.generic], highest: int) -> NDArray[np.uint
 
 
 def _from_float(values: NDArray[np.generic]) -> NDArray[np.uint8]:
-    real = values.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # of what is no number, which is found below
+        real = values.astype(np.float64)
     if not (np.isfinite(real).all() and real.min() >= 0 and real.max() <= 1):
         found = f"[{real.min():g}, {real.max():g}]"
         raise RejectedImage("unknown_range", f"floats in {found}, not in [0, 1]")
