@@ -28,7 +28,7 @@ def alone(what: Literal["flow", "orchestrate"]) -> Iterator[None]:
     """
     if not FOLDER.parent.is_dir():
         reason = f"is no project's top folder: it has no {FOLDER.parent}"
-        raise InputError(Path.cwd(), reason, "run there")
+        raise InputError(Path.cwd(), reason, "run it in the project's folder")
     try:
         FOLDER.mkdir(exist_ok=True)
         stream = (FOLDER / f"{what}.lock").open("w")
