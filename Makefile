@@ -4,7 +4,7 @@ LOCK ?= requirements.lock
 BIN := .venv/bin
 # a file at a time and in order; three at once, for many a test waits for a server or a process
 PYTEST = python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
-BENCHMARKS = cold intake stock_keras flow retune decode changes engine train_step scale dask_workers kills imbalance
+BENCHMARKS = cold intake stock_keras flow retune decode changes engine train_step which_epoch scale dask_workers kills imbalance
 COMPILE = uv pip compile --universal --python-version 3.11 --no-header --no-annotate --generate-hashes --extra cluster --extra flows --extra s3 --extra dev
 # `dvc` and the stages that it starts must be those of .venv
 export PATH := $(CURDIR)/$(BIN):$(PATH)

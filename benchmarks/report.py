@@ -28,6 +28,7 @@ SECTIONS = {  # module and title, in the document's order
     "changes": "Images added and removed, augmentation changed",
     "engine": "Images a second",
     "train_step": "A training step",
+    "which_epoch": "Which epoch is kept",
     "scale": "Memory and time by the number of rows",
     "dask_workers": "One Dask worker and two",
     "kills": "Killed at any moment",

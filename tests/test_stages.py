@@ -271,8 +271,9 @@ def test_truncated_features_are_refused(trained, refused):
     assert "data/features: cannot be read" in refused("train_head")
 
 
-def test_fine_tuning_that_does_not_help_ships_the_head(trained, capsys, keras):
-    trained.set("fine_tune", learning_rate=1e38, optimizer="sgd", epochs=2, ema_momentum=0.0)
+def test_fine_tuning_that_harms_ships_the_head(trained, capsys, keras):
+    ruin = {"learning_rate": 1e38, "optimizer": "sgd", "warmup_epochs": 0, "ema_momentum": 0.0}
+    trained.set("fine_tune", epochs=2, **ruin)
 
     assert trained.run("fine_tune", "evaluate") == 0
 

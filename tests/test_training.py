@@ -21,7 +21,7 @@ from pipeline.training.head import (
     loss_of,
     training_epochs,
 )
-from pipeline.training.learning import learn, make_deterministic, optimizer, predict_rows, validate
+from pipeline.training.learning import judge, learn, make_deterministic, optimizer, predict_rows
 from pipeline.training.step import compile_step
 from tests.conftest import ROOT
 
@@ -126,7 +126,7 @@ def test_the_head_has_the_layers_asked_for(keras, hidden):
 
 
 @pytest.mark.parametrize("changes", [{}, {"ema_momentum": 0.5}, {"optimizer": "rmsprop"}])
-def test_learning_keeps_the_epoch_that_the_log_calls_best(keras, changes):
+def test_learning_keeps_the_epoch_that_the_log_names(keras, changes):
     params = PARAMS.model_copy(
         update={"hidden": [], "epochs": 6, "learning_rate": 0.05, **changes}
     )
@@ -136,12 +136,12 @@ def test_learning_keeps_the_epoch_that_the_log_calls_best(keras, changes):
 
     log = learn(head, params, params.loss, train, held, keep_start=True, what="test")
 
-    best = log[log["best"] == 1].iloc[0]
+    kept = log[log["kept"] == 1].iloc[0]
     probabilities = predict_rows(head, held.inputs, held.rows)
     surprise = -np.log((probabilities * held.labels).sum(axis=1)).mean()
-    assert surprise == pytest.approx(best["val_loss"], abs=1e-5)
-    assert best["val_loss"] == log["val_loss"].min()
-    assert best["val_loss"] < log["val_loss"][0]
+    assert surprise == pytest.approx(kept["val_loss"], abs=1e-5)
+    assert kept["val_loss"] == log["val_loss"].min()  # it falls with every epoch
+    assert kept["epoch"] == 6
     assert log["epoch"].tolist() == list(range(7))
 
 
@@ -189,7 +189,7 @@ def test_learning_never_leaves_worse_than_it_began(keras):
     ruin = params.model_copy(update={"learning_rate": 1e38, "optimizer": "sgd"})
     log = learn(head, ruin, params.loss, train, held, keep_start=True, what="ruin")
 
-    assert log["best"].tolist() == [1, 0, 0]  # and patience ended it
+    assert log["kept"].tolist() == [1, 0, 0]  # and patience ended it
     for now, then in zip(head.get_weights(), before, strict=True):
         np.testing.assert_array_equal(now, then)
 
@@ -223,7 +223,7 @@ def test_a_lower_loss_does_not_excuse_a_lower_accuracy(keras, keep_start):
 
     log = learn(head, params, params.loss, train, held, keep_start=keep_start, what="test")
 
-    kept = log[log["best"] == 1].iloc[0]
+    kept = log[log["kept"] == 1].iloc[0]
     assert log["val_loss"].idxmin() > 0
     assert log["val_accuracy"][log["val_loss"].idxmin()] < log["val_accuracy"][0]
     assert (kept["val_accuracy"] >= log["val_accuracy"][0]) == keep_start
@@ -270,7 +270,7 @@ def test_a_moving_average_is_judged_and_the_latest_weights_learn_on(keras):
         ]
         trained = plain.get_weights()
         plain.set_weights(average)
-        losses.append(validate(plain, params.loss, held)["val_loss"])
+        losses.append(judge(plain, params.loss, held).loss)
         plain.set_weights(trained)
 
     log = learn(head, params, params.loss, train, held, keep_start=True, what="test")

@@ -61,8 +61,8 @@ def run(
 ) -> None:
     """Write the model that ships, what the cached path says of the test images, and a log.
 
-    The model is the head's or the fine-tuned one, whichever is better on
-    validation (see `learn`).  Nothing is chosen by the test images: `evaluate`
+    The model is the fine-tuned one, unless validation speaks for the frozen
+    head (see `Choice`).  Nothing is chosen by the test images: `evaluate`
     holds the shipped file to what the cached path said of them.
 
     Raises:
@@ -125,9 +125,9 @@ def check_same_backbone(features: Path, weights_digest: str) -> None:
 
 def announce(history: pd.DataFrame) -> Literal["head", "fine_tuned"]:
     """Say which model ships: the one from before fine-tuning is epoch 0 of the log."""
-    before, kept = history.iloc[0], history[history["best"] == 1].iloc[0]
+    before, kept = history.iloc[0], history[history["kept"] == 1].iloc[0]
     if kept["epoch"] == 0:
-        say("fine_tune: ships the frozen head: no epoch was better on validation")
+        say("fine_tune: ships the frozen head: every epoch was worse on validation")
         return "head"
     say(
         f"fine_tune: ships the fine-tuned model of epoch {kept['epoch']:.0f}: validation loss "

@@ -28,7 +28,7 @@ def run(
     log: Writes = Path("reports/train_head.csv"),
     cross_validation: Writes = Path("reports/cross_validation.json"),
 ) -> None:
-    """Write the weights of the best epoch on validation, and a log of every epoch.
+    """Write the weights of the epoch that validation chose, and a log of every epoch.
 
     Cross-validation touches no weights that are written, nor the test images.
 

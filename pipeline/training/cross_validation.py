@@ -97,7 +97,7 @@ def score(
     hits = predict_rows(head, judged.inputs, judged.rows).argmax(axis=1) == judged.labels.argmax(
         axis=1
     )
-    return int(log.loc[log["best"] == 1, "epoch"].iloc[0]), float(hits.mean())
+    return int(log.loc[log["kept"] == 1, "epoch"].iloc[0]), float(hits.mean())
 
 
 def interval(accuracies: NDArray[np.float64], part: float) -> tuple[float, float]:

@@ -15,6 +15,7 @@ from pipeline.console import progress
 from pipeline.errors import InputError
 from pipeline.params import Section
 from pipeline.tensorflow_start import start_tensorflow
+from pipeline.training.choosing import Choice, Judged
 from pipeline.training.epochs import Epochs, Gather, Held, bare
 from pipeline.training.step import Loss, compile_step, train_one_epoch
 
@@ -34,7 +35,7 @@ class LearningParams(Section):
     schedule: Literal["constant", "cosine"]  # cosine: to 0 over all epochs
     warmup_epochs: Annotated[int, Field(ge=0)]  # rising evenly from 0
     epochs: Annotated[int, Field(ge=0)]  # at most
-    patience: Annotated[int, Field(ge=1)]  # epochs without a better one, then stop
+    patience: Annotated[int, Field(ge=1)]  # epochs without a lower validation loss, then stop
     batch_size: Annotated[int, Field(ge=1)]  # images
     # of the moving average of the weights that is judged and kept (Polyak); 0: no averaging
     ema_momentum: Annotated[float, Field(ge=0, lt=1)]
@@ -80,45 +81,42 @@ def learn(
     keep_start: bool,
     what: str,
 ) -> pd.DataFrame:
-    """Train `model` and leave it with the weights of its best epoch.
-
-    The best epoch has the lowest validation loss.
+    """Train `model` and leave it with the weights of the epoch that is kept, as `Choice` says.
 
     Args:
         keep_start: Whether the weights that the model came with, epoch 0, are a
-            candidate too.  An epoch then counts only if its validation accuracy
-            is not below theirs, so the model never leaves worse than it came.
+            candidate too.
         what: Named beside the progress bar.
 
     Raises:
         InputError: Learning diverged and there is nothing to keep.
 
     Returns:
-        The log: epoch, `LOG_COLUMNS` and `best` (1 for the epoch that is kept).
+        The log: epoch, `LOG_COLUMNS` and `kept` (1 for the epoch that is kept).
     """
     updates = optimizer(params, train.steps)
     step = compile_step(model, updates, loss)
 
-    log = [{"epoch": 0, **validate(model, loss, val)}]
-    lowest = log[0]["val_loss"] if keep_start else float("inf")
-    best, kept = 0, model.get_weights()
+    start = judge(model, loss, val)
+    log = [{"epoch": 0, **scores_of(start)}]
+    choice, kept = Choice(start if keep_start else None), model.get_weights()
     with progress(what, params.epochs * len(train.labels), "image") as bar:
         for epoch in range(1, params.epochs + 1):
-            scores = train_one_epoch(step, train, epoch, bar)
+            learnt = train_one_epoch(step, train, epoch, bar)
             with averaged(model, updates):
-                log.append({"epoch": epoch, **scores, **validate(model, loss, val)})
-                no_worse = log[-1]["val_accuracy"] >= log[0]["val_accuracy"]
-                if (no_worse or not keep_start) and log[-1]["val_loss"] < lowest:
-                    lowest, best, kept = log[-1]["val_loss"], epoch, model.get_weights()
-            bar(0, note=f"epoch {epoch} of {params.epochs}, val_loss {log[-1]['val_loss']:.4f}")
-            if epoch - best >= params.patience:
+                judged = judge(model, loss, val)
+                if choice.keeps(epoch, judged):
+                    kept = model.get_weights()
+            log.append({"epoch": epoch, **learnt, **scores_of(judged)})
+            bar(0, note=f"epoch {epoch} of {params.epochs}, val_loss {judged.loss:.4f}")
+            if epoch - choice.lowest >= params.patience:
                 break
-    if best == 0 and not keep_start:
+    if choice.kept == 0 and not keep_start:
         reason = f"{what}: the validation loss was not finite in any epoch"
         raise InputError("params.yaml", reason, f"lower {what}.learning_rate")
     model.set_weights(kept)
     table = pd.DataFrame(log, columns=["epoch", *LOG_COLUMNS]).round(LOG_DECIMALS)
-    return table.assign(best=(table["epoch"] == best).astype(int))
+    return table.assign(kept=(table["epoch"] == choice.kept).astype(int))
 
 
 @contextmanager
@@ -135,17 +133,19 @@ def averaged(model: keras.Model, updates: keras.optimizers.Optimizer) -> Iterato
         model.set_weights(latest)
 
 
-def validate(model: keras.Model, loss: Loss, val: Held) -> dict[str, float]:
-    """Mean loss, without penalties, and accuracy, as `val.weights` weigh the images."""
+def judge(model: keras.Model, loss: Loss, val: Held) -> Judged:
+    """What the model says of each held-out image."""
     import keras  # noqa: PLC0415
 
     probabilities = predict_rows(model, val.inputs, val.rows)
-    losses = np.asarray(keras.losses.get(loss)(val.labels, probabilities))
+    losses = np.asarray(keras.losses.get(loss)(val.labels, probabilities), np.float64)
     hits = probabilities.argmax(axis=1) == val.labels.argmax(axis=1)
-    return {
-        "val_loss": float(np.average(losses, weights=val.weights)),
-        "val_accuracy": float(np.average(hits, weights=val.weights)),
-    }
+    return Judged(losses, hits, val.weights)
+
+
+def scores_of(judged: Judged) -> dict[str, float]:
+    """The columns of the log."""
+    return {"val_loss": judged.loss, "val_accuracy": judged.accuracy}
 
 
 def predict_rows(
