@@ -67,7 +67,7 @@ class Choice:
     def _loses_hits(self, judged: Judged) -> bool:
         if self._start is None:
             return False
-        return beyond_noise(self._start.hits * 1.0 - judged.hits, judged.weights)
+        return beyond_noise(self._start.hits.astype(np.float64) - judged.hits, judged.weights)
 
 
 def beyond_noise(differences: NDArray[np.float64], weights: NDArray[np.float32]) -> bool:
