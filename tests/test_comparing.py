@@ -93,6 +93,34 @@ def test_a_95_percent_interval_holds_the_true_difference_95_times_of_100():
     assert all(0.90 <= count / 200 <= 0.99 for count in held.values()), held
 
 
+def test_intervals_of_grouped_images_have_their_coverage():
+    """Twenty patients of ten images each, on which a model does well or badly as a whole.
+
+    By images alone most of these intervals would be too narrow by far.
+    """
+    held = {"by group": 0, "by image": 0}
+    for seed in range(200):
+        random = np.random.default_rng(seed)
+        patients = np.repeat(np.arange(20), 10)
+        chances = random.beta(0.5, 0.5, size=(2, 20))[:, patients]  # of 0.5 on average, both
+        right = random.random((2, 200)) < chances
+        labels = np.zeros(200, np.int64)
+        one, other = (
+            side(labels, np.where(hits[:, None], [0.9, 0.1], [0.1, 0.9])) for hits in right
+        )
+        for way in held:
+            groups = [f"patient {n}" for n in patients] if way == "by group" else ""
+            grouped = Side("B", other.predictions, other.splits.assign(group=groups))
+            pairs = align(one, grouped)
+            found = differences(pairs, resamples=300, seed=seed, confidence=0.95)
+            interval = found["metric", "accuracy"]
+            held[way] += interval.low <= 0 <= interval.high
+            assert interval.units == (20 if way == "by group" else 200)
+
+    assert 0.90 <= held["by group"] / 200 <= 0.99, held
+    assert held["by image"] / 200 < 0.75, held
+
+
 @pytest.mark.parametrize("classes", [2, 3])
 def test_intervals_are_those_of_scikit_learn_on_drawn_images(classes):
     one, other = two_sides(60, classes)

@@ -20,7 +20,7 @@ from pipeline.comparing.comparison import (
     Counts,
     compare,
 )
-from pipeline.comparing.gate import COMMON_IMAGES, PromotionParams, decide
+from pipeline.comparing.gate import COMMON_UNITS, PromotionParams, decide
 from pipeline.comparing.paired import Difference, McNemar
 from pipeline.comparing.pairs import NothingInCommonError
 from pipeline.comparing.sides import Side
@@ -38,7 +38,7 @@ GATE = PromotionParams(
 
 def figure(low: float, high: float, *, difference: float | None = None, up: bool = True):
     middle = (low + high) / 2 if difference is None else difference
-    return Difference(0.8, 0.8 + middle, middle, low, high, up)
+    return Difference(0.8, 0.8 + middle, middle, low, high, up, units=100)
 
 
 def comparison(
@@ -181,7 +181,8 @@ def test_a_class_that_falls_stops_even_a_better_model():
     [
         figure(-0.2, 0.01, difference=-0.1),  # not known to fall
         figure(-0.06, -0.02, difference=-0.04),  # within the bound
-        Difference(math.nan, 0.5, math.nan, math.nan, math.nan, True),  # of a new class
+        Difference(math.nan, 0.5, math.nan, math.nan, math.nan, True, 50),  # of a new class
+        replace(figure(-0.2, -0.1), units=9),  # of too few images, or groups of them
     ],
 )
 def test_a_class_that_is_not_known_to_fall_so_far_stops_nothing(recall):
@@ -286,9 +287,7 @@ def test_a_corrected_label_is_judged_as_any(label):
     assert decide(judged(old, new), GATE, grew=False).promote
 
 
-@pytest.mark.parametrize(
-    ("common", "promote"), [(COMMON_IMAGES - 1, False), (COMMON_IMAGES, True)]
-)
+@pytest.mark.parametrize(("common", "promote"), [(COMMON_UNITS - 1, False), (COMMON_UNITS, True)])
 def test_a_few_images_in_common_say_nothing(common, promote):
     old, new = side("A", *told(0)), side("B", *told(200), first=200 - common)
 
@@ -297,6 +296,19 @@ def test_a_few_images_in_common_say_nothing(common, promote):
     assert verdict.promote == promote
     if not promote:
         assert verdict.reason.startswith(f"only {common} test images in common")
+
+
+@pytest.mark.parametrize(("groups", "promote"), [(COMMON_UNITS - 1, False), (COMMON_UNITS, True)])
+def test_many_images_of_a_few_groups_say_nothing(groups, promote):
+    old, new = side("A", *told(0)), side("B", *told(200))
+    new.splits["group"] = [f"patient {number % groups}" for number in range(200)]
+
+    verdict = decide(judged(old, new), GATE, grew=True)
+
+    assert verdict.promote == promote
+    if not promote:
+        reason = f"only 200 test images in common with the champion, in {groups} groups"
+        assert verdict.reason.startswith(reason)
 
 
 def test_nothing_in_common_is_no_comparison():

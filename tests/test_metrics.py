@@ -12,6 +12,7 @@ from sklearn import metrics as sk
 from pipeline.scoring.curves import calibration, precision_recall, roc
 from pipeline.scoring.metrics import headline
 from pipeline.scoring.report import bootstrap, figures
+from pipeline.scoring.resampling import resample, units_of
 
 CLASSES = ["ape", "bee", "cow"]
 
@@ -87,7 +88,7 @@ def test_the_interval_of_accuracy_is_the_binomial_one():
     probabilities = np.tile([0.9, 0.1], (400, 1))
     probabilities[:100] = [0.1, 0.9]
 
-    spread = bootstrap(labels, probabilities, 4000, seed=1)["accuracy"]
+    spread = bootstrap(labels, probabilities, np.arange(400), resamples=4000, seed=1)["accuracy"]
 
     assert spread.mean() == pytest.approx(0.75, abs=0.002)
     assert spread.std() == pytest.approx(np.sqrt(0.75 * 0.25 / 400), rel=0.05)
@@ -95,7 +96,8 @@ def test_the_interval_of_accuracy_is_the_binomial_one():
 
 def report(labels, probabilities, **changes: object) -> dict[str, float]:
     names = [CLASSES[i] for i in labels]
-    images = pd.DataFrame({"label": names, "site": ["n", "s"] * (len(names) // 2)})
+    site, groups = ["n", "s"] * (len(names) // 2), changes.pop("groups", "")
+    images = pd.DataFrame({"label": names, "site": site, "group": groups})
     options = {"slices": ["site"], "majority": "ape", "resamples": 200, "seed": 1, **changes}
     return figures(images, CLASSES, probabilities, **options)
 
@@ -112,6 +114,41 @@ def test_figures_are_flat_numbers_with_intervals_around_them():
     assert scores["images_site=n"] + scores["images_site=s"] == scores["images"] == 60
     hits = probabilities.argmax(axis=1) == labels
     assert scores["accuracy_site=n"] == pytest.approx(hits[::2].mean(), abs=1e-6)
+
+
+def test_copies_in_groups_make_no_interval_narrower():
+    """Each image three times, as a group: the figures, and all that one can know, are the same."""
+    labels, probabilities = answers(60, 3, seed=4)
+    groups = [f"patient {number}" for number in range(60)] * 3
+
+    once = report(labels, probabilities)
+    grouped = report(np.tile(labels, 3), np.tile(probabilities, (3, 1)), groups=groups)
+    apart = report(np.tile(labels, 3), np.tile(probabilities, (3, 1)))
+
+    for name in by_sklearn(labels, probabilities):
+        for end in ("", "_low", "_high"):
+            assert grouped[name + end] == pytest.approx(once[name + end], abs=2e-6)
+        widths = [found[f"{name}_high"] - found[f"{name}_low"] for found in (apart, once)]
+        assert widths[0] < widths[1]
+
+
+@given(st.lists(st.sampled_from(["", "a", "b", "c"]), min_size=1, max_size=12))
+def test_groups_are_drawn_as_one_and_other_images_by_themselves(groups):
+    units = units_of(pd.Series(groups))
+
+    assert set(units) == set(range(len({*groups} - {""}) + groups.count("")))
+    for one, group in enumerate(groups):
+        alike = {other for other in range(len(groups)) if units[other] == units[one]}
+        of_group = {other for other in range(len(groups)) if groups[other] == group}
+        assert alike == (of_group if group else {one})
+    for weights in resample(units, 5, seed=1):
+        firsts = np.unique(units, return_index=True)[1]
+        assert (weights == weights[:, firsts][:, units]).all()
+        assert (weights[:, firsts].sum(axis=1) == len(firsts)).all()
+
+
+def test_images_without_groups_are_numbered_as_they_come():
+    assert units_of(pd.Series([""] * 4)).tolist() == [0, 1, 2, 3]
 
 
 def test_figures_of_each_class_are_those_of_scikit_learn():

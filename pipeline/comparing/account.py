@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pipeline.comparing.changes import Changes, ImageChange
 from pipeline.comparing.comparison import Comparison, Turned
-from pipeline.comparing.paired import FEW_IMAGES, Difference
+from pipeline.comparing.paired import FEW_UNITS, Difference
 from pipeline.scoring.names import HEADLINE
 
 P = "p"  # of McNemar's test, among these images
@@ -76,10 +76,7 @@ def _metrics(comparison: Comparison) -> Part:
         f"share so uneven, or more, comes by chance with p = {test.p:.3g} (McNemar's exact test "
         "of accuracy)."
     )
-    rows = [
-        (HEADLINE[name], *_row(found, comparison.images.common))
-        for name, found in comparison.metrics.items()
-    ]
+    rows = [(HEADLINE[name], *_row(found)) for name, found in comparison.metrics.items()]
     return Part("Metrics", [sentence], ("metric", *_columns(comparison)), rows)
 
 
@@ -88,7 +85,7 @@ def _classes(comparison: Comparison) -> Part:
         (
             f"{label} ({of_class.images})",
             part,
-            *_row(found, of_class.images),
+            *_row(found),
             f"{of_class.mcnemar.p:.3g}" if part == "recall" else "",
         )
         for label, of_class in comparison.classes.items()
@@ -103,7 +100,7 @@ def _groups(comparison: Comparison) -> Iterator[Part]:
         rows = [
             (
                 f"{value} ({group.images})",
-                *_row(group.accuracy, group.images),
+                *_row(group.accuracy),
                 f"{group.mcnemar.p:.3g}",
             )
             for value, group in values.items()
@@ -117,24 +114,24 @@ def _columns(comparison: Comparison) -> tuple[str, ...]:
     return ("A", "B", "B - A", interval, "so B is")
 
 
-def _row(found: Difference, images: int) -> tuple[str, ...]:
+def _row(found: Difference) -> tuple[str, ...]:
     return (
         _number(found.one),
         _number(found.other),
         _number(found.difference, "+"),
         f"[{_number(found.low, '+')}, {_number(found.high, '+')}]",
-        _verdict(found, images),
+        _verdict(found),
     )
 
 
-def _verdict(found: Difference, images: int) -> str:
-    """Whether the interval, of so many images, lies on one side of 0."""
+def _verdict(found: Difference) -> str:
+    """Whether the interval lies on one side of 0."""
     difference, low, high = found.gain
     if math.isnan(low):
         return "undefined"
     if low == high == difference == 0:
         return "the same"
-    if images < FEW_IMAGES:
+    if found.units < FEW_UNITS:
         return "too few images"
     return "better" if low > 0 else "worse" if high < 0 else "not known"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,9 +135,7 @@ def _without_wide_columns(pairs: Pairs, most: int | None) -> Pairs:
     if most is None:
         return pairs
     kept = [name for name in pairs.groups if pairs.groups[name].nunique() <= most]
-    return Pairs(
-        pairs.images, pairs.groups[kept], pairs.classes, pairs.labels, pairs.one, pairs.other
-    )
+    return replace(pairs, groups=pairs.groups[kept])
 
 
 def _right(pairs: Pairs) -> Right:

@@ -12,7 +12,7 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import Field
 
 from pipeline.comparing.comparison import Comparison
-from pipeline.comparing.paired import FEW_IMAGES, Difference
+from pipeline.comparing.paired import FEW_UNITS, Difference
 from pipeline.params import Section
 
 Metric = Literal[
@@ -25,7 +25,7 @@ Metric = Literal[
     "expected_calibration_error",
 ]
 Bound = Annotated[float, Field(ge=0)]
-COMMON_IMAGES = 30  # of fewer common test images resamples say nothing of a model
+COMMON_UNITS = 30  # of fewer, resamples of the common test images say nothing of a model
 RELABELLED = 0.1  # of the common images: beyond it the champion is judged by other rules
 UNSAYABLE = 0.01  # of them, under a new label that one of the models does not know
 
@@ -64,8 +64,10 @@ def decide(comparison: Comparison, params: PromotionParams, *, grew: bool) -> Ve
 def _beyond_judgement(comparison: Comparison) -> str:
     """Why figures would mislead; empty if nothing speaks against them."""
     common = comparison.images.common
-    if common < COMMON_IMAGES:
-        return f"only {common} test images in common with the champion"
+    units = max((metric.units for metric in comparison.metrics.values()), default=common)
+    if units < COMMON_UNITS:
+        grouped = f", in {units} groups" if units < common else ""
+        return f"only {common} test images in common with the champion{grouped}"
     to_champion, to_new = comparison.unknown
     changed = comparison.relabelled
     # where a class got another name, whoever cannot say it is wrong throughout
@@ -100,13 +102,14 @@ def _overall(comparison: Comparison, params: PromotionParams, *, grew: bool) -> 
 def _sufferer(comparison: Comparison, params: PromotionParams) -> str:
     """The class that loses most beyond the bound, with confidence; empty if there is none.
 
-    A class of fewer than `FEW_IMAGES` common test images has no say.
+    A class of fewer than `FEW_UNITS` common test images, or groups of them, has no say.
     """
     worst, words = -params.max_class_regression, ""
     for label, of_class in comparison.classes.items():
         recall = of_class.figures.get("recall")
-        few = of_class.images < FEW_IMAGES
-        if recall is not None and not few and recall.high < 0 and recall.difference < worst:
+        if recall is None or recall.units < FEW_UNITS:
+            continue
+        if recall.high < 0 and recall.difference < worst:
             worst = recall.difference
             bound = f"promotion.max_class_regression {params.max_class_regression:g}"
             words = f"recall of class {label!r} fell beyond {bound}: {_words(recall)}"

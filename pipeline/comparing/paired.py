@@ -11,21 +11,21 @@ from numpy.typing import NDArray
 from pipeline.comparing.pairs import Pairs
 from pipeline.scoring.metrics import Floats, class_counts, headline
 from pipeline.scoring.names import HIGHER_IS_BETTER
-
-CHUNK = 4_000_000  # weights in memory at a time
+from pipeline.scoring.resampling import resample
 
 Key = tuple[str, ...]
 """("metric", name), ("class", label, part) or ("group", column, value)."""
 
 
-FEW_IMAGES = 10  # of fewer, all resamples may be alike and say nothing
+FEW_UNITS = 10  # of fewer, all resamples may be alike and say nothing
 
 
 @dataclass(frozen=True)
 class Difference:
     """A figure on both sides, and second minus first with its interval; NaN where undefined.
 
-    Undefined is, on these images, the precision of a class that a side never
+    `units` is how many groups of images it is of, an image without a group
+    counting as one.  Undefined is, on these images, the precision of a class that a side never
     answers, or what the images cannot tell, such as the recall of a class they
     lack.
     """
@@ -36,6 +36,7 @@ class Difference:
     low: float
     high: float
     higher_is_better: bool
+    units: int
 
     @property
     def gain(self) -> tuple[float, float, float]:
@@ -59,10 +60,10 @@ def differences(
 ) -> dict[Key, Difference]:
     """Every figure of both sides and its difference.
 
-    Each resample draws images with replacement and weighs both sides' answers
-    alike; the interval lies between the percentiles of the differences (Efron
-    & Tibshirani 1993, chapter 13).  It is as wide as the sides disagree, which
-    two intervals of their own do not show.
+    Each resample draws images with replacement, those of a group as one, and
+    weighs both sides' answers alike; the interval lies between the percentiles
+    of the differences (Efron & Tibshirani 1993, chapter 13).  It is as wide as
+    the sides disagree, which two intervals of their own do not show.
 
     Returns:
         Key to difference; what is undefined on both sides is absent.
@@ -80,7 +81,10 @@ def differences(
         if not np.isnan(values).any():
             low, high = np.nanpercentile(spread[key], [tail, 100 - tail])
         better = HIGHER_IS_BETTER[key[1]] if key[0] == "metric" else True
-        found[key] = Difference(*values, values[1] - values[0], float(low), float(high), better)
+        units = len(np.unique(pairs.units[_images_of(pairs, key)]))
+        found[key] = Difference(
+            *values, values[1] - values[0], float(low), float(high), better, units
+        )
     return found
 
 
@@ -136,15 +140,19 @@ def mcnemar(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> McNemar:
     return McNemar(only_one, only_other, p)
 
 
+def _images_of(pairs: Pairs, key: Key) -> NDArray[np.bool_]:
+    """(image,) whether a figure is of it."""
+    if key[0] == "class":
+        return np.asarray(pairs.labels == pairs.classes.index(key[1]))
+    if key[0] == "group":
+        return (pairs.groups[key[1]].astype(str) == key[2]).to_numpy()
+    return np.ones(len(pairs.labels), dtype=bool)
+
+
 def _spread(pairs: Pairs, resamples: int, seed: int) -> dict[Key, Floats]:
     """Second side minus first in each resample: (resample,) by key."""
-    count = len(pairs.labels)
-    random = np.random.default_rng(seed)
     chunks: list[dict[Key, Floats]] = []
-    for start in range(0, resamples, step := max(1, CHUNK // count)):
-        size = min(step, resamples - start)
-        drawn = random.multinomial(count, np.full(count, 1 / count), size=size)
-        weights = drawn.astype(np.float64)
+    for weights in resample(pairs.units, resamples, seed):
         one, other = (figures(pairs, side, weights) for side in (pairs.one, pairs.other))
         chunks.append({key: other[key] - one[key] for key in one})
     return {key: np.concatenate([chunk[key] for chunk in chunks]) for key in chunks[0]}

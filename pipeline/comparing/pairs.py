@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pipeline.comparing.sides import Side
 from pipeline.errors import InputError
 from pipeline.scoring.metrics import Floats
+from pipeline.scoring.resampling import units_of
 from pipeline.tables import distinct, extra_columns, probability_column
 
 
@@ -28,6 +29,7 @@ class Pairs:
             the first side had it under another. `label` is the second side's,
             by which both are judged: a label is corrected, seldom spoilt.
         groups: (image,) text by extra column, as the second side has it.
+        units: (image,) what is drawn as one, by the second side's column `group`; see `units_of`.
         classes: Those of both sides; the one that a model does not know has
             probability 0 there.
         labels: (image,) column of the label.
@@ -37,6 +39,7 @@ class Pairs:
 
     images: pd.DataFrame
     groups: pd.DataFrame
+    units: NDArray[np.int64]
     classes: list[str]
     labels: NDArray[np.int64]
     one: Floats
@@ -66,13 +69,11 @@ def align(one: Side, other: Side) -> Pairs:
         reason = f"has a test image of {unknown!r}, a class that no model here knows"
         raise InputError(other.name, reason, "run `dvc repro` there")
     images = second[["path", "label"]].assign(label_of_one=first["label"]).reset_index()
-    groups = distinct(other.splits).set_index("digest")
+    known = distinct(other.splits).set_index("digest").reindex(common)
     return Pairs(
         images=images,
-        groups=groups[extra_columns(other.splits)]
-        .reindex(common)
-        .fillna("")
-        .reset_index(drop=True),
+        groups=known[extra_columns(other.splits)].fillna("").reset_index(drop=True),
+        units=units_of(known["group"].fillna("")),
         classes=classes,
         labels=labels,
         one=_probabilities(first, classes),

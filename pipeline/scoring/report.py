@@ -7,8 +7,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.scoring.metrics import Floats, headline, per_class
+from pipeline.scoring.resampling import resample, units_of
 
-CHUNK = 4_000_000  # weights in memory at a time
 DECIMALS = 6
 
 
@@ -25,7 +25,7 @@ def figures(
     """Every figure of a model on the images.
 
     Args:
-        images: One row an image; columns label and those of `slices`.
+        images: One row an image; columns label, group and those of `slices`.
         probabilities: (image, class).
         slices: Columns by whose values accuracy is given.
         majority: The training set's most frequent class, the baseline's only answer.
@@ -39,7 +39,8 @@ def figures(
     labels = pd.Categorical(images["label"], categories=classes).codes.astype(np.int64)
     scores: dict[str, float] = {"images": len(images)}
     values = headline(labels, probabilities, np.ones((1, len(images))))
-    spread = bootstrap(labels, probabilities, resamples, seed)
+    units = units_of(images["group"])
+    spread = bootstrap(labels, probabilities, units, resamples=resamples, seed=seed)
     for name, value in values.items():
         if np.isfinite(value[0]):
             scores[name] = float(value[0])
@@ -57,18 +58,18 @@ def figures(
 
 
 def bootstrap(
-    labels: NDArray[np.int64], probabilities: Floats, resamples: int, seed: int
+    labels: NDArray[np.int64],
+    probabilities: Floats,
+    units: NDArray[np.int64],
+    *,
+    resamples: int,
+    seed: int,
 ) -> dict[str, Floats]:
-    """The headline metrics of resamples of the images, drawn with replacement.
+    """The headline metrics of resamples of the images, drawn by `units`.
 
     Returns:
         Name to (resample,) float64.
     """
-    count = len(labels)
-    random = np.random.default_rng(seed)
-    parts: list[dict[str, Floats]] = []
-    for start in range(0, resamples, step := max(1, CHUNK // count)):
-        size = min(step, resamples - start)
-        weights = random.multinomial(count, np.full(count, 1 / count), size=size)
-        parts.append(headline(labels, probabilities, weights.astype(np.float64)))
+    drawn = resample(units, resamples, seed)
+    parts = [headline(labels, probabilities, weights) for weights in drawn]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
