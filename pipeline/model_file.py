@@ -37,7 +37,7 @@ class Card(Section):
     classes: Annotated[list[str], Field(min_length=2)]  # in the order of the probabilities
     image_size: Annotated[int, Field(ge=1, le=4096)]  # pixels, a square
     resize: ResizeFilter  # Pillow's filter
-    shipped: Literal["head", "fine_tuned"]  # whether fine-tuning bettered the frozen head
+    shipped: Literal["head", "fine_tuned"]  # the one that validation kept
     data_digest: str  # SHA-256 of the splits table
     weights_digest: str  # of the backbone before fine-tuning
     params: dict[str, Any]  # the sections it was trained with

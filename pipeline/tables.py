@@ -143,6 +143,23 @@ def distinct(table: pd.DataFrame) -> pd.DataFrame:
     return first.sort_values("digest").reset_index(drop=True)
 
 
+def units_of(groups: pd.Series) -> NDArray[np.int64]:
+    """Number what tells as much as one image: a group, or an image without one.
+
+    Images of one patient or module are alike, so a set of images says as much
+    as it has groups.
+
+    Args:
+        groups: (image,) the column `group` of distinct images, "" for none.
+
+    Returns:
+        (image,) from 0 on without a gap; where no image has a group, its own number.
+    """
+    own = np.arange(len(groups))
+    first = pd.Series(own).groupby(groups.to_numpy()).transform("min").to_numpy()
+    return np.unique(np.where(groups == "", own, first), return_inverse=True)[1].astype(np.int64)
+
+
 def extra_columns(table: pd.DataFrame) -> list[str]:
     """The columns that the user's own table brought along."""
     own = {*MANIFEST_COLUMNS, *PLACE_COLUMNS, FOLD}

@@ -115,10 +115,32 @@ def test_intervals_of_grouped_images_have_their_coverage():
             found = differences(pairs, resamples=300, seed=seed, confidence=0.95)
             interval = found["metric", "accuracy"]
             held[way] += interval.low <= 0 <= interval.high
-            assert interval.units == (20 if way == "by group" else 200)
 
     assert 0.90 <= held["by group"] / 200 <= 0.99, held
     assert held["by image"] / 200 < 0.75, held
+
+
+def test_a_few_groups_say_as_little_as_a_few_images():
+    """120 images: of 9 patients in all, and of 4 where the site is "s"."""
+    one, other = two_sides(120, site=["n", "n", "s"] * 40)
+    number = np.arange(120)
+    patients = np.where(number % 3 == 2, number % 4, 4 + number % 5).astype(str)
+    grouped = Side("B", other.predictions, other.splits.assign(group=patients))
+
+    found, apart = compare(one, grouped, **OPTIONS), compare(one, other, **OPTIONS)
+
+    assert (found.images.units, apart.images.units) == (9, 120)
+    assert found.groups["site"]["s"].units == 4
+    assert apart.groups["site"]["s"].units == found.groups["site"]["s"].images == 40
+    for label in CLASSES:
+        of_class = other.predictions["label"] == label
+        assert found.classes[label].units == len(set(patients[of_class]))
+    told, told_apart = (
+        str(account(comparison, no_changes(one, other), [])) for comparison in (found, apart)
+    )
+    assert "They come in 9 groups" in told
+    assert told.count("too few images") > 10
+    assert "groups" not in told_apart
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -257,7 +279,7 @@ def test_sides_of_unlike_test_sets_are_compared_on_what_both_have():
 
     found = compare(one, other, **OPTIONS)
 
-    assert asdict(found.images) == {"one": 40, "other": 40, "common": 20}
+    assert asdict(found.images) == {"one": 40, "other": 40, "common": 20, "units": 20}
     assert found.metrics["accuracy"].difference == 0
     said = account(found, no_changes(one, other), [])[0].sentences[0]
     assert said.startswith("The test sets differ: A had 40 images, B 40.")

@@ -29,7 +29,7 @@ def learnable(count: int = 120, folds: int = 4) -> tuple[pd.DataFrame, Features]
     light = random.integers(0, 2, count)
     digests = [f"digest-{number:03}" for number in range(count)]
     features = (random.normal(size=(count, 5)) + light[:, np.newaxis]).astype(np.float32)
-    images = pd.DataFrame({"digest": digests, "weight": 1.0})
+    images = pd.DataFrame({"digest": digests, "weight": 1.0, "group": ""})
     images["label"] = np.where(light, "light", "dark")
     images["fold"] = [str(number % folds) for number in range(count)]
     return images, Features(features, pd.DataFrame({"digest": digests, "view": 0}), {})

@@ -38,7 +38,7 @@ GATE = PromotionParams(
 
 def figure(low: float, high: float, *, difference: float | None = None, up: bool = True):
     middle = (low + high) / 2 if difference is None else difference
-    return Difference(0.8, 0.8 + middle, middle, low, high, up, units=100)
+    return Difference(0.8, 0.8 + middle, middle, low, high, up)
 
 
 def comparison(
@@ -52,11 +52,11 @@ def comparison(
         one="HEAD",
         other="workspace",
         confidence=0.95,
-        images=Counts(100, 100, 100),
+        images=Counts(100, 100, 100, 100),
         metrics={name: metric} if metric else {},
         mcnemar=McNemar(0, 0, 1.0),
         classes={
-            label: ClassDifference(50, {"recall": recall}, McNemar(0, 0, 1.0))
+            label: ClassDifference(50, 50, {"recall": recall}, McNemar(0, 0, 1.0))
             for label, recall in (recalls or {}).items()
         },
         groups={},
@@ -181,8 +181,7 @@ def test_a_class_that_falls_stops_even_a_better_model():
     [
         figure(-0.2, 0.01, difference=-0.1),  # not known to fall
         figure(-0.06, -0.02, difference=-0.04),  # within the bound
-        Difference(math.nan, 0.5, math.nan, math.nan, math.nan, True, 50),  # of a new class
-        replace(figure(-0.2, -0.1), units=9),  # of too few images, or groups of them
+        Difference(math.nan, 0.5, math.nan, math.nan, math.nan, True),  # of a new class
     ],
 )
 def test_a_class_that_is_not_known_to_fall_so_far_stops_nothing(recall):

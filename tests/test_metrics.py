@@ -12,7 +12,8 @@ from sklearn import metrics as sk
 from pipeline.scoring.curves import calibration, precision_recall, roc
 from pipeline.scoring.metrics import headline
 from pipeline.scoring.report import bootstrap, figures
-from pipeline.scoring.resampling import resample, units_of
+from pipeline.scoring.resampling import resample
+from pipeline.tables import units_of
 
 CLASSES = ["ape", "bee", "cow"]
 
@@ -130,6 +131,8 @@ def test_copies_in_groups_make_no_interval_narrower():
             assert grouped[name + end] == pytest.approx(once[name + end], abs=2e-6)
         widths = [found[f"{name}_high"] - found[f"{name}_low"] for found in (apart, once)]
         assert widths[0] < widths[1]
+    assert grouped["groups"] == 60
+    assert "groups" not in once
 
 
 @given(st.lists(st.sampled_from(["", "a", "b", "c"]), min_size=1, max_size=12))

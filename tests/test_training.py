@@ -110,7 +110,7 @@ def separable(count: int = 60):
     ones = np.ones(count, np.int64)
     inputs, weights = looked_up_in(features), ones.astype(np.float32)
     train = Epochs(inputs, np.arange(count), ones, known, weights, 8, 1)
-    return train, Held(inputs, np.arange(count), known, weights)
+    return train, Held(inputs, np.arange(count), known, weights, np.arange(count))
 
 
 @pytest.mark.parametrize("hidden", [[], [7], [6, 5]])
@@ -170,7 +170,7 @@ def test_a_step_is_that_of_keras(keras, loss):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
-def test_learning_never_leaves_worse_than_it_began(keras):
+def test_learning_that_ruins_leaves_what_came(keras):
     """A learning rate that ruins everything leaves the weights of epoch 0."""
     params = PARAMS.model_copy(update={"hidden": [], "epochs": 3, "patience": 2})
     train, held = separable()
@@ -194,6 +194,19 @@ def test_learning_never_leaves_worse_than_it_began(keras):
         np.testing.assert_array_equal(now, then)
 
 
+def test_patience_is_not_lost_over_epochs_that_are_no_worse(keras):
+    """Steps too small to change a weight: the last epoch is as good as the first, and kept."""
+    params = PARAMS.model_copy(
+        update={"hidden": [], "epochs": 4, "patience": 1, "learning_rate": 1e-30}
+    )
+    train, held = separable()
+
+    log = learn(build_head(params, 5, 2), params, params.loss, train, held, keep_start=True,
+                what="test")  # fmt: skip
+
+    assert log["kept"].tolist() == [0, 0, 0, 0, 1]
+
+
 def tempting(keras):
     """A head whose held-out loss falls while its accuracy does, from 0.9 to 0.2.
 
@@ -210,11 +223,11 @@ def tempting(keras):
     train = Epochs(shown, np.arange(10), np.ones(10, int), learnt, ones, 10, 1)
     all_of_class_1 = np.eye(2, dtype=np.float32)[[1] * 10]
     judged = looked_up_in(group[[0] * 8 + [1, 2]])
-    return head, train, Held(judged, np.arange(10), all_of_class_1, ones)
+    return head, train, Held(judged, np.arange(10), all_of_class_1, ones, np.arange(10))
 
 
 @pytest.mark.parametrize("keep_start", [True, False])
-def test_a_lower_loss_does_not_excuse_a_lower_accuracy(keras, keep_start):
+def test_a_lower_loss_does_not_excuse_a_clearly_lower_accuracy(keras, keep_start):
     """Unless there is nothing to keep: a head in training begins with chance."""
     head, train, held = tempting(keras)
     params = PARAMS.model_copy(
@@ -377,7 +390,10 @@ def test_each_way_against_imbalance_learns(keras, changes):
 
 def test_balancing_reaches_epochs_and_validation_once():
     """By weights or by draws, not by both."""
-    images = pd.DataFrame({"digest": list("abcd"), "label": list("xxxy"), "weight": 1.0})
+    groups = ["p", "p", "q", ""]
+    images = pd.DataFrame(
+        {"digest": list("abcd"), "label": list("xxxy"), "weight": 1.0, "group": groups}
+    )
     index = pd.DataFrame({"digest": list("abcd"), "view": 0})
     lookup = {"inputs": looked_up_in(np.zeros((4, 5), np.float32)), "index": index}
     drawn = PARAMS.model_copy(update={"sampling": "balanced"})
@@ -391,8 +407,9 @@ def test_balancing_reaches_epochs_and_validation_once():
     assert set(plain.weights) == set(by_draws.weights) == {1}
     assert by_weights.weights[3] == 3 * by_weights.weights[0]
     for params, ratio in ((PARAMS, 1), (drawn, 3), (weighed, 3)):
-        weights = held_out(params, images, ["x", "y"], **lookup).weights
-        assert weights[3] == ratio * weights[0]
+        held = held_out(params, images, ["x", "y"], **lookup)
+        assert held.weights[3] == ratio * held.weights[0]
+        assert held.units.tolist() == [0, 0, 1, 2]
     with pytest.raises(ValueError, match="would balance the classes twice"):
         HeadParams(**{**drawn.model_dump(), "class_weights": "balanced"})
 

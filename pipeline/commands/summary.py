@@ -63,7 +63,8 @@ def figures_table(head: dict[str, Any], fine_tuned: dict[str, Any]) -> Table:
     """A table of the headline metrics with their 95% intervals."""
     from rich.table import Table  # noqa: PLC0415
 
-    title = f"{fine_tuned['images']:.0f} test images, 95% bootstrap intervals"
+    groups = f" in {fine_tuned['groups']:.0f} groups" if "groups" in fine_tuned else ""
+    title = f"{fine_tuned['images']:.0f} test images{groups}, 95% bootstrap intervals"
     table = Table("metric", title=title)
     for name in ("frozen head", "fine-tuned"):
         table.add_column(name, no_wrap=True)

@@ -58,6 +58,11 @@ def _images(comparison: Comparison) -> Iterator[str]:
             f"The test sets differ: A had {counts.one} images, B {counts.other}. Compared is what "
             f"both have: {counts.common}."
         )
+    if counts.units < counts.common:
+        yield (
+            f"They come in {counts.units} groups, which intervals allow for and McNemar's test "
+            "does not: go by the intervals."
+        )
     for name, unknown in zip("AB", comparison.unknown, strict=True):
         if unknown:
             yield f"{name} does not know the classes {', '.join(unknown)}: probability 0."
@@ -76,7 +81,10 @@ def _metrics(comparison: Comparison) -> Part:
         f"share so uneven, or more, comes by chance with p = {test.p:.3g} (McNemar's exact test "
         "of accuracy)."
     )
-    rows = [(HEADLINE[name], *_row(found)) for name, found in comparison.metrics.items()]
+    rows = [
+        (HEADLINE[name], *_row(found, comparison.images.units))
+        for name, found in comparison.metrics.items()
+    ]
     return Part("Metrics", [sentence], ("metric", *_columns(comparison)), rows)
 
 
@@ -85,7 +93,7 @@ def _classes(comparison: Comparison) -> Part:
         (
             f"{label} ({of_class.images})",
             part,
-            *_row(found),
+            *_row(found, of_class.units),
             f"{of_class.mcnemar.p:.3g}" if part == "recall" else "",
         )
         for label, of_class in comparison.classes.items()
@@ -100,7 +108,7 @@ def _groups(comparison: Comparison) -> Iterator[Part]:
         rows = [
             (
                 f"{value} ({group.images})",
-                *_row(group.accuracy),
+                *_row(group.accuracy, group.units),
                 f"{group.mcnemar.p:.3g}",
             )
             for value, group in values.items()
@@ -114,24 +122,24 @@ def _columns(comparison: Comparison) -> tuple[str, ...]:
     return ("A", "B", "B - A", interval, "so B is")
 
 
-def _row(found: Difference) -> tuple[str, ...]:
+def _row(found: Difference, units: int) -> tuple[str, ...]:
     return (
         _number(found.one),
         _number(found.other),
         _number(found.difference, "+"),
         f"[{_number(found.low, '+')}, {_number(found.high, '+')}]",
-        _verdict(found),
+        _verdict(found, units),
     )
 
 
-def _verdict(found: Difference) -> str:
-    """Whether the interval lies on one side of 0."""
+def _verdict(found: Difference, units: int) -> str:
+    """Whether the interval, of so many groups or images, lies on one side of 0."""
     difference, low, high = found.gain
     if math.isnan(low):
         return "undefined"
     if low == high == difference == 0:
         return "the same"
-    if found.units < FEW_UNITS:
+    if units < FEW_UNITS:
         return "too few images"
     return "better" if low > 0 else "worse" if high < 0 else "not known"
 

@@ -17,11 +17,15 @@ Right = tuple[NDArray[np.bool_], NDArray[np.bool_]]  # (image,) of each side
 
 @dataclass(frozen=True)
 class Counts:
-    """Test images of each side, and those that both have: only these are compared."""
+    """Test images of each side, and those that both have: only these are compared.
+
+    `units` is how many groups these come in, an image without a group being one.
+    """
 
     one: int
     other: int
     common: int
+    units: int
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class ClassDifference:
     """A class's figures, and how many of the common images are of it; the test is of these."""
 
     images: int
+    units: int
     figures: Mapping[str, Difference]  # of precision, recall, f1: those that are defined
     mcnemar: McNemar
 
@@ -38,6 +43,7 @@ class GroupDifference:
     """Accuracy among the common images with one value of an extra column."""
 
     images: int
+    units: int
     accuracy: Difference
     mcnemar: McNemar
 
@@ -119,7 +125,12 @@ def compare(
         one=one.name,
         other=other.name,
         confidence=confidence,
-        images=Counts(len(one.predictions), len(other.predictions), len(pairs.labels)),
+        images=Counts(
+            len(one.predictions),
+            len(other.predictions),
+            len(pairs.labels),
+            _units(pairs, np.ones(len(pairs.labels), dtype=bool)),
+        ),
         metrics={key[1]: value for key, value in found.items() if key[0] == "metric"},
         mcnemar=mcnemar(*right),
         classes=_classes(pairs, found, right),
@@ -152,6 +163,7 @@ def _classes(
     return {
         label: ClassDifference(
             int(support[number]),
+            _units(pairs, pairs.labels == number),
             {key[2]: value for key, value in found.items() if key[:2] == ("class", label)},
             mcnemar(*(side[pairs.labels == number] for side in right)),
         )
@@ -168,6 +180,7 @@ def _groups(
         str(column): {
             str(value): GroupDifference(
                 int(count),
+                _units(pairs, (pairs.groups[column] == value).to_numpy()),
                 found["group", str(column), str(value)],
                 mcnemar(*(side[(pairs.groups[column] == value).to_numpy()] for side in right)),
             )
@@ -175,6 +188,10 @@ def _groups(
         }
         for column in pairs.groups
     }
+
+
+def _units(pairs: Pairs, which: NDArray[np.bool_]) -> int:
+    return len(np.unique(pairs.units[which]))
 
 
 def _unknown(pairs: Pairs, side: Side) -> tuple[str, ...]:

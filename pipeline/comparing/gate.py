@@ -64,8 +64,7 @@ def decide(comparison: Comparison, params: PromotionParams, *, grew: bool) -> Ve
 def _beyond_judgement(comparison: Comparison) -> str:
     """Why figures would mislead; empty if nothing speaks against them."""
     common = comparison.images.common
-    units = max((metric.units for metric in comparison.metrics.values()), default=common)
-    if units < COMMON_UNITS:
+    if (units := comparison.images.units) < COMMON_UNITS:
         grouped = f", in {units} groups" if units < common else ""
         return f"only {common} test images in common with the champion{grouped}"
     to_champion, to_new = comparison.unknown
@@ -102,14 +101,15 @@ def _overall(comparison: Comparison, params: PromotionParams, *, grew: bool) -> 
 def _sufferer(comparison: Comparison, params: PromotionParams) -> str:
     """The class that loses most beyond the bound, with confidence; empty if there is none.
 
-    A class of fewer than `FEW_UNITS` common test images, or groups of them, has no say.
+    A class of fewer than `FEW_UNITS` common test images has no say.
     """
     worst, words = -params.max_class_regression, ""
     for label, of_class in comparison.classes.items():
         recall = of_class.figures.get("recall")
-        if recall is None or recall.units < FEW_UNITS:
-            continue
-        if recall.high < 0 and recall.difference < worst:
+        few = (
+            of_class.images < FEW_UNITS
+        )  # of few groups its fall may be chance, but is no small one
+        if recall is not None and not few and recall.high < 0 and recall.difference < worst:
             worst = recall.difference
             bound = f"promotion.max_class_regression {params.max_class_regression:g}"
             words = f"recall of class {label!r} fell beyond {bound}: {_words(recall)}"

@@ -16,16 +16,14 @@ from pipeline.scoring.resampling import resample
 Key = tuple[str, ...]
 """("metric", name), ("class", label, part) or ("group", column, value)."""
 
-
-FEW_UNITS = 10  # of fewer, all resamples may be alike and say nothing
+FEW_UNITS = 10  # groups or images; of fewer, all resamples may be alike and say nothing
 
 
 @dataclass(frozen=True)
 class Difference:
     """A figure on both sides, and second minus first with its interval; NaN where undefined.
 
-    `units` is how many groups of images it is of, an image without a group
-    counting as one.  Undefined is, on these images, the precision of a class that a side never
+    Undefined is, on these images, the precision of a class that a side never
     answers, or what the images cannot tell, such as the recall of a class they
     lack.
     """
@@ -36,7 +34,6 @@ class Difference:
     low: float
     high: float
     higher_is_better: bool
-    units: int
 
     @property
     def gain(self) -> tuple[float, float, float]:
@@ -81,10 +78,7 @@ def differences(
         if not np.isnan(values).any():
             low, high = np.nanpercentile(spread[key], [tail, 100 - tail])
         better = HIGHER_IS_BETTER[key[1]] if key[0] == "metric" else True
-        units = len(np.unique(pairs.units[_images_of(pairs, key)]))
-        found[key] = Difference(
-            *values, values[1] - values[0], float(low), float(high), better, units
-        )
+        found[key] = Difference(*values, values[1] - values[0], float(low), float(high), better)
     return found
 
 
@@ -138,15 +132,6 @@ def mcnemar(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> McNemar:
     apart = only_one + only_other
     p = float(binomtest(min(only_one, only_other), apart).pvalue) if apart else 1.0
     return McNemar(only_one, only_other, p)
-
-
-def _images_of(pairs: Pairs, key: Key) -> NDArray[np.bool_]:
-    """(image,) whether a figure is of it."""
-    if key[0] == "class":
-        return np.asarray(pairs.labels == pairs.classes.index(key[1]))
-    if key[0] == "group":
-        return (pairs.groups[key[1]].astype(str) == key[2]).to_numpy()
-    return np.ones(len(pairs.labels), dtype=bool)
 
 
 def _spread(pairs: Pairs, resamples: int, seed: int) -> dict[Key, Floats]:

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from pipeline.comparing.sides import Side
 from pipeline.errors import InputError
 from pipeline.scoring.metrics import Floats
-from pipeline.scoring.resampling import units_of
-from pipeline.tables import distinct, extra_columns, probability_column
+from pipeline.tables import distinct, extra_columns, probability_column, units_of
 
 
 class NothingInCommonError(InputError):

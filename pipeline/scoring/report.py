@@ -7,7 +7,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.scoring.metrics import Floats, headline, per_class
-from pipeline.scoring.resampling import resample, units_of
+from pipeline.scoring.resampling import resample
+from pipeline.tables import units_of
 
 DECIMALS = 6
 
@@ -33,13 +34,15 @@ def figures(
             percentiles (Efron & Tibshirani 1993, chapter 13).
 
     Returns:
-        Name to number; a headline metric m comes with m_low and m_high.  What
-        the images leave undefined is absent.
+        Name to number; a headline metric m comes with m_low and m_high, and
+        `groups` where images have some.  What the images leave undefined is absent.
     """
     labels = pd.Categorical(images["label"], categories=classes).codes.astype(np.int64)
     scores: dict[str, float] = {"images": len(images)}
     values = headline(labels, probabilities, np.ones((1, len(images))))
     units = units_of(images["group"])
+    if (count := int(units.max()) + 1) < len(images):
+        scores["groups"] = count
     spread = bootstrap(labels, probabilities, units, resamples=resamples, seed=seed)
     for name, value in values.items():
         if np.isfinite(value[0]):

@@ -127,7 +127,7 @@ def announce(history: pd.DataFrame) -> Literal["head", "fine_tuned"]:
     """Say which model ships: the one from before fine-tuning is epoch 0 of the log."""
     before, kept = history.iloc[0], history[history["kept"] == 1].iloc[0]
     if kept["epoch"] == 0:
-        say("fine_tune: ships the frozen head: every epoch was worse on validation")
+        say("fine_tune: ships the frozen head: validation kept no epoch")
         return "head"
     say(
         f"fine_tune: ships the fine-tuned model of epoch {kept['epoch']:.0f}: validation loss "

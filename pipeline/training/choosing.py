@@ -12,13 +12,14 @@ class Judged(NamedTuple):
     """What a model says of each held-out image.
 
     `losses` (image,) float64 are without penalties, `hits` (image,) bool say
-    where the likeliest class is the label, `weights` (image,) float how much
-    each image counts.
+    where the likeliest class is the label; `weights` (image,) say how much each
+    image counts, and `units` (image,) which are of one group.
     """
 
     losses: NDArray[np.float64]
     hits: NDArray[np.bool_]
     weights: NDArray[np.float32]
+    units: NDArray[np.int64]
 
     @property
     def loss(self) -> float:
@@ -46,20 +47,19 @@ class Choice:
 
     Attributes:
         kept: The epoch; 0 until one is chosen.
-        lowest: The epoch of the lowest loss.
     """
 
     def __init__(self, start: Judged | None) -> None:
-        self.kept = self.lowest = 0
+        self.kept = 0
         self._start = self._best = start
 
-    def keeps(self, epoch: int, judged: Judged) -> bool:
-        """Whether this epoch, later than all before, is the one to keep so far."""
+    def consider(self, epoch: int, judged: Judged) -> bool:
+        """Take an epoch, later than all before, into account; return whether it is now kept."""
         if not np.isfinite(judged.losses).all() or self._loses_hits(judged):
             return False
-        if self._best is None or judged.loss < self._best.loss:
-            self._best, self.lowest = judged, epoch
-        if beyond_noise(judged.losses - self._best.losses, judged.weights):
+        if self._best is None or not self._best.loss <= judged.loss:
+            self._best = judged
+        if _beyond_noise(judged.losses - self._best.losses, judged):
             return False
         self.kept = epoch
         return True
@@ -67,18 +67,16 @@ class Choice:
     def _loses_hits(self, judged: Judged) -> bool:
         if self._start is None:
             return False
-        return beyond_noise(self._start.hits.astype(np.float64) - judged.hits, judged.weights)
+        return _beyond_noise(self._start.hits.astype(np.float64) - judged.hits, judged)
 
 
-def beyond_noise(differences: NDArray[np.float64], weights: NDArray[np.float32]) -> bool:
-    """Whether paired differences lie above 0 by more than a standard error of their sum.
+def _beyond_noise(differences: NDArray[np.float64], judged: Judged) -> bool:
+    """Whether the mean of paired differences lies above 0 by more than its standard error.
 
-    It is that of differences around 0, as in McNemar's test: images each of
-    which might as well have differed the other way.  A single image never
-    says enough.
+    Of one unit there is no error to tell, so it never does.
 
     Args:
-        differences, weights: (image,).
+        differences: (image,), weighed and grouped as `judged` is.
     """
-    weighted = weights * differences
-    return bool(np.sum(weighted) > np.sqrt(np.sum(weighted**2)))
+    of_unit = np.bincount(judged.units, judged.weights * differences)
+    return bool(of_unit.sum() > np.sqrt(np.sum(of_unit**2)))  # as mean > s / sqrt(n), rearranged

@@ -96,13 +96,15 @@ class Held(NamedTuple):
     """Images that nothing is learnt from.
 
     `rows` are the rows of `inputs` to look at; `labels` (image, class) are
-    one-hot; `weights` (image,) say how much each image counts.
+    one-hot; `weights` (image,) say how much each image counts, and `units`
+    (image,) which are of one group (`tables.units_of`).
     """
 
     inputs: Gather
     rows: NDArray[np.int64]
     labels: NDArray[np.float32]
     weights: NDArray[np.float32]
+    units: NDArray[np.int64]
 
 
 def view_rows(

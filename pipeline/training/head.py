@@ -11,6 +11,7 @@ import pandas as pd
 from pydantic import Field, model_validator
 
 from pipeline.errors import InputError
+from pipeline.tables import units_of
 from pipeline.training.epochs import Epochs, Gather, Held, image_weights, one_hot, view_rows
 from pipeline.training.learning import LearningParams
 from pipeline.training.step import Loss
@@ -151,4 +152,5 @@ def held_out(
     """Images to validate on, their classes balanced where training balances them."""
     weights = image_weights(images, balanced=params.balances_classes, from_table=False)
     rows, _ = view_rows(images["digest"], index)
-    return Held(inputs, rows, one_hot(images["label"], classes), weights)
+    labels = one_hot(images["label"], classes)
+    return Held(inputs, rows, labels, weights, units_of(images["group"]))

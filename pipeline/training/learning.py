@@ -35,7 +35,7 @@ class LearningParams(Section):
     schedule: Literal["constant", "cosine"]  # cosine: to 0 over all epochs
     warmup_epochs: Annotated[int, Field(ge=0)]  # rising evenly from 0
     epochs: Annotated[int, Field(ge=0)]  # at most
-    patience: Annotated[int, Field(ge=1)]  # epochs without a lower validation loss, then stop
+    patience: Annotated[int, Field(ge=1)]  # epochs in a row that are not kept, then stop
     batch_size: Annotated[int, Field(ge=1)]  # images
     # of the moving average of the weights that is judged and kept (Polyak); 0: no averaging
     ema_momentum: Annotated[float, Field(ge=0, lt=1)]
@@ -105,11 +105,11 @@ def learn(
             learnt = train_one_epoch(step, train, epoch, bar)
             with averaged(model, updates):
                 judged = judge(model, loss, val)
-                if choice.keeps(epoch, judged):
+                if choice.consider(epoch, judged):
                     kept = model.get_weights()
             log.append({"epoch": epoch, **learnt, **scores_of(judged)})
             bar(0, note=f"epoch {epoch} of {params.epochs}, val_loss {judged.loss:.4f}")
-            if epoch - choice.lowest >= params.patience:
+            if epoch - choice.kept >= params.patience:
                 break
     if choice.kept == 0 and not keep_start:
         reason = f"{what}: the validation loss was not finite in any epoch"
@@ -140,7 +140,7 @@ def judge(model: keras.Model, loss: Loss, val: Held) -> Judged:
     probabilities = predict_rows(model, val.inputs, val.rows)
     losses = np.asarray(keras.losses.get(loss)(val.labels, probabilities), np.float64)
     hits = probabilities.argmax(axis=1) == val.labels.argmax(axis=1)
-    return Judged(losses, hits, val.weights)
+    return Judged(losses, hits, val.weights, val.units)
 
 
 def scores_of(judged: Judged) -> dict[str, float]:
