@@ -133,12 +133,19 @@ def _cell(value: object) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
+def has_avx512() -> bool:
+    """Whether the processor says so; TensorFlow uses oneDNN by itself only on such ones."""
+    return bool(re.search(r"^flags\s*:.*\bavx512f\b", _cpuinfo(), re.MULTILINE))
+
+
 def _processor() -> str:
-    listing = Path("/proc/cpuinfo")
-    found = listing.is_file() and re.search(
-        r"^model name\s*: (.+)$", listing.read_text(), re.MULTILINE
-    )
+    found = re.search(r"^model name\s*: (.+)$", _cpuinfo(), re.MULTILINE)
     return found[1].strip() if found else platform.processor() or "an unknown processor"
+
+
+def _cpuinfo() -> str:
+    listing = Path("/proc/cpuinfo")
+    return listing.read_text() if listing.is_file() else ""
 
 
 def _version(name: str) -> str:

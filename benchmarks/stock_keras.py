@@ -79,9 +79,11 @@ def main(words: Sequence[str] | None = None) -> int:
     note = "" if whole else f" (after {chosen.epochs} epochs a phase, so not comparable)"
     meaning = " With random weights accuracy means nothing." if weights == "none" else ""
     setting = "told to use oneDNN, as the pipeline does" if chosen.onednn else "as it is installed"
-    variant = "" if chosen.backbone == INSTALLED else chosen.backbone
+    variants = [chosen.backbone] if chosen.backbone != INSTALLED else []
     if chosen.onednn:
-        variant = f"{variant} oneDNN on both sides".strip()
+        variants.append("oneDNN on both sides")
+    elif not report.has_avx512():
+        variants.append("without AVX-512")  # TensorFlow then leaves oneDNN off by itself
     report.write(
         chosen,
         f"{chosen.backbone}, weights {Path(weights).name}, last {chosen.layers} layers, "
@@ -109,7 +111,7 @@ def main(words: Sequence[str] | None = None) -> int:
         ),
         f"Accuracy on the {scores['images']:.0f} test images: pipeline {scores['accuracy']:.4f}, "
         f"the guide's way {theirs.accuracy:.4f}{note}.{meaning}",
-        variant=variant,
+        variant=", ".join(variants),
     )
     return 0
 
