@@ -11,6 +11,7 @@ from sklearn import metrics as sk
 
 from pipeline.scoring.curves import calibration, precision_recall, roc
 from pipeline.scoring.metrics import headline
+from pipeline.scoring.names import judged_on
 from pipeline.scoring.report import bootstrap, figures
 from pipeline.scoring.resampling import resample
 from pipeline.tables import units_of
@@ -131,8 +132,8 @@ def test_copies_in_groups_make_no_interval_narrower():
             assert grouped[name + end] == pytest.approx(once[name + end], abs=2e-6)
         widths = [found[f"{name}_high"] - found[f"{name}_low"] for found in (apart, once)]
         assert widths[0] < widths[1]
-    assert grouped["groups"] == 60
-    assert "groups" not in once
+    assert judged_on(grouped) == "180 test images in 60 groups"
+    assert judged_on(apart) == "180 test images"
 
 
 @given(st.lists(st.sampled_from(["", "a", "b", "c"]), min_size=1, max_size=12))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import InputError
 from pipeline.model_file import read_card
 from pipeline.provenance import read_provenance
-from pipeline.scoring.names import HEADLINE
+from pipeline.scoring.names import HEADLINE, judged_on
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -63,8 +63,7 @@ def figures_table(head: dict[str, Any], fine_tuned: dict[str, Any]) -> Table:
     """A table of the headline metrics with their 95% intervals."""
     from rich.table import Table  # noqa: PLC0415
 
-    groups = f" in {fine_tuned['groups']:.0f} groups" if "groups" in fine_tuned else ""
-    title = f"{fine_tuned['images']:.0f} test images{groups}, 95% bootstrap intervals"
+    title = f"{judged_on(fine_tuned)}, 95% bootstrap intervals"
     table = Table("metric", title=title)
     for name in ("frozen head", "fine-tuned"):
         table.add_column(name, no_wrap=True)

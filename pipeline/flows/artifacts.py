@@ -17,7 +17,7 @@ from prefect.artifacts import create_image_artifact, create_markdown_artifact
 from pipeline.errors import InputError
 from pipeline.findings.rejected import by_reason
 from pipeline.markdown import table
-from pipeline.scoring.names import HEADLINE
+from pipeline.scoring.names import HEADLINE, judged_on
 
 METRICS = Path("reports/metrics.json")
 PREDICTIONS = Path("reports/predictions.csv")
@@ -58,7 +58,7 @@ def metrics(folder: Path) -> str:
     rows = [_row(name, now, before) for name in HEADLINE if name in now]
     return "\n".join(
         [
-            f"{now['images']:.0f} test images; 95% bootstrap intervals.",
+            f"{judged_on(now)}; 95% bootstrap intervals.",
             "",
             "| metric | now | HEAD | change |",
             "| --- | ---: | ---: | ---: |",

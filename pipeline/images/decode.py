@@ -216,6 +216,8 @@ def _check_png(image: ImageFile.ImageFile, encoded: bytes) -> None:
 
 def _samples(tags: Mapping[int, Any]) -> Samples:
     """What Pillow does not tell of a TIFF, of whose `tags` other formats have none."""
+    if not tags:
+        return Samples(WIDEST, inverted=False)
     bits = np.atleast_1d(tags.get(BITS, 1))[0]
     signed = np.atleast_1d(tags.get(FORMAT, 1))[0] == SIGNED
     if signed and bits <= 8:  # with more, Pillow's values show their signs

@@ -51,7 +51,7 @@ def to_gray_or_rgb(image: Image.Image, samples: Samples) -> Image.Image:
     if image.mode == "RGBA":
         over = Image.new("RGBA", image.size, (*BACKGROUND, 255))
         image = Image.alpha_composite(over, image)
-    return image if image.mode == "L" else image.convert("RGB")
+    return image if image.mode in {"L", "RGB"} else image.convert("RGB")
 
 
 def _gray_with_alpha(

@@ -1,6 +1,8 @@
-"""What the headline metrics are called, and which way each is better."""
+"""What the headline metrics are called, which way each is better, and what they are of."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 HEADLINE = {
     "accuracy": "accuracy",
@@ -14,3 +16,9 @@ HEADLINE = {
 HIGHER_IS_BETTER = {
     name: name not in {"log_loss", "expected_calibration_error"} for name in HEADLINE
 }
+
+
+def judged_on(figures: Mapping[str, float]) -> str:
+    """The test images of a model's figures in reports/metrics.json, in words."""
+    groups = f" in {figures['groups']:.0f} groups" if "groups" in figures else ""
+    return f"{figures['images']:.0f} test images{groups}"
