@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
+from benchmarks.project import apart
 from pipeline.__main__ import main
 from pipeline.tensorflow_start import start_tensorflow
 
@@ -39,6 +42,18 @@ def keras():
     import keras
 
     return keras
+
+
+@pytest.fixture
+def in_turn(tmp_path_factory):
+    """Call a function in a process of its own, one at a time: the largest networks take 21 GB."""
+
+    def call(function: Callable[..., Any], *arguments: Any) -> Any:
+        with (tmp_path_factory.getbasetemp().parent / "networks.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return apart(function, *arguments)
+
+    return call
 
 
 def picture(seed: int, *, brightness: int, size: tuple[int, int] = (40, 32)) -> Image.Image:

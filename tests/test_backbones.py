@@ -14,6 +14,7 @@ from pipeline.backbones.catalog import CATALOG, BackboneParams
 from pipeline.backbones.cut import best_cut, crossing, first_unfrozen, values_per_image
 from pipeline.backbones.load import load_backbone
 from pipeline.errors import InputError
+from pipeline.tensorflow_start import start_tensorflow
 from pipeline.training.epochs import bare
 
 CORE = (
@@ -79,12 +80,17 @@ def test_the_catalog_is_every_classifier_of_keras(keras):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(CATALOG) - {"EfficientNetLite0"}))
-def test_the_default_size_is_that_of_the_whole_classifier(keras, name):
+def test_the_default_size_is_that_of_the_whole_classifier(in_turn, name):
     """But for MobileNetV3, which Keras builds for any size; its weights are for 224."""
-    classifier = getattr(keras.applications, name)(weights=None)
-
     expected = None if name.startswith("MobileNetV3") else CATALOG[name].size
-    assert classifier.input_shape[1] == expected
+    assert in_turn(size_of_classifier, name) == expected
+
+
+def size_of_classifier(name: str) -> int | None:
+    start_tensorflow()
+    import keras
+
+    return getattr(keras.applications, name)(weights=None).input_shape[1]
 
 
 @pytest.mark.parametrize("name", CORE)
@@ -192,7 +198,14 @@ def test_a_cut_joined_again_is_the_backbone(keras, layers):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(CATALOG) - {"EfficientNetLite0"}))
-def test_every_backbone_can_be_built_and_cut(keras, name):
+def test_every_backbone_can_be_built_and_cut(in_turn, name):
+    in_turn(check_cuts, name)
+
+
+def check_cuts(name: str):
+    start_tensorflow()
+    import keras
+
     check_cut(keras, name, 4)
     check_cut(keras, name, 15)
 

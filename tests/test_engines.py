@@ -15,6 +15,7 @@ from pipeline.backbones.cut import crossing, first_unfrozen
 from pipeline.backbones.load import load_backbone
 from pipeline.engines import TENSORFLOW_BATCH, Run, compile_frozen
 from pipeline.images.pictures import map_ahead
+from pipeline.tensorflow_start import start_tensorflow
 from tests.conftest import ROOT
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (TENSORFLOW_BATCH + 5, 64, 64, 3), np.uint8)
@@ -64,7 +65,12 @@ def test_engines_agree_on_every_tensor_of_the_cut(outputs):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CATALOG)
-def test_every_backbone_runs_on_openvino_as_on_tensorflow(keras, name):
+def test_every_backbone_runs_on_openvino_as_on_tensorflow(in_turn, name):
+    in_turn(check_engines, name)
+
+
+def check_engines(name: str):
+    start_tensorflow()
     size = 96 if name.startswith(("Inception", "Xception")) else 64
     params = BackboneParams(name=name, weights="none", image_size=size, resize="bicubic")
     backbone = load_backbone(params)

@@ -8,6 +8,7 @@ import pytest
 from pipeline.backbones.catalog import CATALOG, BackboneParams
 from pipeline.backbones.cut import best_cut, crossing, first_unfrozen
 from pipeline.backbones.load import load_backbone
+from pipeline.tensorflow_start import start_tensorflow
 from pipeline.training.epochs import bare
 from pipeline.training.fused import fused
 
@@ -115,5 +116,13 @@ def test_a_convolution_that_others_read_keeps_its_batch_norm_apart(keras):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(CATALOG) - set(FAST)))
-def test_every_backbone_can_be_fused(keras, in_float64, name):
+def test_every_backbone_can_be_fused(in_turn, name):
+    in_turn(check_fused_in_float64, name)
+
+
+def check_fused_in_float64(name: str):
+    start_tensorflow()
+    import keras
+
+    keras.config.set_dtype_policy("float64")
     check_fused(keras, name, 15)
