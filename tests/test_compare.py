@@ -178,7 +178,7 @@ def test_head_and_the_workspace_are_the_default(there, capsys):
 def test_a_tag_and_an_experiment_are_read_from_the_cache(there, capsys):
     found = as_json(capsys, "v1", "tried")
 
-    assert found["images"] == {"one": 40, "other": 40, "common": 40}
+    assert found["images"] == {"one": 40, "other": 40, "common": 40, "units": 40}
     assert [change["key"] for change in found["changes"]["params"]] == ["train_head.seed"]
     assert found["changes"]["params"][0]["other"] == "3"
     assert sorted(found["groups"]["site"]) == ["n", "s"]
