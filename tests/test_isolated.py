@@ -143,9 +143,11 @@ def test_who_stops_early_leaves_no_process():
 
 
 SCRIPT = """
+import signal
 from pipeline.images.isolated import map_isolated
 from tests.hazards import obey
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a script's background
     items = [(what, "ready") for what in {deeds}]
     for result in map_isolated(obey, items, timeout_s=2, processes=2):
         print(result, flush=True)
