@@ -106,9 +106,8 @@ def _sufferer(comparison: Comparison, params: PromotionParams) -> str:
     worst, words = -params.max_class_regression, ""
     for label, of_class in comparison.classes.items():
         recall = of_class.figures.get("recall")
-        few = (
-            of_class.images < FEW_UNITS
-        )  # of few groups its fall may be chance, but is no small one
+        # not its groups: of few a fall may be chance, but a class that is lost is worse
+        few = of_class.images < FEW_UNITS
         if recall is not None and not few and recall.high < 0 and recall.difference < worst:
             worst = recall.difference
             bound = f"promotion.max_class_regression {params.max_class_regression:g}"
