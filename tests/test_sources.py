@@ -24,7 +24,7 @@ from pipeline.tables import read_manifest
 from tests.conftest import fill_class_folders, picture
 from tests.test_ingest import manifest, rejected
 
-LAYOUTS = ("folders", "splits", "table", "samples")
+LAYOUTS = ("folders", "splits", "table", "samples", "coco")
 
 
 def png(seed: int, brightness: int) -> bytes:
@@ -37,6 +37,11 @@ def members(layout: str, per_class: int = 3) -> dict[str, bytes]:
     """Names and bytes of a small data set."""
     found: dict[str, bytes] = {}
     rows = ["path,label,split"]
+    annotations: dict[str, list[dict[str, object]]] = {
+        "images": [],
+        "annotations": [],
+        "categories": [{"id": 7, "name": "dark"}, {"id": 3, "name": "light"}],
+    }
     for number, (label, brightness) in enumerate({"dark": 20, "light": 170}.items()):
         for index in range(per_class):
             content = png(1000 * number + index, brightness)
@@ -48,12 +53,20 @@ def members(layout: str, per_class: int = 3) -> dict[str, bytes]:
             elif layout == "table":
                 found[f"images/{label}{index}.png"] = content
                 rows.append(f"images/{label}{index}.png,{label},{split}")
+            elif layout == "coco":
+                name, key = f"images/{label}{index}.png", 1000 * number + index
+                found[name] = content
+                annotations["images"].append({"id": key, "file_name": name, "split": split})
+                marked = {"image_id": key, "category_id": 7 if label == "dark" else 3}
+                annotations["annotations"] += [marked, {**marked, "bbox": [0, 0, 4, 4]}]
             else:
                 found[f"{label}{index}.png"] = content
                 found[f"{label}{index}.cls"] = f"{label}\n".encode()
                 found[f"{label}{index}.json"] = json.dumps({"split": split, "n": index}).encode()
     if layout == "table":
         found["labels.csv"] = "\n".join(rows).encode()
+    if layout == "coco":
+        found["instances.json"] = json.dumps(annotations).encode()
     return found
 
 
@@ -101,6 +114,87 @@ def test_what_is_in_an_archive_is_what_would_be_in_a_folder(project, layout, kin
     for place, digest in zip(read_places(images, project.raw), images["digest"], strict=True):
         assert pixel_digest(decode_at(place)) == digest
     assert ("container" in table) == (kind != "folder")
+
+
+def coco(project, **lists: object) -> None:
+    """The layout of COCO in a folder, some of its lists changed."""
+    write(members("coco"), project.raw)
+    file = project.raw / "instances.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **lists}))
+
+
+def test_what_coco_marks_with_no_one_category_is_rejected_by_name(project, capsys):
+    marks = [{"image_id": n, "category_id": 7} for n in (0, 1, 2, 99)]
+    marks += [{"image_id": n, "category_id": 3} for n in (1, 1000, 1001)]
+    marks += [{"image_id": 1001, "category_id": 5}]
+    coco(project, annotations=marks)
+    project.set("ingest", max_rejected_fraction=0.5)
+
+    assert project.run("ingest") == 0
+
+    assert rejected(project) == {
+        "images/dark1.png": "several_labels",
+        "images/light1.png": "no_label",
+        "images/light2.png": "no_label",
+    }
+    assert "1 annotations are of none of its images" in capsys.readouterr().err
+    assert sorted(manifest(project)["label"]) == ["dark", "dark", "light"]
+
+
+def test_coco_beside_each_split_says_the_split(project):
+    for split, brightness in {"train": 0, "valid": 3}.items():
+        for label in ("dark", "light"):
+            folder = project.raw / split
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{label}.png").write_bytes(png(brightness, 20 if label == "dark" else 170))
+        images = [{"id": n, "file_name": f"{n}.png"} for n in ("dark", "light")]
+        given = {
+            "images": images,
+            "annotations": [{"image_id": n["id"], "category_id": n["id"]} for n in images],
+            "categories": [{"id": n["id"], "name": n["id"]} for n in images],
+        }
+        (project.raw / split / "_annotations.coco.json").write_text(json.dumps(given))
+    names = ["train/_annotations.coco.json", "valid/_annotations.coco.json"]
+    project.set("ingest", sources=names)
+
+    assert project.run("ingest") == 0
+
+    table = manifest(project)
+    assert sorted(zip(table["path"], table["split"], strict=True)) == [
+        ("train/dark.png", "train"),
+        ("train/light.png", "train"),
+        ("valid/dark.png", "val"),
+        ("valid/light.png", "val"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lists", "words"),
+    [
+        ({"images": [{"id": 1}]}, "images.0.file_name: Field required"),
+        ({"categories": {}}, "categories: Input should be a valid array"),
+        ({"images": []}, "holds no images"),
+        ({"categories": [{"id": 7, "name": "a"}] * 2}, "has 2 categories of id 7"),
+        ({"images": [{"id": 1, "file_name": "a.png"}] * 2}, "has 2 images of id 1"),
+        (
+            {"images": [{"id": 1, "file_name": 5}]},
+            "images.0.file_name: Input should be a",
+        ),
+    ],
+)
+def test_annotations_that_are_not_as_cocos_are_an_error(project, refused, lists, words):
+    coco(project, **lists)
+
+    assert words in refused("ingest")
+
+
+def test_json_that_is_named_must_be_cocos_and_other_json_is_no_table(filled, refused):
+    (filled.raw / "notes.json").write_text('{"images": "of cells"}')
+    assert filled.run("ingest") == 0
+    assert rejected(filled) == {"notes.json": "no_label"}
+
+    filled.set("ingest", sources=["notes.json"])
+    assert "notes.json: is not as COCO's annotations are: images: " in refused("ingest")
 
 
 def hugging_face(file: Path, *, named: bool = True) -> None:

@@ -7,13 +7,14 @@ each image, by a column of a Parquet file, or by folders.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 
 import pandas as pd
 
 from pipeline.console import say
 from pipeline.errors import InputError
+from pipeline.listing.coco import annotation_files, from_coco
 from pipeline.listing.folders import FolderLabels, from_folders
 from pipeline.listing.image_tables import from_image_table, is_image_table
 from pipeline.listing.listing import Listing, faulty, joined
@@ -21,8 +22,10 @@ from pipeline.listing.samples import are_samples, from_samples
 from pipeline.listing.tables import from_table
 from pipeline.sources.found import IMAGES, Found, Members, Opener, leads_outside, look_through
 from pipeline.sources.place import Place
-from pipeline.sources.table import READERS
+from pipeline.sources.table import READERS as TABLES
 
+Reader = Callable[[Path, Found, Sequence[Found]], Listing]
+READERS: dict[str, Reader] = {**dict.fromkeys(TABLES, from_table), ".json": from_coco}
 LAYOUTS = (
     "a folder per class, or a CSV, TSV, JSONL or Parquet table with the columns path and label"
 )
@@ -76,33 +79,50 @@ def _list_source(
     if not below.exists():
         fix = "put it there, or correct ingest.sources"
         raise InputError(below, "does not exist", fix)
-    table = below if below.is_file() and below.suffix.lower() in READERS else None
-    folder = below.parent if table and not is_image_table(table) else below
-    found = list(look_through(raw, folder, open_archive))
+    beside = below.is_file() and below.suffix.lower() in READERS and not is_image_table(below)
+    found = list(look_through(raw, below.parent if beside else below, open_archive))
+    tables = _tables(below, found)
     inner = below
-    while alone and (wrapper := _around_all(inner, found)):
+    while alone and (wrapper := _around_all(inner, found, tables)):
         say(f"ingest: all of {inner} lies in {wrapper}, which is no label")
         inner, found = inner / wrapper, [_unwrapped(item, wrapper) for item in found]
-    listing = _labelled(raw, inner, found, folder_labels)
+    listing = _labelled(raw, inner, found, tables, folder_labels)
     if listing.images.empty and not listing.rejected:
         raise InputError(below, "holds no images", f"fill it: {LAYOUTS}")
     return listing
 
 
+def _tables(source: Path, found: Sequence[Found]) -> dict[str, Reader]:
+    """What reads each table that was found, by the table's path."""
+    named = {item.path for item in found if item.place == Place(source)}
+    annotations = annotation_files(found) | named
+    return {
+        item.path: reader
+        for item in found
+        if not item.fault
+        and (reader := READERS.get(Path(item.path).suffix.lower()))
+        and (reader is not from_coco or item.path in annotations)
+    }
+
+
 def _labelled(
-    raw: Path, below: Path, found: Sequence[Found], folder_labels: FolderLabels
+    raw: Path,
+    below: Path,
+    found: Sequence[Found],
+    tables: Mapping[str, Reader],
+    folder_labels: FolderLabels,
 ) -> Listing:
     """Find out how what was found is labelled."""
     image_tables = [i for i in found if _is_file(i) and is_image_table(i.place.file)]
     known = {item.path for item in image_tables}
-    tables = [item for item in found if _is_table(item) and item.path not in known]
-    tables = [item for item in tables if item.place.file == below] or tables
-    if len(tables) > 1:
-        names = ", ".join(item.parts[-1] for item in tables)
-        reason = f"holds {len(tables)} tables ({names})"
+    uppermost = [i for i in found if len(i.parts) == 1 and i.path in tables.keys() - known]
+    uppermost = [item for item in uppermost if item.place.file == below] or uppermost
+    if len(uppermost) > 1:
+        names = ", ".join(item.parts[-1] for item in uppermost)
+        reason = f"holds {len(uppermost)} tables ({names})"
         raise InputError(below, reason, "name the one that counts in ingest.sources")
-    if tables:
-        return from_table(raw, tables[0], found)
+    if uppermost:
+        return tables[uppermost[0].path](raw, uppermost[0], found)
     if image_tables:
         rest = [item for item in found if item.path not in known]
         parts = [from_image_table(item) for item in image_tables]
@@ -114,26 +134,19 @@ def _labelled(
     return from_folders(below, found, _folders_in(below), folder_labels)
 
 
-def _around_all(below: Path, found: Sequence[Found]) -> str:
+def _around_all(below: Path, found: Sequence[Found], tables: Collection[str]) -> str:
     """A folder around all that is there, as strangers' archives have one, or "".
 
     It is no class, for there would be no other.
     """
-    within = [item.parts for item in found if item.fault != "outside" and len(item.parts) > 1]
-    first = {parts[0] for parts in within}
-    loose = any(len(item.parts) < 2 and _counts(item.path) for item in found)
+    within = [item for item in found if item.fault != "outside" and len(item.parts) > 1]
+    first = {item.parts[0] for item in within}
+    alone = [item.path for item in found if len(item.parts) < 2]
+    loose = any(path in tables or path.lower().endswith(IMAGES) for path in alone)
     if loose or len(first) != 1 or not set(_folders_in(below)) <= first:
         return ""
-    deeper = any(len(parts) > 2 or _is_table_name(parts[1]) for parts in within)
+    deeper = any(len(item.parts) > 2 or item.path in tables for item in within)
     return first.pop() if deeper else ""
-
-
-def _counts(name: str) -> bool:
-    return _is_table_name(name) or name.lower().endswith(IMAGES)
-
-
-def _is_table_name(name: str) -> bool:
-    return Path(name).suffix.lower() in READERS
 
 
 def _unwrapped(item: Found, folder: str) -> Found:
@@ -148,7 +161,3 @@ def _folders_in(below: Path) -> list[str]:
 
 def _is_file(item: Found) -> bool:
     return not item.fault and not item.place.member
-
-
-def _is_table(item: Found) -> bool:
-    return len(item.parts) == 1 and not item.fault and _is_table_name(item.path)

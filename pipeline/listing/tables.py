@@ -19,6 +19,9 @@ from pipeline.sources.table import read_label_table
 MAX_WEIGHT = 1e6
 MAX_TABLE = 2_000_000_000  # bytes
 
+Fault = tuple[str, str]
+"""Why a row cannot be used: a stable code and a sentence."""
+
 
 def from_table(raw: Path, table: Found, found: Sequence[Found]) -> Listing:
     """Take the rows of a table, whose paths start where the table lies.
@@ -26,10 +29,37 @@ def from_table(raw: Path, table: Found, found: Sequence[Found]) -> Listing:
     Raises:
         InputError: The table cannot be used.
     """
+    rows = read_label_table(str(table.place), bytes_of(table))
+    return from_rows(raw, table, found, rows, [None] * len(rows))
+
+
+def bytes_of(table: Found) -> bytes:
+    """What a table's file holds.
+
+    Raises:
+        InputError: It cannot be read.
+    """
     try:
-        rows = read_label_table(str(table.place), content(table.place, MAX_TABLE))
+        return content(table.place, MAX_TABLE)
     except RejectedImage as rejection:
         raise InputError(str(table.place), str(rejection), "mend or replace it") from rejection
+
+
+def from_rows(
+    raw: Path,
+    table: Found,
+    found: Sequence[Found],
+    rows: pd.DataFrame,
+    faults: Sequence[Fault | None],
+) -> Listing:
+    """Find the images of a table's rows.
+
+    Args:
+        faults: What is known to be wrong with each row.
+
+    Raises:
+        InputError: There are none.
+    """
     if rows.empty:
         raise InputError(str(table.place), "holds no images", "give it a row for each image")
     folder = posixpath.dirname(table.path)
@@ -40,11 +70,12 @@ def from_table(raw: Path, table: Found, found: Sequence[Found]) -> Listing:
     usable: list[bool] = []
     places: list[Place] = []
     absent: set[str] = set()
-    for number, (path, cells) in enumerate(
-        zip(paths, rows[["path", "label", "weight"]].itertuples(index=False), strict=True), start=1
+    cells_of = rows[["path", "label", "weight"]].itertuples(index=False)
+    for number, (path, known, cells) in enumerate(
+        zip(paths, faults, cells_of, strict=True), start=1
     ):
         item = by_path.get(path)
-        fault = fault_in_row(*cells) or (_fault_of(item) if item else None)
+        fault = known or fault_in_row(*cells) or (_fault_of(item) if item else None)
         if not fault and not item:
             fault = _fault_of_absent(raw, path, inside=inside)
         if not item or item.fault == "linked_nowhere":
@@ -66,7 +97,7 @@ def from_table(raw: Path, table: Found, found: Sequence[Found]) -> Listing:
     )
 
 
-def fault_in_row(path: str, label: str, weight: str) -> tuple[str, str] | None:
+def fault_in_row(path: str, label: str, weight: str) -> Fault | None:
     """What is wrong with a row's own cells: a code and a sentence."""
     if not path or "\0" in path:
         return "no_path", f"path is {path!r}"
@@ -79,11 +110,11 @@ def fault_in_row(path: str, label: str, weight: str) -> tuple[str, str] | None:
     return None
 
 
-def _fault_of(item: Found) -> tuple[str, str] | None:
+def _fault_of(item: Found) -> Fault | None:
     return (item.fault, FAULTS[item.fault]) if item.fault else None
 
 
-def _fault_of_absent(raw: Path, path: str, *, inside: bool) -> tuple[str, str] | None:
+def _fault_of_absent(raw: Path, path: str, *, inside: bool) -> Fault | None:
     """Of what was not found: hidden files may be named, and decoding says what is missing."""
     if leads_outside(raw, path):
         return "outside", "lies outside the raw folder"
