@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.comparing.pairs import Pairs
-from pipeline.scoring.metrics import Floats, class_counts, headline
+from pipeline.scoring.metrics import Floats, headline, per_class, ratio
 from pipeline.scoring.names import HIGHER_IS_BETTER
 from pipeline.scoring.resampling import resample
 
@@ -96,19 +96,14 @@ def figures(pairs: Pairs, probabilities: Floats, weights: Floats) -> dict[Key, F
         ("metric", name): values
         for name, values in headline(labels, probabilities, weights).items()
     }
-    support, predicted, hits = class_counts(labels, probabilities, weights)
-    parts = {
-        "precision": _ratio(hits, predicted),
-        "recall": _ratio(hits, support),
-        "f1": _ratio(2 * hits, support + predicted),
-    }
+    parts = per_class(labels, probabilities, weights)
     for column, label in enumerate(pairs.classes):
         found |= {("class", label, part): values[:, column] for part, values in parts.items()}
     right = weights * (probabilities.argmax(axis=1) == labels)
     for name in pairs.groups:
         codes, values = pd.factorize(pairs.groups[name], sort=True)
         member = np.eye(len(values))[codes]
-        accuracy = _ratio(right @ member, weights @ member)
+        accuracy = ratio(right @ member, weights @ member)
         found |= {
             ("group", str(name), str(value)): accuracy[:, number]
             for number, value in enumerate(values)
@@ -141,9 +136,3 @@ def _spread(pairs: Pairs, resamples: int, seed: int) -> dict[Key, Floats]:
         one, other = (figures(pairs, side, weights) for side in (pairs.one, pairs.other))
         chunks.append({key: other[key] - one[key] for key in one})
     return {key: np.concatenate([chunk[key] for chunk in chunks]) for key in chunks[0]}
-
-
-def _ratio(part: Floats, whole: Floats) -> Floats:
-    """`part / whole`, NaN where the whole is 0."""
-    ratio: Floats = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole != 0)
-    return ratio

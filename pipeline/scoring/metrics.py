@@ -40,8 +40,8 @@ def headline(
     total = weights.sum(axis=1)
     return {
         "accuracy": hits.sum(axis=1) / total,
-        "balanced_accuracy": _mean(_ratio(hits, support)),
-        "macro_f1": _mean(_ratio(2 * hits, support + predicted)),
+        "balanced_accuracy": _mean(ratio(hits, support)),
+        "macro_f1": _mean(ratio(2 * hits, support + predicted)),
         "roc_auc": _mean(np.stack(auc, axis=1)),
         "average_precision": _mean(np.stack(precision, axis=1)),
         "log_loss": weights @ _surprise(labels, probabilities) / total,
@@ -60,22 +60,25 @@ def class_counts(
 
 
 def per_class(
-    labels: NDArray[np.int64], probabilities: Floats, classes: list[str]
-) -> dict[str, float]:
-    """Precision, recall, F1 and support of each class; NaN where undefined."""
-    once = np.ones((1, len(labels)))
-    support, predicted, hits = class_counts(labels, probabilities, once)
-    parts = {
-        "precision": _ratio(hits, predicted),
-        "recall": _ratio(hits, support),
-        "f1": _ratio(2 * hits, support + predicted),
-        "support": support,
-    }
+    labels: NDArray[np.int64], probabilities: Floats, weights: Floats
+) -> dict[str, Floats]:
+    """Precision, recall and F1 of each class: (sample, class) each; NaN where undefined.
+
+    Args:
+        weights: (sample, image).
+    """
+    support, predicted, hits = class_counts(labels, probabilities, weights)
     return {
-        f"{part}_{name}": float(values[0, column])
-        for column, name in enumerate(classes)
-        for part, values in parts.items()
+        "precision": ratio(hits, predicted),
+        "recall": ratio(hits, support),
+        "f1": ratio(2 * hits, support + predicted),
     }
+
+
+def ratio(part: Floats, whole: Floats) -> Floats:
+    """`part / whole`, NaN where the whole is 0."""
+    found: Floats = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole != 0)
+    return found
 
 
 def calibration_bin(confidence: Floats) -> NDArray[np.int64]:
@@ -107,9 +110,9 @@ def _ranking(
     is_last_of_tie = np.append(np.diff(scores[order]) != 0, True)
     positives = (weights * positive)[:, order].cumsum(axis=1)[:, is_last_of_tie]
     negatives = (weights * ~positive)[:, order].cumsum(axis=1)[:, is_last_of_tie]
-    recall = _ratio(positives, positives[:, -1:])
-    fall_out = _ratio(negatives, negatives[:, -1:])
-    precision = np.nan_to_num(_ratio(positives, positives + negatives))
+    recall = ratio(positives, positives[:, -1:])
+    fall_out = ratio(negatives, negatives[:, -1:])
+    precision = np.nan_to_num(ratio(positives, positives + negatives))
     start = np.zeros((len(weights), 1))
     rise = np.diff(recall, axis=1, prepend=start)
     middle = (recall + np.hstack([start, recall[:, :-1]])) / 2
@@ -117,14 +120,8 @@ def _ranking(
     return area, (rise * precision).sum(axis=1)
 
 
-def _ratio(part: Floats, whole: Floats) -> Floats:
-    """`part / whole`, NaN where the whole is 0."""
-    ratio: Floats = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole != 0)
-    return ratio
-
-
 def _mean(values: Floats) -> Floats:
     """Mean over the classes (last axis) for which the value is defined."""
     defined = ~np.isnan(values)
     total = np.where(defined, values, 0).sum(axis=1)
-    return _ratio(total, defined.sum(axis=1).astype(np.float64))
+    return ratio(total, defined.sum(axis=1).astype(np.float64))

@@ -39,7 +39,8 @@ def figures(
     """
     labels = pd.Categorical(images["label"], categories=classes).codes.astype(np.int64)
     scores: dict[str, float] = {"images": len(images)}
-    values = headline(labels, probabilities, np.ones((1, len(images))))
+    once = np.ones((1, len(images)))
+    values = headline(labels, probabilities, once)
     units = units_of(images["group"])
     if (count := int(units.max()) + 1) < len(images):
         scores["groups"] = count
@@ -50,7 +51,10 @@ def figures(
             low, high = np.nanpercentile(spread[name], [2.5, 97.5])
             scores[f"{name}_low"], scores[f"{name}_high"] = float(low), float(high)
     scores["majority_baseline_accuracy"] = float((images["label"] == majority).mean())
-    scores |= per_class(labels, probabilities, classes)
+    support = np.bincount(labels, minlength=len(classes))[np.newaxis]
+    parts = {**per_class(labels, probabilities, once), "support": support}
+    for number, name in enumerate(classes):
+        scores |= {f"{part}_{name}": float(found[0, number]) for part, found in parts.items()}
     hits = pd.Series(probabilities.argmax(axis=1) == labels, images.index)
     for column in slices:
         for value, of_slice in hits.groupby(images[column]):
