@@ -74,6 +74,10 @@ def check_engines(name: str):
     size = 96 if name.startswith(("Inception", "Xception")) else 64
     params = BackboneParams(name=name, weights="none", image_size=size, resize="bicubic")
     backbone = load_backbone(params)
+    for layer in backbone.network.layers:
+        if type(layer).__name__ == "BatchNormalization" and layer.gamma is not None:
+            # untrained, EfficientNetV2L makes of a rounding another picture: it is that deep
+            layer.gamma.assign(np.full(layer.gamma.shape, 0.5))
     model = backbone.from_pixels([backbone.pooled()])
     pictures = np.random.default_rng(2).integers(0, 256, (2, size, size, 3), np.uint8)
 
@@ -82,7 +86,7 @@ def check_engines(name: str):
         for engine in ("openvino", "tensorflow")
     )
 
-    np.testing.assert_allclose(ours, theirs, atol=1e-3 * np.abs(theirs).max())
+    np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.abs(theirs).max())
 
 
 def test_tensorflow_repeats_itself(outputs):
