@@ -69,6 +69,7 @@ def kinds(*, leave_out: Collection[Group] = ()) -> list[Kind]:
         animations,
         jpegs,
         tiffs,
+        mistaken_tiffs,
         bitmaps,
         other_formats,
         smallest,
@@ -274,6 +275,10 @@ def transparencies() -> Iterator[Kind]:
     solid = np.where(alpha > 200, alpha, 255).astype(np.uint8)
     premultiplied = np.rint(COLOURS * (solid[..., None] / 255)).astype(np.uint8)
     page = made.plain_tiff(np.dstack([premultiplied, solid]), 2, tags={338: (made.SHORT, [1])})
+    shade = rgb(GRAYS)
+    dimmed = (GRAYS.astype(np.uint16) * solid // 255).astype(np.uint8)
+    grays = made.plain_tiff(np.dstack([dimmed, solid]), 1, tags={338: (made.SHORT, [1])})
+    yield Kind("gray TIFF with premultiplied alpha", grays, over_white(shade, solid), 2)
     yield Kind("TIFF with premultiplied alpha", page, over_white(COLOURS, solid), 2)
     masked = np.dstack([COLOURS[..., ::-1], alpha])[::-1]
     masks = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
@@ -403,11 +408,24 @@ def animations() -> Iterator[Kind]:
         content = saved(frames[0], "AVIF", save_all=True, append_images=frames[1:], quality=100)
         yield Kind("animated AVIF", content, red, 6)
     yield Kind("GIF whose frame is smaller than its canvas", made.gif(4, 2), _corner(4, 2))
+    green = Image.new("P", (2, 2))
+    green.putpalette([9, 99, 0])
+    local = (
+        saved(green, "GIF").replace(b",\0\0\0\0", b",\1\0\2\0").replace(b"a\2\0\2\0", b"a\5\0\6\0")
+    )
+    placed = np.full((6, 5, 3), WHITE, np.uint8)
+    placed[2:4, 1:3] = [9, 99, 0]
+    yield Kind("GIF whose frame lies within its canvas", local, placed)
     yield Kind("GIF of a thousand frames", made.gif(2, 1, 1000), _corner(2, 1))
     yield Kind("GIF of a thousand and one frames", made.gif(2, 1, 1001), ("too_many_frames",))
     control = made.chunk(b"acTL", struct.pack(">II", 2**31 - 1, 0))
     png = made.png(7, 5, GRAYS.tobytes(), before=control)
     yield Kind("PNG that claims billions of frames", png, ("too_many_frames",))
+    swapped = made.matrix_profile(made.SRGB_PRIMARIES[::-1])
+    pages = [Image.fromarray(COLOURS), Image.fromarray(COLOURS[:3])]
+    pages[1].info["icc_profile"] = swapped
+    both = saved(pages[0], "TIFF", save_all=True, append_images=pages[1:])
+    yield Kind("TIFF whose second page has a profile", both, COLOURS)
     page = made.plain_tiff(COLOURS, 2)
     looped = made.plain_tiff(COLOURS, 2, next_page=struct.unpack("<I", page[4:8])[0])
     yield Kind("TIFF whose pages form a loop", looped, COLOURS)
@@ -416,8 +434,10 @@ def animations() -> Iterator[Kind]:
 
 
 def _corner(width: int, height: int) -> np.ndarray:
-    """The canvas of `containers.gif`: entry 0, black, is its background too."""
-    return np.zeros((height, width, 3), np.uint8)
+    """The canvas of `containers.gif`: black where its frame is; viewers show nothing elsewhere."""
+    canvas = np.full((height, width, 3), WHITE, np.uint8)
+    canvas[0, 0] = 0
+    return canvas
 
 
 def jpegs() -> Iterator[Kind]:
@@ -521,6 +541,34 @@ def tiffs() -> Iterator[Kind]:
         yield Kind(f"TIFF of a {name} of 0", page, DAMAGED)
     odd = made.plain_tiff(COLOURS, 2, tags={258: (made.SHORT, [7, 7, 7])})
     yield Kind("TIFF of 7 bits", odd, DAMAGED)
+
+
+def mistaken_tiffs() -> Iterator[Kind]:
+    """What Pillow reads without a word, and wrongly."""
+    frame = {256: (made.LONG, [7]), 257: (made.LONG, [5]), 259: (made.SHORT, [1])}
+    frame |= {278: (made.LONG, [5]), 284: (made.SHORT, [2])}
+    deep = np.moveaxis(COLOURS.astype(np.uint16) * 256 + 99, -1, 0)
+    three = frame | {258: (made.SHORT, [16] * 3), 262: (made.SHORT, [2]), 277: (made.SHORT, [3])}
+    three |= {273: (made.LONG, [8, 78, 148]), 279: (made.LONG, [70] * 3)}
+    page = made.tiff(three, deep.tobytes())
+    yield Kind("TIFF of planes of 16 bits", page, ("unsupported_format",))
+    two = frame | {258: (made.SHORT, [8, 8]), 262: (made.SHORT, [1]), 277: (made.SHORT, [2])}
+    two |= {273: (made.LONG, [8, 43]), 279: (made.LONG, [35, 35]), 338: (made.SHORT, [2])}
+    page = made.tiff(two, GRAYS.tobytes() + b"\xff" * 35)
+    yield Kind("TIFF of a plane of gray and one of alpha", page, ("unsupported_format",))
+    for name, lists in {
+        "lists one strip of two": {278: (made.LONG, [3])},
+        "has not written its strip": {273: (made.LONG, [0])},
+        "has a strip of no bytes": {279: (made.LONG, [0])},
+    }.items():
+        yield Kind(f"TIFF that {name}", made.plain_tiff(COLOURS, 2, tags=lists), DAMAGED)
+    for compression, pixels in (("tiff_adobe_deflate", NOISE), ("jpeg", NOISE)):
+        page = saved(pixels, "TIFF", compression=compression)
+        tags = Image.open(BytesIO(page)).tag_v2  # type: ignore[attr-defined]
+        end = tags[273][0] + tags[279][0]
+        lost = tags[279][0] // 2
+        torn = page[: end - lost] + bytes(lost) + page[end:]
+        yield Kind(f"TIFF of {compression} whose strip's second half is zeros", torn, DAMAGED)
 
 
 def bitmaps() -> Iterator[Kind]:
@@ -739,6 +787,9 @@ def truncated() -> Iterator[Kind]:
         for part in (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99):
             cut = whole[: int(part * len(whole))]
             yield Kind(f"{form}, {part:.0%} of it", cut, DAMAGED)
+    for form in ("PNG", "JPEG"):
+        for short in (1, 12):
+            yield Kind(f"{form} that lacks {short} bytes", files[form][:-short], DAMAGED)
 
 
 class Placed(NamedTuple):

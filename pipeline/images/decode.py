@@ -20,8 +20,9 @@ from PIL import ExifTags, Image, ImageFile, PngImagePlugin, UnidentifiedImageErr
 
 from pipeline.errors import RejectedImage
 from pipeline.images.jpeg import has_end
-from pipeline.images.modes import WIDEST, Samples, to_gray_or_rgb
-from pipeline.images.png import broken_chunk
+from pipeline.images.modes import BACKGROUND, WIDEST, Samples, to_gray_or_rgb
+from pipeline.images.png import fault_of_png
+from pipeline.images.tiff import check_tiff
 from pipeline.sources.content import content
 from pipeline.sources.place import Place, check_size, in_words
 
@@ -176,9 +177,12 @@ def _upright(encoded: bytes, limits: Limits | None) -> Image.Image:
     with Image.open(BytesIO(encoded), formats=KNOWN) as image:
         if limits:
             _check_size(image, limits)
-            _check_frames(image, limits)
+            _check_frames(image, encoded, limits)
         if image.format == "PNG":
             _check_png(image, encoded)
+        if image.format == "TIFF":
+            check_tiff(getattr(image, "tag_v2", {}), encoded)
+        drawn = getattr(image, "dispose_extent", None)  # of a GIF
         image.load()
         if image.format in {"JPEG", "MPO"} and not has_end(encoded):
             raise RejectedImage("damaged", "JPEG without an end mark: part of it may be missing")
@@ -187,7 +191,8 @@ def _upright(encoded: bytes, limits: Limits | None) -> Image.Image:
         samples = _samples(getattr(image, "tag_v2", {}))
         turn = TURNS.get(_orientation(image))
         plain = image if turn is None else image.transpose(turn)
-        return to_gray_or_rgb(plain, samples)
+        converted = to_gray_or_rgb(plain, samples)
+        return converted if drawn is None else _on_canvas(converted, drawn)
 
 
 def _check_size(image: Image.Image, limits: Limits) -> None:
@@ -196,16 +201,29 @@ def _check_size(image: Image.Image, limits: Limits) -> None:
         raise RejectedImage("too_large", f"{size} pixels, more than {limits.pixels:,}")
 
 
-def _check_frames(image: Image.Image, limits: Limits) -> None:
-    frames = getattr(image, "n_frames", 1)
+def _on_canvas(image: Image.Image, drawn: tuple[int, int, int, int]) -> Image.Image:
+    """A GIF's first frame alone, the canvas around it transparent as viewers have it."""
+    if drawn == (0, 0, *image.size):
+        return image
+    canvas = Image.new("RGB", image.size, BACKGROUND)
+    canvas.paste(image.crop(drawn), drawn)
+    return canvas
+
+
+def _check_frames(image: Image.Image, encoded: bytes, limits: Limits) -> None:
+    if image.format in {"TIFF", "GIF"}:  # to count leaves a later one's profile behind
+        with Image.open(BytesIO(encoded), formats=[image.format]) as another:
+            frames = getattr(another, "n_frames", 1)
+    else:
+        frames = getattr(image, "n_frames", 1)
     if frames > limits.frames:
         raise RejectedImage("too_many_frames", f"{frames:,} frames, more than {limits.frames:,}")
 
 
 def _check_png(image: ImageFile.ImageFile, encoded: bytes) -> None:
-    """Check what Pillow does not: the pixels' checksums; and scale a level that it does not."""
-    if broken := broken_chunk(encoded):
-        raise RejectedImage("damaged", f"PNG chunk {broken} has a wrong checksum")
+    """Check what Pillow does not: checksums and the end; and scale a level that it does not."""
+    if fault := fault_of_png(encoded):
+        raise RejectedImage("damaged", f"PNG {fault}")
     clear = image.info.get("transparency")
     if isinstance(clear, tuple) and "16B" in str(image.tile[0].args):
         reason = "PNG with one transparent colour of 16 bits, which Pillow cannot tell from others"

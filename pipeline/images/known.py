@@ -16,7 +16,7 @@ from pipeline.sources.place import Place
 from pipeline.sources.state import file_state
 from pipeline.store.access import Store
 
-MEANING = 3  # of a stored result; raise it when other code says something else of the same file
+MEANING = 4  # of a stored result; raise it when other code says something else of the same file
 KIND = "images as ingest saw them"
 
 

@@ -35,6 +35,8 @@ def to_gray_or_rgb(image: Image.Image, samples: Samples) -> Image.Image:
     """
     clear = image.info.get("transparency")
     profile = image.info.get("icc_profile")
+    if image.mode == "La":
+        image = image.convert("LA")
     if image.mode.startswith(("I", "F")):
         image = _to_8_bit(image, clear, samples)
     elif image.mode == "LAB":

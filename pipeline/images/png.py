@@ -1,4 +1,4 @@
-"""Checksums of a PNG, which Pillow checks for its header but not for its pixels."""
+"""A PNG's end, and its checksums, which Pillow checks for its header but not for its pixels."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ HEAD, CRC = struct.Struct(">I4s"), struct.Struct(">I")
 ANCILLARY = 0x20  # bit of a name's first letter: a reader can do without the chunk
 
 
-def broken_chunk(content: bytes) -> str | None:
-    """The name of the first chunk that a picture needs and whose CRC-32 is wrong, or None.
+def fault_of_png(content: bytes) -> str:
+    """What is wrong with the chunks that a picture needs, or "".
 
-    https://www.w3.org/TR/png-3/#5Chunk-layout.  A file that is cut short ends
-    the search: its decoder finds that.
+    https://www.w3.org/TR/png-3/#5Chunk-layout.
     """
     at, whole = SIGNATURE, memoryview(content)
     while at + 12 <= len(content):
@@ -25,8 +24,9 @@ def broken_chunk(content: bytes) -> str | None:
         if not name[0] & ANCILLARY:
             (crc,) = CRC.unpack_from(content, end)
             if zlib.crc32(whole[at + 4 : end]) != crc:
-                return ascii(name.decode("latin-1")).strip("'")
+                shown = ascii(name.decode("latin-1")).strip("'")
+                return f"chunk {shown} has a wrong checksum"
         if name == b"IEND":
-            break
+            return ""
         at = end + 4
-    return None
+    return "ends before its last chunk does"

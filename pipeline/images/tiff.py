@@ -1,0 +1,78 @@
+"""What Pillow and libtiff say nothing of: pixels that a TIFF lacks, or that they would mistake.
+
+Tags as in https://www.itu.int/itudoc/itu-t/com16/tiff-fx/docs/tiff6.pdf.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from pipeline.errors import RejectedImage
+from pipeline.images.jpeg import has_end
+
+WIDTH, HEIGHT, BITS, COMPRESSION = 256, 257, 258, 259
+STRIPS = (273, 279)  # where each begins, and its bytes
+TILES = (324, 325)
+SAMPLES, ROWS, PLANAR, TILE_WIDTH, TILE_HEIGHT = 277, 278, 284, 322, 323
+RAW, JPEG, DEFLATE = {1}, {7}, {8, 32946}
+SEPARATE = 2  # a plane for each sample
+AT_ONCE = 2**20  # bytes unpacked to see whether there are more
+
+
+def check_tiff(tags: Mapping[int, Any], encoded: bytes) -> None:
+    """Look at the first page of a TIFF.
+
+    Args:
+        tags: Of that page.
+
+    Raises:
+        RejectedImage: Part of the pixels is not there, or Pillow would mistake them.
+    """
+    samples, planes = _number(tags, SAMPLES, 1), 1
+    if samples > 1 and _number(tags, PLANAR, 1) == SEPARATE:
+        planes = samples
+        wide = np.max(np.atleast_1d(tags.get(BITS, 1))) > 8
+        if samples == 2 or (wide and _number(tags, COMPRESSION, 1) in RAW):
+            reason = "is a TIFF of separate planes, of two or of 16 bits, which Pillow mistakes"
+            raise RejectedImage("unsupported_format", f"{reason}; save it with one plane")
+    width, height = _number(tags, WIDTH), _number(tags, HEIGHT)
+    begins, sizes = TILES if TILES[0] in tags else STRIPS
+    if begins == TILES[0]:
+        across, down = _number(tags, TILE_WIDTH), _number(tags, TILE_HEIGHT)
+        expected = math.ceil(width / across) * math.ceil(height / down)
+    else:
+        expected = math.ceil(height / min(height, _number(tags, ROWS, height)))
+    offsets = np.atleast_1d(tags.get(begins, []))
+    counts = np.atleast_1d(tags.get(sizes, np.full(len(offsets), len(encoded))))
+    expected *= planes
+    there = int(np.count_nonzero(offsets[:expected])), int(np.count_nonzero(counts[:expected]))
+    if min(there) < expected:
+        reason = f"TIFF that holds {min(there)} of its {expected} pieces"
+        raise RejectedImage("damaged", reason)
+    whole = {**dict.fromkeys(DEFLATE, _is_unpacked), **dict.fromkeys(JPEG, has_end)}
+    is_whole = whole.get(_number(tags, COMPRESSION, 1))
+    pieces = zip(offsets[:expected].tolist(), counts[:expected].tolist(), strict=True)
+    for number, (begin, size) in enumerate(pieces, start=1):
+        if is_whole and not is_whole(encoded[begin : begin + size]):
+            raise RejectedImage("damaged", f"piece {number} of {expected} of a TIFF is not whole")
+
+
+def _is_unpacked(piece: bytes) -> bool:
+    """Whether zlib comes to an end of its data, and to the checksum that they have."""
+    stream = zlib.decompressobj()
+    try:
+        while not stream.eof and (stream.decompress(piece, AT_ONCE) or stream.unconsumed_tail):
+            piece = stream.unconsumed_tail
+    except zlib.error:
+        return False
+    return stream.eof
+
+
+def _number(tags: Mapping[int, Any], tag: int, otherwise: int = 0) -> int:
+    """The first value of a tag."""
+    return int(np.atleast_1d(tags.get(tag, otherwise))[0])
