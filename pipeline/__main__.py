@@ -54,7 +54,7 @@ def main(words: list[str] | None = None) -> int:
 
         return run_stage(chosen.name, chosen.rest)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_shown(error)}", file=sys.stderr)
     except BrokenPipeError:  # whoever read our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
@@ -63,6 +63,14 @@ def main(words: list[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     return 1
+
+
+def _shown(error: InputError) -> str:
+    """An error without what names from files would do to a terminal."""
+    from pipeline.console import printable  # noqa: PLC0415  # slow to import
+
+    reason = "\n".join(printable(line) for line in error.reason.split("\n"))
+    return f"{printable(str(error.file))}: {reason}\n  fix: {printable(error.fix)}"
 
 
 def _overview() -> str:

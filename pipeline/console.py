@@ -29,8 +29,9 @@ class _Speed(ProgressColumn):
 
 
 def say(text: str) -> None:
-    """Write a line for the user, as it is: names from files are not markup."""
-    Console(stderr=True, soft_wrap=True).print(text, markup=False, highlight=False, emoji=False)
+    """Write a line for the user: names from files are not markup, and move no cursor."""
+    console = Console(stderr=True, soft_wrap=True)
+    console.print(printable(text), markup=False, highlight=False, emoji=False)
 
 
 @contextmanager

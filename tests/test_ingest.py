@@ -252,7 +252,7 @@ def test_a_table_naming_absent_files_is_an_error_or_on_request_a_rejection(proje
         ("path,label\n0.png,a,\n1.png,b,\n", "line 2 has 3 cells, the header 2"),
         ("path,label\n0.png\n", "line 2 has 1 cells, the header 2"),
         ("path,label,label\n0.png,a,b\n", "has 2 columns 'label'"),
-        ('path,label\n"0.png,a\n', "cannot be read as a table: unexpected end of data"),
+        ('path,label\n"0.png,a\n', "line 2 cannot be read: unexpected end of data"),
         ("path,label\n", "labels.csv: holds no images"),
     ],
 )

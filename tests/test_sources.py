@@ -8,6 +8,7 @@ import os
 import shutil
 import tarfile
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -197,7 +198,7 @@ def test_json_that_is_named_must_be_cocos_and_other_json_is_no_table(filled, ref
     assert "notes.json: is not as COCO's annotations are: images: " in refused("ingest")
 
 
-def hugging_face(file: Path, *, named: bool = True) -> None:
+def hugging_face(file: Path, *, named: bool = True, unseen: Sequence[str] = ()) -> None:
     """As `datasets` writes it: structs of bytes and path, class numbers, names in the schema."""
     import pyarrow as pa
     from pyarrow import parquet
@@ -206,7 +207,7 @@ def hugging_face(file: Path, *, named: bool = True) -> None:
     images = [{"bytes": content, "path": f"{n}.png"} for n, (_, content) in enumerate(rows)]
     table = pa.table({"image": images, "label": [label for label, _ in rows]})
     if named:
-        feature = {"names": ["dark", "light"], "_type": "ClassLabel"}
+        feature = {"names": ["dark", "light", *unseen], "_type": "ClassLabel"}
         document = {"info": {"features": {"label": feature}}}
         table = table.replace_schema_metadata({"huggingface": json.dumps(document)})
     parquet.write_table(table, file, row_group_size=3)
@@ -776,3 +777,87 @@ def test_compressed_archives_are_unpacked_once_for_all_processes(project, monkey
 
     assert len(manifest(project)) == 80
     assert len(opened) == 3  # names, labels, images
+
+
+def test_what_stands_beside_a_samples_picture_is_none(project, capsys):
+    found = members("samples")
+    masks = {name.replace(".png", ".seg.png"): png(9, 90) for name in found if "png" in name}
+    write({**found, **masks}, project.raw / "x.tar")
+
+    assert project.run("ingest") == 0
+
+    assert len(manifest(project)) == 6
+    assert "left out: 6 other files of samples" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["x.tar.bz2", "x.7z", "x.RAR"])
+def test_an_archive_of_a_kind_that_is_not_read_ends_the_run(filled, refused, name):
+    (filled.raw / name).write_bytes(b"some")
+
+    assert "is an archive of a kind that is not read, only .tar, .zip" in refused("ingest")
+
+
+def test_zip_names_of_utf8_that_do_not_say_so_are_read_as_utf8(project):
+    file = project.raw / "x.zip"
+    write({f"{label}/0.png": png(n, 30) for n, label in enumerate(("café", "dog"))}, file)
+    content = bytearray(file.read_bytes())
+    for magic, at in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        place = content.find(magic)
+        while place >= 0:
+            content[place + at + 1] &= ~0x8  # the flag that says UTF-8
+            place = content.find(magic, place + 1)
+    file.write_bytes(content)
+    with zipfile.ZipFile(file) as archive:
+        assert "caf├⌐/0.png" in archive.namelist()
+
+    assert project.run("ingest") == 0
+
+    assert set(manifest(project)["label"]) == {"café", "dog"}
+
+
+def test_a_table_in_an_archive_names_nothing_outside(project):
+    found = members("table")
+    found["labels.csv"] += b"\n../beside.png,dark,train"
+    write(found, project.raw / "x.tar")
+    (project.raw / "beside.png").write_bytes(png(5, 60))
+    project.set("ingest", sources=["x.tar"], max_rejected_fraction=0.5)
+
+    assert project.run("ingest") == 0
+
+    assert rejected(project) == {"../beside.png": "outside"}
+
+
+@pytest.mark.parametrize("source", ["a\0b", "x" * 5000])
+def test_a_source_that_no_path_can_name_is_refused(filled, refused, source):
+    filled.set("ingest", sources=[source])
+
+    assert "fix: " in refused("ingest")
+
+
+def test_whole_numbers_are_spelt_alike_in_every_table(project):
+    groups = [20_240_115_000, None, 7]
+    frame = pd.DataFrame({"path": ["0.png", "1.png", "2.png"], "label": ["a", "b", "a"]})
+    project.raw.mkdir(parents=True)
+    for number in range(3):
+        (project.raw / f"{number}.png").write_bytes(png(number, 30 * number))
+    for form in ("parquet", "jsonl"):
+        file = project.raw / f"labels.{form}"
+        if form == "parquet":
+            frame.assign(group=groups).to_parquet(file)
+        else:
+            frame.assign(group=groups).to_json(file, orient="records", lines=True)
+            assert "7.0" in file.read_text()
+
+        assert project.run("ingest") == 0
+
+        assert list(manifest(project)["group"]) == ["20240115000", "", "7"]
+        file.unlink()
+
+
+def test_classes_that_only_the_schema_names_are_none(project):
+    project.raw.mkdir(parents=True)
+    hugging_face(project.raw / "a.parquet", unseen=["other"])
+
+    assert project.run("ingest") == 0
+
+    assert set(manifest(project)["label"]) == {"dark", "light"}

@@ -146,7 +146,7 @@ def tile(picture: Picture, note: str, known: Known, unseen: dict[str, str]) -> T
     path, label = picture
     place, digest = known.get(path, (Place(RAW / path), ""))
     try:
-        pixels = decode_at(place)
+        pixels = decode_at(place, limits=None)
     except RejectedImage as rejection:
         unseen[path] = str(rejection)
         return Tile(None, (path, label, str(rejection)))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.console import say
+from pipeline.console import printable, say
 from pipeline.errors import InputError, RejectedImage
 from pipeline.images.decode import DEFAULT_LIMITS, Limits, Pixels, decode
 from pipeline.images.pictures import map_ahead
@@ -148,5 +148,6 @@ def print_table(predictions: Sequence[Prediction]) -> None:
     table = Table("image", "label", "probability")
     for prediction in predictions:
         probability = f"{prediction.probabilities[prediction.label]:.3f}"
-        table.add_row(Text(prediction.path, overflow="fold"), Text(prediction.label), probability)
+        path = Text(printable(prediction.path), overflow="fold")
+        table.add_row(path, Text(printable(prediction.label)), probability)
     Console().print(table)

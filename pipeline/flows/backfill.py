@@ -202,7 +202,7 @@ def repro(clone: Path, say: Any) -> None:
     ) as process:
         said = []
         for line in process.stdout or ():
-            say(line.rstrip())
+            say(line.rstrip().expandtabs())
             said.append(line.rstrip())
         if process.wait():
             raise dvc.StageError("\n".join(said[-KEPT_LINES:]))

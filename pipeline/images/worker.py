@@ -169,7 +169,7 @@ def _limit_memory(more: int | None) -> None:
         return
     data = int(held.read_text().split()[5]) * resource.getpagesize()
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    wanted = data + more
+    wanted = min(data + more, sys.maxsize)
     limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
 

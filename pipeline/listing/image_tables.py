@@ -53,7 +53,7 @@ def from_image_table(table: Found) -> Listing:
         rows.loc[usable].reset_index(drop=True),
         [place for (place, _), good in zip(members, usable, strict=True) if good],
         [Rejected(p, *fault) for p, fault in zip(rows["path"], faults, strict=True) if fault],
-        sorted({*rows["label"], *(names or [])} - {""}),
+        sorted({*rows["label"]} - {""}),  # a subset need not show every class the schema names
         [],
     )
 

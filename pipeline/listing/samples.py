@@ -39,8 +39,12 @@ def from_samples(found: Sequence[Found]) -> Listing:
     places: list[Place] = []
     rejected = faulty(found)
     left_out: set[str] = set()
-    for item in found:
-        if item.fault or _extension(item) in {LABEL, FIELDS, *ASIDE}:
+    files = [i for i in found if not i.fault and _extension(i) not in {LABEL, FIELDS, *ASIDE}]
+    pictured = {_key(item) for item in files if "." not in _extension(item)}
+    beside = 0
+    for item in files:
+        if "." in _extension(item) and _key(item) in pictured:
+            beside += 1  # 7.mask.png beside 7.png
             continue
         cells, fault = _cells(said.get(_key(item), {}), left_out)
         wrong = fault or fault_in_row(item.path, cells["label"], cells.get("weight", ""))
@@ -52,6 +56,8 @@ def from_samples(found: Sequence[Found]) -> Listing:
             places.append(item.place)
     columns = list(dict.fromkeys(["path", "label", *(name for row in rows for name in row)]))
     table = pd.DataFrame(rows, columns=pd.Index(columns), dtype="str").fillna("")
+    if beside:
+        say(f"ingest: left out: {beside} other files of samples, beside their pictures")
     if left_out:
         names = ", ".join(sorted(left_out))
         say(f"ingest: the samples' .json: keys left out: {names}, which hold no plain values")

@@ -76,7 +76,7 @@ def _list_source(
     if PurePath(source).is_absolute() or leads_outside(raw, source):
         fix = f"name a path in {raw}"
         raise InputError(below, "of ingest.sources lies outside the raw folder", fix)
-    if not below.exists():
+    if not os.access(below, os.F_OK):
         fix = "put it there, or correct ingest.sources"
         raise InputError(below, "does not exist", fix)
     beside = below.is_file() and below.suffix.lower() in READERS and not is_image_table(below)
@@ -118,9 +118,10 @@ def _labelled(
     uppermost = [i for i in found if len(i.parts) == 1 and i.path in tables.keys() - known]
     uppermost = [item for item in uppermost if item.place.file == below] or uppermost
     if len(uppermost) > 1:
-        names = ", ".join(item.parts[-1] for item in uppermost)
+        names = ", ".join(item.path for item in uppermost)
         reason = f"holds {len(uppermost)} tables ({names})"
-        raise InputError(below, reason, "name the one that counts in ingest.sources")
+        fix = "name the one that counts in ingest.sources, or each archive that has its own"
+        raise InputError(below, reason, fix)
     if uppermost:
         return tables[uppermost[0].path](raw, uppermost[0], found)
     if image_tables:

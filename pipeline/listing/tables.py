@@ -66,6 +66,7 @@ def from_rows(
     by_path = {item.path: item for item in reversed(found)}  # of one name the first counts
     paths = [posixpath.normpath(posixpath.join(folder, path)) for path in rows["path"]]
     inside = table.place.member != ""  # of an archive: nothing beside it is meant
+    container = table.place.file.relative_to(raw).as_posix()
     rejected: list[Rejected] = []
     usable: list[bool] = []
     places: list[Place] = []
@@ -76,6 +77,8 @@ def from_rows(
     ):
         item = by_path.get(path)
         fault = known or fault_in_row(*cells) or (_fault_of(item) if item else None)
+        if not fault and inside and not path.startswith(f"{container}/"):
+            fault = "outside", FAULTS["outside"]
         if not fault and not item:
             fault = _fault_of_absent(raw, path, inside=inside)
         if not item or item.fault == "linked_nowhere":

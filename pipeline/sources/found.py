@@ -21,6 +21,7 @@ ARCHIVES: dict[str, Members] = {
     **dict.fromkeys(zips.ENDINGS, zips.members),
     **dict.fromkeys(compressed.ENDINGS, compressed.members),
 }
+FOREIGN = (".tar.bz2", ".tbz", ".tbz2", ".tar.xz", ".txz", ".tar.lz4", ".7z", ".rar")
 IMAGES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".avif")
 
 
@@ -54,6 +55,9 @@ def look_through(root: Path, below: Path, open_archive: Opener) -> Iterator[Foun
             yield Found(as_text(path), parts, Place(file), fault)
         elif (members := _members_of(file)) and not file.is_file():
             yield Found(path, parts, Place(file), "not_a_file")
+        elif file.name.lower().endswith(FOREIGN) and file.is_file():
+            reason = f"is an archive of a kind that is not read, only {', '.join(ARCHIVES)}"
+            raise InputError(file, reason, "pack its images anew, or unpack it and take it away")
         elif members:
             yield from _in_archive(open_archive(members, file), path, parts[:-1])
         else:

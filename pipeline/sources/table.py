@@ -99,13 +99,24 @@ def _text_of(values: Any) -> list[str] | None:
     import pyarrow as pa  # noqa: PLC0415
     from pyarrow import compute  # noqa: PLC0415
 
-    if pa.types.is_floating(values.type):
+    real = pa.types.is_floating(values.type)
+    if real:
         values = compute.if_else(compute.is_nan(values), None, values)
     try:
         text: list[str] = compute.fill_null(values.cast(pa.string()), "").to_pylist()
     except (pa.ArrowException, UnicodeDecodeError):
         return None
-    return text
+    if not real:
+        return text
+    return [
+        _whole(value) if value is not None and value.is_integer() else own
+        for value, own in zip(values.to_pylist(), text, strict=True)
+    ]
+
+
+def _whole(value: float) -> str:
+    """A whole number's text, whether a file holds it as an integer or, beside empty cells, not."""
+    return str(int(value))
 
 
 def _read_text(name: str, content: bytes) -> pd.DataFrame:
@@ -113,14 +124,18 @@ def _read_text(name: str, content: bytes) -> pd.DataFrame:
     separator = "\t" if name.lower().endswith(".tsv") else ","
     text = io.StringIO(content.decode("utf-8-sig"), newline="")
     reader = csv.reader(text, delimiter=separator, strict=True)
-    header = next(reader, [])
     rows = []
-    for row in reader:
-        if row and len(row) != len(header):
-            reason = f"line {reader.line_num} has {len(row)} cells, the header {len(header)}"
-            raise InputError(name, reason, "mend the line; quote cells that hold separators")
-        if row:
-            rows.append(row)
+    try:
+        header = next(reader, [])
+        for row in reader:
+            if row and len(row) != len(header):
+                reason = f"line {reader.line_num} has {len(row)} cells, the header {len(header)}"
+                raise InputError(name, reason, "mend the line; quote cells that hold separators")
+            if row:
+                rows.append(row)
+    except csv.Error as error:
+        reason = f"line {reader.line_num} cannot be read: {error}"
+        raise InputError(name, reason, "mend the line; double the quotes within quotes") from error
     return pd.DataFrame(rows, columns=pd.Index(header), dtype="str")
 
 
@@ -130,19 +145,43 @@ def _read_json_lines(name: str, content: bytes) -> pd.DataFrame:
     for number, line in enumerate(content.decode("utf-8-sig").split("\n"), start=1):
         if not line.strip():
             continue
-        row = json.loads(line)
-        if not isinstance(row, dict) or any(isinstance(v, (dict, list)) for v in row.values()):
-            reason = f"line {number} is no object of plain values"
-            raise InputError(name, reason, "leave nested values out")
-        rows.append({key: as_text(value) for key, value in row.items()})
+        try:
+            rows.append(_cells_of(line))
+        except (ValueError, RecursionError) as error:
+            reason = f"line {number} {in_words(error)}"
+            raise InputError(name, reason, "mend the line") from error
     columns = list(dict.fromkeys(key for row in rows for key in row))
     return pd.DataFrame(rows, columns=pd.Index(columns), dtype="str").fillna("")
+
+
+def _cells_of(line: str) -> dict[str, str]:
+    """An object of plain values as cells.
+
+    Raises:
+        ValueError: It is none, or holds what is no text.
+    """
+    row = json.loads(line, object_pairs_hook=_once)
+    if not isinstance(row, dict) or any(isinstance(v, (dict, list)) for v in row.values()):
+        raise ValueError("is no object of plain values; leave nested ones out")
+    cells = {key: as_text(value) for key, value in row.items()}
+    "".join([*cells, *cells.values()]).encode()
+    return cells
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, each of whose keys counts."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("names a key twice; keep one")
+    return found
 
 
 def as_text(value: object) -> str:
     """A JSON value as a cell; an absent one, null or NaN, is empty."""
     if isinstance(value, str):
         return value
+    if isinstance(value, float) and value.is_integer():
+        return _whole(value)
     return "" if value is None or value != value else json.dumps(value)  # noqa: PLR0124
 
 

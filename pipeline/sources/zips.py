@@ -16,7 +16,7 @@ FIX = "make it again, or unpack it"
 HEADER = struct.Struct("<4s5H3I2H")  # of a member (APPNOTE.TXT 4.3.7)
 MAGIC = b"PK\3\4"
 DESCRIPTOR = b"PK\7\b"  # may stand before the checksum that follows a member (4.3.9)
-ENCRYPTED, CHECKSUM_FOLLOWS = 0x1, 0x8  # flags
+ENCRYPTED, CHECKSUM_FOLLOWS, UTF_8 = 0x1, 0x8, 0x800  # flags
 
 
 def members(file: Path) -> Iterator[tuple[Place, str]]:
@@ -37,8 +37,18 @@ def members(file: Path) -> Iterator[tuple[Place, str]]:
         raise InputError(file, f"cannot be read as zip: {reason}", FIX)
     for member in found:
         if not member.is_dir():
-            place = Place(file, member.filename, member.header_offset, member.compress_size)
+            place = Place(file, _name(member), member.header_offset, member.compress_size)
             yield place, _fault(member)
+
+
+def _name(member: zipfile.ZipInfo) -> str:
+    """As it was meant: many a program writes UTF-8 and does not say so (APPNOTE.TXT 4.4.4)."""
+    if member.flag_bits & UTF_8:
+        return member.filename
+    try:
+        return member.filename.encode("cp437").decode()
+    except UnicodeError:
+        return member.filename
 
 
 def _fault(member: zipfile.ZipInfo) -> str:

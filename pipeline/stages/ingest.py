@@ -65,7 +65,7 @@ class IngestParams(LimitParams):
     model_config = ConfigDict(extra="forbid")
 
     # folders, archives and tables in the raw folder; "." is the folder itself
-    sources: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
+    sources: Annotated[list[Annotated[str, Field(pattern=r"^[^\x00]+$")]], Field(min_length=1)]
     folder_labels: FolderLabels  # nested folders: the first is the label, or all, joined by "/"
     max_rejected_fraction: Annotated[float, Field(ge=0, le=1)]  # of all files or rows
     missing_files: Literal["error", "reject"]  # when the table names a file that is not there
