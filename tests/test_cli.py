@@ -176,6 +176,21 @@ def test_predict_names_what_it_cannot_use_and_labels_the_rest(model, capsys):
     assert "broken.jpg: not_an_image: no image format" in said.err
 
 
+def test_names_move_no_cursor_and_forge_no_line(model, capsys):
+    folder = model.parent / "new"
+    picture(3, brightness=180).save(folder / "\x1b[31mred.png")
+    (folder / "bad\nerror: forged.png").write_bytes(b"no image")
+
+    assert predict(model, folder) == 1
+    assert main(["predict", str(folder / "\x1b[2Jaway")]) == 1
+
+    said = capsys.readouterr()
+    assert "\x1b" not in said.out + said.err
+    assert "\\x1b[31mred.png" in said.out.replace("\n", "").replace("│", "")
+    assert "bad\\nerror: forged.png: not_an_image" in said.err
+    assert "\\x1b[2Jaway: does not exist" in said.err
+
+
 def test_predict_into_a_closed_pipe_is_quiet(model):
     """As `| head -1` does."""
     words = [sys.executable, "-m", "pipeline", "predict", "--model", model, model.parent / "new"]

@@ -90,6 +90,10 @@ def test_memory_beyond_the_limit_is_refused():
     assert ask(items, memory_bytes=5 * 10**8) == [10**8, "refused", 10**8]
 
 
+def test_more_memory_than_there_can_be_is_no_limit():
+    assert ask([("echo", 1)], memory_bytes=10**40) == [1]
+
+
 def test_an_exception_reaches_the_caller_with_where_it_was_raised():
     with pytest.raises(ZeroDivisionError, match="17") as caught:
         ask([*HARMLESS, ("raise", 17)])
