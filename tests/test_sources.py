@@ -861,3 +861,15 @@ def test_classes_that_only_the_schema_names_are_none(project):
     assert project.run("ingest") == 0
 
     assert set(manifest(project)["label"]) == {"dark", "light"}
+
+
+def test_beside_packed_images_new_ones_lie_in_folders_of_their_classes(project, refused):
+    write(members("samples"), project.raw / "shard-000000.tar")
+    write({"dark/new.png": png(70, 20), "other/new.png": png(71, 90)}, project.raw)
+    write({"light/more.png": png(72, 170)}, project.raw / "more.tar")
+
+    assert project.run("ingest") == 0
+
+    table = manifest(project)
+    assert table["label"].value_counts().to_dict() == {"dark": 4, "light": 4, "other": 1}
+    assert rejected(project) == {}

@@ -32,13 +32,13 @@ print(f"{stage} has {len(rows)} rows", flush=True)
 if Path("data/raw/slow").exists():
     time.sleep(float(Path("data/raw/slow").read_text()))
 if stage == "ingest":
-    if any(row["answer"] == "stop" for row in rows):
-        sys.exit("error: data/raw/answers.csv: an answer is 'stop'\\\\n  fix: remove it")
     bad = [row for row in rows if row["label"] == ""]
     with open("data/rejected.csv", "w", newline="") as out:
         writer = csv.writer(out)
         writer.writerow(["path", "reason", "detail"])
         writer.writerows([row["image"], "no_label", ""] for row in bad)
+    if any(row["answer"] == "stop" for row in rows):
+        sys.exit("error: data/raw/answers.csv: an answer is 'stop'\\\\n  fix: remove it")
     with open("data/manifest.csv", "w", newline="") as out:
         writer = csv.writer(out)
         writer.writerow(["path", "label", "answer"])

@@ -28,6 +28,19 @@ CLASSES = 30  # a confusion matrix of more is no picture
 csv.field_size_limit(2**31 - 1)  # letters of a cell: as long as a user's table had it
 
 
+def of_failed(folder: Path, stage: str) -> None:
+    """Keep what a failed stage says to look at: `retrain` rolls its files back."""
+    if stage == "ingest" and (folder / REJECTED).exists():
+        of_rejected(folder)
+
+
+def of_rejected(folder: Path) -> None:
+    """Make the artifact of the rejected files."""
+    create_markdown_artifact(
+        rejected(folder / REJECTED), key="rejected-files", description="By reason"
+    )
+
+
 def of_run(folder: Path, *, done: Collection[str]) -> None:
     """Make the artifacts of those stages that are up to date.
 
@@ -35,9 +48,7 @@ def of_run(folder: Path, *, done: Collection[str]) -> None:
         done: Stages that this run brought up to date; reports of others may be old.
     """
     if "ingest" in done:
-        create_markdown_artifact(
-            rejected(folder / REJECTED), key="rejected-files", description="By reason"
-        )
+        of_rejected(folder)
     if "augment" in done:
         create_image_artifact(
             picture(folder / SHEET), key="contact-sheet", description="Views of a few images"

@@ -58,8 +58,7 @@ def backfill(revisions: list[str], what: What = "model") -> State[list[Row]]:
         what: Which part of them to take; the rest is that of HEAD.
 
     Raises:
-        InputError: The tree is not clean, a revision is not known, or another flow
-            works in this clone.
+        InputError: The tree is not clean, or another flow works in this clone.
     """
     os.environ.update(dvc.environment())
     with alone("flow"):
@@ -74,15 +73,22 @@ def backfill(revisions: list[str], what: What = "model") -> State[list[Row]]:
 
 
 def fill_in(revisions: Sequence[str], what: What) -> list[Row]:
-    """Score what has no row yet, or one with an error; return the rows asked for."""
+    """Score what has no row yet, or one with an error; return the rows asked for.
+
+    A revision that is not known has one here, and none in the table.
+    """
     check_clean()
     if WORKSPACE in revisions:
         raise InputError(WORKSPACE, "is no commit", "commit it, and name that")
-    wanted = [find_revision(name) for name in revisions]
     today = head()
     rows = {tuple(row[name] for name in KEY): row for row in read_table(TABLE)}
     found: list[Row] = []
-    for revision in wanted:
+    for name in revisions:
+        try:
+            revision = find_revision(name)
+        except InputError as error:
+            found.append({"what": what, "revision": name, "error": _in_a_line(error)})
+            continue
         key = what, str(revision.commit), today
         row = rows.get(key)
         if row is None or row["error"]:
@@ -99,8 +105,12 @@ def _row(state: Any) -> Row:
     try:
         scores = state.result()
     except Exception as error:  # noqa: BLE001  # one commit's fault must not hide the others
-        return {"error": " ".join(str(error).split())[:500]}
+        return {"error": _in_a_line(error)}
     return {name: scores[name] for name in COLUMNS if name in scores} | {"error": ""}
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:500]
 
 
 @task(task_run_name="{revision.name}", **ordinary)

@@ -82,7 +82,11 @@ def bring_up_to_date(
     for target in [*files, *wanted]:
         own = force and target not in files
         state: Any = stage(target, ask=moved or target in changed, force=own, return_state=True)
-        outcomes[target] = state.result()
+        try:
+            outcomes[target] = state.result()
+        except dvc.StageError:
+            artifacts.of_failed(Path(), target)
+            raise
         moved = moved or outcomes[target] is not Outcome.UNCHANGED
     return outcomes
 

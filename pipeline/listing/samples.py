@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -23,9 +24,9 @@ MAX_BESIDE = 1_000_000  # bytes
 ASIDE = ("txt", "caption")  # of a sample, and no image
 
 
-def are_samples(found: Sequence[Found]) -> bool:
-    """Whether archives hold labels beside images."""
-    return any(item.place.member and _extension(item) == LABEL for item in found)
+def with_samples(found: Sequence[Found]) -> set[Path]:
+    """The archives that hold labels beside images."""
+    return {i.place.file for i in found if i.place.member and _extension(i) == LABEL}
 
 
 def from_samples(found: Sequence[Found]) -> Listing:

@@ -18,7 +18,7 @@ from pipeline.listing.coco import annotation_files, from_coco
 from pipeline.listing.folders import FolderLabels, from_folders
 from pipeline.listing.image_tables import from_image_table, is_image_table
 from pipeline.listing.listing import Listing, faulty, joined
-from pipeline.listing.samples import are_samples, from_samples
+from pipeline.listing.samples import from_samples, with_samples
 from pipeline.listing.tables import from_table
 from pipeline.sources.found import IMAGES, Found, Members, Opener, leads_outside, look_through
 from pipeline.sources.place import Place
@@ -130,9 +130,11 @@ def _labelled(
         beside = [item.path for item in rest if not item.fault]
         unlisted = Listing(parts[0].images[:0], [], faulty(rest), [], beside)
         return joined([*parts, unlisted])
-    if are_samples(found):
-        return from_samples(found)
-    return from_folders(below, found, _folders_in(below), folder_labels)
+    shards = with_samples(found)
+    samples = [item for item in found if item.place.file in shards]
+    rest = [item for item in found if item.place.file not in shards]
+    by_folder = from_folders(below, rest, _folders_in(below), folder_labels)
+    return joined([from_samples(samples), by_folder]) if samples else by_folder
 
 
 def _around_all(below: Path, found: Sequence[Found], tables: Collection[str]) -> str:

@@ -111,6 +111,15 @@ def test_a_commit_without_figures_is_named_and_the_others_are_kept(toy):
     assert toy.git("rev-parse", "today") == save_good
 
 
+def test_a_revision_that_is_not_known_is_named_and_the_others_are_scored(toy):
+    state = backfill(["fwe", "few"], "data", return_state=True)
+
+    assert state.message == "no figures for fwe: see the column error"
+    assert "knows no revision 'fwe'" in state.result(raise_on_failure=False)[0]["error"]
+    assert rows().keys() == {("data", "few")}
+    assert rows()["data", "few"]["accuracy"] == "0.8"
+
+
 def test_a_model_that_is_nowhere_is_named(toy):
     toy.dvc("repro")
     toy.git("add", "--all")
@@ -124,7 +133,6 @@ def test_a_model_that_is_nowhere_is_named(toy):
 
 
 def test_what_cannot_be_scored_is_refused_before_anything_runs(toy):
-    assert "knows no revision 'fwe'" in backfill(["few", "fwe"], "data", return_state=True).message
     assert "workspace: is no commit" in backfill(["workspace"], "data", return_state=True).message
     toy.write("note.txt", "mine")
     assert "uncommitted changes: note.txt" in backfill(["few"], return_state=True).message

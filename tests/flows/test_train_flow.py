@@ -235,12 +235,13 @@ def test_force_runs_what_is_not_stale(toy):
 
 
 def test_a_failing_stage_says_why_and_stops_the_flow(toy):
-    toy.write("data/raw/stop.csv", "image,label,answer\n1.png,cat,stop\n")
+    toy.write("data/raw/stop.csv", "image,label,answer\n1.png,cat,stop\n2.png,,cat\n")
 
     state = train(return_state=True)
     (toy.folder / "data/raw/stop.csv").unlink()
 
     assert state.name == "Failed"
+    assert "| no\\_label | 1 | 2.png |" in artifacts(state)["rejected-files"]
     assert names(state)["ingest"] == "Failed"
     assert "split" not in names(state)
     with pytest.raises(StageError, match=r"ingest failed: error: data/raw/answers.csv: an answer"):
