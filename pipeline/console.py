@@ -83,7 +83,8 @@ def printable(text: str) -> str:
 
 def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Show a table on stderr, as `say` says a line; its cells are not markup."""
-    table = Table(*columns, title=Text(printable(title)), title_justify="left")
+    say(title)  # as Rich's own title it would be folded to the table's width
+    table = Table(*columns)
     for row in rows:
         table.add_row(*(Text(printable(cell), overflow="fold") for cell in row))
     Console(stderr=True).print(table)

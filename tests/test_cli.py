@@ -204,7 +204,7 @@ def test_predict_into_a_closed_pipe_is_quiet(model):
 
 @pytest.mark.parametrize(
     ("path", "match"),
-    [("gone.png", "gone.png: does not exist"), ("empty", "empty: holds no files")],
+    [("gone.png", "gone.png: does not exist"), ("empty", "empty: holds no image files")],
 )
 def test_predict_without_images_is_an_error(model, capsys, path, match):
     (model.parent / "empty").mkdir()

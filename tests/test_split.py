@@ -217,7 +217,7 @@ def test_a_copy_that_puts_an_ungrouped_picture_into_a_group_is_reported(tmp_path
 def test_a_split_column_that_is_not_used_is_mentioned(tmp_path, capsys):
     splits_of(tmp_path, images(60, split="train"), HASH)
 
-    assert "the table's own column split is not used" in capsys.readouterr().err
+    assert "splits that the data name are not used" in capsys.readouterr().err
 
 
 def test_a_copy_that_joins_groups_is_reported(tmp_path, capsys):

@@ -74,7 +74,7 @@ def list_files(paths: Sequence[Path]) -> list[Path]:
         below = visible_files(path) if path.is_dir() else [path]
         files += [file for file in below if file == path or file.suffix not in READERS]
     if not files:
-        raise InputError(as_text(paths[0]), "holds no files", "name a folder that holds images")
+        raise InputError(as_text(paths[0]), "holds no image files", "name a folder of images")
     return files
 
 

@@ -30,7 +30,7 @@ def check_labels(images: pd.DataFrame, manifest: Path) -> None:
             manifest,
             f"{twin['path']} and {other['path']} are the same picture "
             f"but labelled {twin['label']!r} and {other['label']!r}",
-            "remove the wrong one from the raw folder, then `dvc repro`",
+            "remove the wrong one from the raw folder, or from its table, then `dvc repro`",
         )
 
 

@@ -129,7 +129,7 @@ def run(
     draws = unit_draws(images, units, params.seed)
     place = places(images, units, draws, params, manifest)
     if params.strategy != "column" and (images["split"] != "").any():
-        say("split: the table's own column split is not used; set split.strategy to column for it")
+        say("split: splits that the data name are not used; set split.strategy to column for them")
     images["split"] = np.array(SPLITS)[place[units]]
     if params.folds:
         images[FOLD] = fold_of_row(images, units, place, params, manifest)
