@@ -28,6 +28,7 @@ PLOT = Path("reports/history.png")
 OTHERS = ("macro_f1", "roc_auc")  # beside accuracy; the plot and --json have all
 WIDTH = 9  # letters of their columns
 MIN_SUBJECT = 8
+PIPED = 160  # letters of a line, where no terminal says how many it has
 
 
 def main(words: list[str]) -> int:
@@ -72,6 +73,8 @@ def main(words: list[str]) -> int:
     from rich.console import Console  # noqa: PLC0415
 
     console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, PIPED)
     console.print(history_table(entries, console.width))
     print(f"\nWith all metrics: {file}")
     return 0
