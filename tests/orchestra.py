@@ -99,21 +99,24 @@ class Server:
         self.url = url
 
     def ask(self, path: str, **body: Any) -> Any:
-        """POST to the server's API; again, as Prefect's clients do, while its SQLite is busy."""
-
-        def post() -> httpx.Response | None:
-            with httpx.Client(trust_env=False, timeout=60) as client:
-                found = client.post(f"{self.url}/{path}", json=body)
-            return None if found.status_code == httpx.codes.SERVICE_UNAVAILABLE else found
-
-        answer = until(post, f"{path} answers")
-        assert answer.is_success, answer.text
-        return answer.json()
+        """POST to the server's API."""
+        return self._send("POST", path, body).json()
 
     def change(self, path: str, **body: Any) -> None:
         """PATCH what the server keeps."""
-        with httpx.Client(trust_env=False, timeout=60) as client:
-            assert client.patch(f"{self.url}/{path}", json=body).is_success
+        self._send("PATCH", path, body)
+
+    def _send(self, method: str, path: str, body: dict[str, Any]) -> httpx.Response:
+        """Ask the server's API; again, as Prefect's clients do, while its SQLite is busy."""
+
+        def send() -> httpx.Response | None:
+            with httpx.Client(trust_env=False, timeout=60) as client:
+                found = client.request(method, f"{self.url}/{path}", json=body)
+            return None if found.status_code == httpx.codes.SERVICE_UNAVAILABLE else found
+
+        answer = until(send, f"{path} answers")
+        assert answer.is_success, answer.text
+        return answer
 
     def deployments(self) -> dict[str, Any]:
         """By flow and name, as `prefect deployment run` calls them."""
