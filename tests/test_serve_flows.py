@@ -59,6 +59,23 @@ def test_a_run_is_served_and_the_schedule_outlives_the_process(toy, server, numb
 
 
 @pytest.mark.slow
+def test_what_another_folder_serves_is_not_served(toy, server, tmp_path):
+    """Prefect would let one replace the other's schedule, and run either's runs anywhere."""
+    other = project_with_pipeline(tmp_path, cron="0 1 * * *")
+    process = start(toy, "serve-flows", PREFECT_API_URL=server.url)
+    try:
+        until(lambda: "backfill/manual" in server.deployments(), "the flows are deployed")
+        refused = start(other, "serve-flows", PREFECT_API_URL=server.url)
+
+        assert refused.wait(timeout=120) == 1
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=120)
+
+    assert f"retrain/nightly: is served from {toy.folder}" in said(other)
+
+
+@pytest.mark.slow
 def test_what_is_deployed_for_workers_is_not_served(toy, server):
     around = marked(toy.folder, PREFECT_API_URL=server.url)
     server.ask("work_pools/", name="pipeline", type="process")
@@ -81,6 +98,8 @@ def test_what_is_deployed_for_workers_is_not_served(toy, server):
     ("words", "match"),
     [
         (["--cron", "0 2 * *"], "--cron: '0 2 * *' is no cron expression"),
+        (["--cron", "0 2 * * 5L"], "--cron: '0 2 * * 5L' is no cron expression"),
+        (["--cron", "* * * * * *"], "--cron: '* * * * * *' has seconds, or more"),
         (["--timezone", "Europe/Berln"], "--timezone: 'Europe/Berln' is unknown"),
         ([], "serve-flows: no Prefect server is configured"),
     ],

@@ -8,13 +8,16 @@ import os
 import signal
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from pipeline.console import say
 from pipeline.errors import InputError
 
 CRON, TIMEZONE = "0 2 * * *", "UTC"
+CRON_FIX = 'write minute, hour, day, month and weekday, as "0 2 * * *"'
 NIGHTLY = "nightly"  # as in prefect.yaml
+FOLDER = "serve-flows in "  # how the tag begins that says whose deployment it is
 
 
 def main(words: list[str]) -> int:
@@ -43,10 +46,11 @@ def main(words: list[str]) -> int:
     check(url)
     check_unclaimed()
     schedule = Cron(chosen.cron, timezone=chosen.timezone, slug=NIGHTLY)
+    ours: dict[str, Any] = {"concurrency_limit": 1, "tags": [FOLDER + str(Path.cwd())]}
     deployments: list[Any] = [  # typed as coroutines, which they are in async code only
-        retrain.to_deployment(name=NIGHTLY, schedules=[schedule], concurrency_limit=1),
-        train.to_deployment(name="manual", concurrency_limit=1),
-        backfill.to_deployment(name="manual", concurrency_limit=1),
+        retrain.to_deployment(name=NIGHTLY, schedules=[schedule], **ours),
+        train.to_deployment(name="manual", **ours),
+        backfill.to_deployment(name="manual", **ours),
     ]
 
     class Server(Runner):
@@ -66,10 +70,10 @@ def main(words: list[str]) -> int:
 
 
 def check_unclaimed() -> None:
-    """Refuse to serve what was deployed for workers: Prefect would mix up both.
+    """Refuse to serve what workers or another folder serve: Prefect would mix up both.
 
     Raises:
-        InputError: A deployment of ours has a work pool.
+        InputError: A deployment of ours has a work pool, or is another folder's.
     """
     import httpx  # noqa: PLC0415
     from prefect.client.orchestration import get_client  # noqa: PLC0415
@@ -78,15 +82,19 @@ def check_unclaimed() -> None:
     with get_client(sync_client=True) as client:
         for name in (f"retrain/{NIGHTLY}", "train/manual", "backfill/manual"):
             try:
-                pool = client.read_deployment_by_name(name).work_pool_name
+                found = client.read_deployment_by_name(name)
             except ObjectNotFound:
                 continue
             except httpx.HTTPError as error:
                 fix = "see PREFECT_API_URL and PREFECT_API_AUTH_STRING"
                 raise InputError(str(client.api_url), f"refuses: {error}", fix) from error
-            if pool:
-                reason = f"is deployed for the workers of the pool {pool!r}"
-                fix = f"start a worker, or run `prefect deployment delete {name}`"
+            fix = f"start a worker, or run `prefect deployment delete {name}`"
+            if pool := found.work_pool_name:
+                raise InputError(name, f"is deployed for the workers of the pool {pool!r}", fix)
+            folders = {tag.removeprefix(FOLDER) for tag in found.tags if tag.startswith(FOLDER)}
+            if others := folders - {str(Path.cwd())}:
+                reason = f"is served from {others.pop()}, whose runs would come here"
+                fix = f"use a server of its own, or run `prefect deployment delete {name}`"
                 raise InputError(name, reason, fix)
 
 
@@ -99,14 +107,18 @@ def check_schedule(cron: str, timezone: str) -> None:
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError  # noqa: PLC0415
 
     from cronsim import CronSim, CronSimError  # noqa: PLC0415
+    from prefect.client.schemas.schedules import CronSchedule  # noqa: PLC0415
 
-    try:
-        CronSim(cron, datetime.now(UTC))
-    except CronSimError as error:
-        fix = 'write minute, hour, day, month and weekday, as "0 2 * * *"'
-        raise InputError("--cron", f"{cron!r} is no cron expression: {error}", fix) from error
     try:
         ZoneInfo(timezone)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         fix = "write one of the tz database, as Europe/Berlin"
         raise InputError("--timezone", f"{timezone!r} is unknown", fix) from error
+    try:
+        CronSim(cron, datetime.now(UTC))
+        CronSchedule(cron=cron, timezone=timezone)  # Prefect knows fewer
+    except (CronSimError, ValueError) as error:
+        reason = f"{cron!r} is no cron expression: {' '.join(str(error).split())}"
+        raise InputError("--cron", reason, CRON_FIX) from error
+    if len(cron.split()) > 5:
+        raise InputError("--cron", f"{cron!r} has seconds, or more", CRON_FIX)

@@ -29,19 +29,15 @@ def sync(where: Remote | None, pending: list[str], *, backed: bool) -> None:
             clone has commits that the remote lacks, and the other way round.
     """
     before = git.head()
-    after = incoming(where) if where else before
-    theirs = git.between(before, after)
-    own = [file for file in imports() if file not in pending]
-    known = [file for file in git.tracked("*.dvc") if file in theirs and file not in pending]
-    touched = modified(sorted({*own, *known}))
-    if mine := [file for file in own if file in touched]:
-        reason = "its data has changes of its own, which the next update would overwrite"
-        fix = f"move them to the import's source, then `dvc checkout --force {mine[0]}`"
-        raise InputError(mine[0], reason, fix)
-    if parted := [file for file in known if file in touched]:
-        reason = f"was changed by others, and its data has new files here: {', '.join(parted)}"
-        fix = "move them away, run `git pull` and `dvc pull`, and put them back"
-        raise PartedError(parted[0], reason, fix)
+    journal.write(Entry("sync", before, data=pending))  # a git that is killed leaves its locks
+    try:
+        after = incoming(where) if where else before
+        theirs = git.between(before, after)
+        check_mine(theirs, pending)
+    except Exception:
+        if not pending:
+            journal.clear()
+        raise
     data = sorted({*pending, *(file for file in theirs if file.endswith(".dvc"))})
     journal.write(Entry("sync", before, data=data))
     git.move_to(after, theirs)
@@ -58,6 +54,30 @@ def sync(where: Remote | None, pending: list[str], *, backed: bool) -> None:
         if not data:  # or else the next run brings it
             journal.clear()
         raise
+
+
+def check_mine(theirs: list[str], pending: list[str]) -> None:
+    """Refuse to overwrite data that has new files here.
+
+    Args:
+        theirs: Files that others have changed.
+        pending: See `sync`.
+
+    Raises:
+        InputError: See `sync`.
+        PartedError: See `sync`.
+    """
+    own = [file for file in imports() if file not in pending]
+    known = [file for file in git.tracked("*.dvc") if file in theirs and file not in pending]
+    touched = modified(sorted({*own, *known}))
+    if mine := [file for file in own if file in touched]:
+        reason = "its data has changes of its own, which the next update would overwrite"
+        fix = f"move them to the import's source, then `dvc checkout --force {mine[0]}`"
+        raise InputError(mine[0], reason, fix)
+    if parted := [file for file in known if file in touched]:
+        reason = f"was changed by others, and its data has new files here: {', '.join(parted)}"
+        fix = "move them away, run `git pull` and `dvc pull`, and put them back"
+        raise PartedError(parted[0], reason, fix)
 
 
 @task(name="catch up", **over_a_network)

@@ -11,7 +11,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Mapping
 from enum import Enum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
@@ -103,17 +103,53 @@ def _text(said: bytes) -> str:
 
 
 def stages(folder: Path) -> list[str]:
-    """The stages of dvc.yaml, in its order.
+    """The stages of dvc.yaml, each after those whose outs it reads, else in the file's order.
 
     Raises:
-        InputError: There is no such file, or it holds none.
+        InputError: There is no such file, it holds none, or one that stands for many.
     """
     file = folder / "dvc.yaml"
     try:
-        return list(loaded(file)["stages"])
-    except (OSError, KeyError, TypeError) as error:
+        specs = dict(loaded(file)["stages"])
+        for name, spec in specs.items():
+            if several := {"matrix", "foreach"} & spec.keys():
+                reason = f"stage {name} has {several.pop()}, which flows cannot run one by one"
+                raise InputError(file, reason, "write its stages out")
+        outs = {name: outs_of(spec) for name, spec in specs.items()}
+        reads = {name: _paths(spec, "deps") for name, spec in specs.items()}
+    except (OSError, KeyError, TypeError, AttributeError) as error:
         fix = "run in a project's top folder"
         raise InputError(file, f"names no stages: {error!r}", fix) from error
+    before = {
+        name: {
+            other
+            for other in specs
+            if other != name and any(_meet(dep, out) for dep in reads[name] for out in outs[other])
+        }
+        for name in specs
+    }
+    order: list[str] = []
+    while waiting := [name for name in specs if name not in order]:
+        free = (name for name in waiting if before[name] <= set(order))
+        order.append(next(free, waiting[0]))  # DVC itself refuses stages that form a ring
+    return order
+
+
+def outs_of(spec: Mapping[str, Any]) -> list[str]:
+    """What a stage of dvc.yaml makes."""
+    return [path for kind in ("outs", "metrics", "plots") for path in _paths(spec, kind)]
+
+
+def _paths(spec: Mapping[str, Any], kind: str) -> list[str]:
+    entries = spec.get(kind, [])
+    return [next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries]
+
+
+def _meet(one: str, other: str) -> bool:
+    """Whether one path is the other, or lies in it."""
+    parts, others = PurePosixPath(one).parts, PurePosixPath(other).parts
+    shared = min(len(parts), len(others))
+    return parts[:shared] == others[:shared]
 
 
 def loaded(file: Path) -> dict[str, Any]:

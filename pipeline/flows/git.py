@@ -146,10 +146,10 @@ def branch() -> str:
     Raises:
         InputError: None is.
     """
-    name = git("symbolic-ref", "--quiet", "--short", "HEAD", may_fail=True)
+    name = git("symbolic-ref", "--quiet", "HEAD", may_fail=True)  # short, a tag could change it
     if not name:
         raise InputError(Path.cwd(), "has no branch checked out", "run `git switch BRANCH`")
-    return name
+    return name.removeprefix("refs/heads/")
 
 
 def remote() -> Remote | None:
@@ -202,11 +202,11 @@ def move_to(commit: str, paths: Sequence[str]) -> None:
 def fetched(where: Remote) -> bool:
     """Fetch the remote's branch and tags; False where it has no such branch yet."""
     full = f"refs/heads/{where.branch}"
-    if not git("ls-remote", where.name, full):
-        return False
+    there = bool(git("ls-remote", where.name, full))
     tags = f"+refs/tags/{TAG}*:refs/tags/{TAG}*"  # others' tags may move, and are theirs
-    git("fetch", "--quiet", "--no-tags", where.name, f"+{full}:{where.reference}", tags)
-    return True
+    branches = [f"+{full}:{where.reference}"] if there else []
+    git("fetch", "--quiet", "--no-tags", where.name, *branches, tags)
+    return there
 
 
 def is_ahead(one: str, other: str) -> bool:
@@ -224,7 +224,8 @@ def publish(where: Remote | None, name: str, commit: str) -> None:
     """
     git("tag", "--delete", name, may_fail=True)  # others may have one of this name
     behind = where is not None and fetched(where) and is_ahead(where.reference, "HEAD")
-    taken = git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}", may_fail=True)
+    tag = f"refs/tags/{name}"
+    taken = git("rev-parse", "--verify", "--quiet", f"{tag}^{{commit}}", may_fail=True)
     if where and (taken not in {"", commit} or (behind and is_ahead("HEAD", where.reference))):
         fix = "run retrain again: it builds on what is there now, and nothing is computed twice"
         raise PartedError(Path.cwd(), f"others have pushed to {where.name} meanwhile", fix)
@@ -234,7 +235,7 @@ def publish(where: Remote | None, name: str, commit: str) -> None:
     if where:
         refs = [] if behind else [f"HEAD:refs/heads/{where.branch}"]
         try:
-            git("push", "--quiet", "--atomic", where.name, *refs, f"refs/tags/{name}")
+            git("push", "--quiet", "--atomic", where.name, *refs, tag)
         except InputError as error:
             if REFUSED.search(error.reason):
                 raise LastingError(error.file, error.reason, error.fix) from error
@@ -250,18 +251,23 @@ def next_tag() -> str:
 
 
 def commit(message: str, paths: Sequence[str]) -> None:
-    """Commit the paths and no others, as whoever git knows, or else as the pipeline."""
+    """Commit the paths and no others, as whoever git knows, or else as the pipeline.
+
+    What a hook has changed besides is taken back: the tree was clean, and is.
+    """
     on_paths(paths, "add")
     on_paths(paths, *_somebody(), "commit", "--quiet", "--message", message, "--only")
+    words = ["status", "--porcelain", "-z", "--untracked-files=no", "--no-renames"]
+    restore([line[3:] for line in git(*words).split("\0") if line])
 
 
-def find(subject: str, since: str) -> str:
-    """The latest commit since another whose subject begins so; empty if there is none."""
-    for line in git("log", "--no-show-signature", "--format=%H %s", f"{since}..HEAD").splitlines():
-        found, _, words = line.partition(" ")
-        if words.startswith(subject):
-            return found
-    return ""
+def find(words: str, since: str) -> str:
+    """The latest commit since another whose message holds some words; empty if there is none.
+
+    A hook may have put others before them.
+    """
+    found = ["--fixed-strings", f"--grep={words}", "--max-count=1", "--format=%H"]
+    return git("log", "--no-show-signature", *found, f"{since}..HEAD")
 
 
 def _somebody() -> list[str]:

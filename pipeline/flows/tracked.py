@@ -33,9 +33,7 @@ def made() -> list[str]:
 
 
 def _made_by(stage: str) -> list[str]:
-    spec = dvc.loaded(Path("dvc.yaml"))["stages"][stage]
-    entries = [entry for kind in ("outs", "metrics", "plots") for entry in spec.get(kind, [])]
-    return [next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries]
+    return dvc.outs_of(dvc.loaded(Path("dvc.yaml"))["stages"][stage])
 
 
 def written() -> list[str]:
@@ -48,7 +46,7 @@ def written() -> list[str]:
         if path in known
         or path in made()
         or path.startswith(folders)
-        or path.endswith("/.gitignore")
+        or Path(path).name == ".gitignore"
     ]
 
 
@@ -101,12 +99,19 @@ def check_settled() -> None:
 
 
 def check_versioned() -> None:
-    """Refuse raw data that DVC does not keep: a pushed commit could not be reproduced.
+    """Refuse raw data that DVC does not keep, or stages that it does not run.
+
+    A pushed commit could not be reproduced, or a model would be judged by old answers.
 
     Raises:
-        InputError: data/raw is neither the out of a stage nor under `dvc add` or an import.
+        InputError: data/raw is neither the out of a stage nor under `dvc add` or an
+            import; or a stage is frozen.
     """
     dvc.stages(Path())  # for its errors
+    specs = dvc.loaded(Path("dvc.yaml"))["stages"]
+    if frozen := [name for name, spec in specs.items() if spec.get("frozen")]:
+        reason = f"stage {frozen[0]} is frozen, so what it makes stays as it is"
+        raise InputError("dvc.yaml", reason, f"run `dvc unfreeze {frozen[0]}` and commit")
     if RAW not in made() and not Path("data/raw.dvc").exists():
         fix = "run `dvc add data/raw`, or import it with `dvc import-url`, and commit data/raw.dvc"
         raise InputError(RAW, "is not under DVC", fix)

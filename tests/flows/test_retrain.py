@@ -493,3 +493,83 @@ def test_a_file_among_data_that_a_stage_made_is_kept(toy):
     assert state.name == "Failed"
     assert "data/raw" in state.message
     assert (toy.folder / "data/raw/mine.csv").exists()
+
+
+def test_a_tag_or_branch_of_the_same_name_misleads_nothing(promoted, tmp_path):
+    promoted.git("checkout", "--quiet", "-b", "nightly")
+    promoted.git("push", "--quiet", "--set-upstream", "origin", "nightly")
+    promoted.git("tag", "nightly")
+    promoted.answers(95)
+
+    assert once(promoted).name == "Promoted"
+
+    heads = promoted.git("ls-remote", "--heads", "origin", "nightly").split()
+    assert heads == [promoted.git("rev-parse", "HEAD").strip(), "refs/heads/nightly"]
+
+
+@pytest.mark.slow
+def test_on_a_branch_that_is_new_to_the_remote_tags_go_on_from_its_own(promoted):
+    promoted.git("checkout", "--quiet", "-b", "another")
+    promoted.git("tag", "--delete", "model@v1.0.0")
+    promoted.answers(95)
+
+    state = once(promoted)
+
+    assert state.name == "Promoted"
+    assert state.message.startswith("model@v2.0.0")
+
+
+@pytest.mark.slow
+def test_hooks_that_change_message_or_files_cost_no_promotion(promoted):
+    hooks = {
+        "commit-msg": 'sed -i "1s/^/[J-1] /" "$1"',
+        "pre-commit": "echo more >>notes.md; git add notes.md; echo >other.md; git add other.md",
+    }
+    promoted.write("notes.md", "Ours\n")
+    promoted.git("add", "notes.md")
+    promoted.git("commit", "--quiet", "--message", "Notes")
+    for name, does in hooks.items():
+        hook = promoted.folder / ".git/hooks" / name
+        hook.write_text(f"#!/bin/sh\n{does}\n")
+        hook.chmod(0o755)
+    promoted.answers(95)
+
+    assert once(promoted).name == "Promoted"
+    assert promoted.git("log", "-1", "--format=%s").startswith("[J-1] Promote model@v2.0.0: ")
+    assert promoted.status() == ""
+    assert once(promoted).name == "Unchanged"
+
+
+@pytest.mark.slow
+def test_what_git_ignores_in_the_top_folder_is_committed_along(promoted):
+    more = "  more:\n    cmd: cp data/manifest.csv more.txt\n    deps: [data/manifest.csv]\n"
+    file = promoted.folder / "dvc.yaml"
+    file.write_text(file.read_text() + more + "    outs: [more.txt]\n")
+    promoted.git("commit", "--quiet", "--all", "--message", "More")
+    promoted.answers(95)
+
+    assert once(promoted).name == "Promoted"
+    assert promoted.status() == ""
+
+
+def test_a_frozen_stage_is_refused(promoted):
+    promoted.dvc("freeze", "evaluate")
+    promoted.git("commit", "--quiet", "--all", "--message", "Frozen")
+
+    state = once(promoted)
+
+    assert state.name == "Failed"
+    assert "stage evaluate is frozen" in state.message
+
+
+def test_a_lock_that_a_killed_fetch_left_is_removed(promoted):
+    head = promoted.git("rev-parse", "HEAD").strip()
+    lock = promoted.folder / ".git/refs/remotes/origin/main.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    lock.touch()
+    (promoted.folder / ".git/retrain.json").write_text(
+        json.dumps({"step": "sync", "head": head, "tag": "", "data": []})
+    )
+
+    assert once(promoted).name == "Unchanged"
+    assert not lock.exists()

@@ -255,3 +255,30 @@ def test_a_folder_without_dvc_yaml_is_named(tmp_path, monkeypatch):
 
     with pytest.raises(InputError, match=r"dvc.yaml.*names no stages"):
         train()
+
+
+def test_a_stage_runs_after_those_it_reads_wherever_dvc_yaml_has_it(toy):
+    file = toy.folder / "dvc.yaml"
+    text = file.read_text()
+    stages = text.index("  ingest:"), text.index("  split:")
+    file.write_text(text[: stages[0]] + text[stages[1] :] + text[stages[0] : stages[1]])
+    toy.answers(60)
+
+    state = train(return_state=True)
+    file.write_text(text)
+
+    assert list(state.result()) == ["data/raw.dvc", "ingest", "split", "evaluate"]
+    assert train(return_state=True).name == "Cached"
+
+
+@pytest.mark.parametrize("many", ["matrix: {n: [a, b]}", "foreach: [a, b]"])
+def test_a_stage_that_stands_for_many_is_refused(toy, many):
+    file = toy.folder / "dvc.yaml"
+    text = file.read_text()
+    file.write_text(f"{text}  more:\n    {many}\n    cmd: echo\n")
+
+    state = train(return_state=True)
+    file.write_text(text)
+
+    assert "stage more has" in state.message
+    assert "which flows cannot run one by one" in state.message
