@@ -347,6 +347,25 @@ def test_predictions_that_nobody_has_are_an_error_with_the_way_to_them(repositor
     assert "dvc fetch --all-commits" in said
 
 
+def test_predictions_that_the_cache_has_lost_in_part_are_refused(repository, capsys):
+    lock = subprocess.run(["git", "show", "v1:dvc.lock"], capture_output=True, check=True)
+    (md5,) = [
+        out["md5"]
+        for stage in YAML(typ="safe").load(lock.stdout)["stages"].values()
+        for out in stage["outs"]
+        if out["path"] == "reports/predictions.csv"
+    ]
+    kept = repository / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
+    whole = kept.read_bytes()
+    kept.chmod(0o644)
+    kept.write_bytes(whole[: whole.rindex(b"\n", 0, -1) + 1])
+
+    said = refused(capsys, "compare", "v1", "tried")
+
+    assert "reports/predictions.csv of v1 (" in said
+    assert f"fix: delete .dvc/cache/files/md5/{md5[:2]}/{md5[2:]}" in said
+
+
 def test_predictions_are_read_from_a_remote_that_is_newer_than_they(repository, tmp_path, capsys):
     run(repository, "dvc", "remote", "add", "--default", "storage", str(tmp_path / "remote"))
     run(repository, "dvc", "push", "-q")

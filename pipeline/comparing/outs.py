@@ -22,8 +22,8 @@ def outs_of(revision: Revision, paths: Sequence[str], folder: Path) -> list[Path
         folder: Takes up what the workspace has not.
 
     Raises:
-        InputError: One is neither in DVC's cache nor in a remote, or the
-            workspace's is not that of its dvc.lock.
+        InputError: One is neither in DVC's cache nor in a remote, or is not
+            that of the revision's dvc.lock.
     """
     outs = recorded(revision)
     for path in paths:
@@ -48,6 +48,12 @@ def outs_of(revision: Revision, paths: Sequence[str], folder: Path) -> list[Path
             f"is neither in DVC's cache nor in a remote: {why}",
             f"`dvc fetch --all-commits` where a remote has it, or else {_repro(revision)}",
         )
+    for path, file in wanted.items():
+        if file.is_file() and _digest(file) != outs[path]:
+            where = f".dvc/cache/files/md5/{outs[path][:2]}/{outs[path][2:]}"
+            reason = f"is not what its {LOCK} records: DVC's cache, or the remote, is damaged"
+            fix = f"delete {where}, and `dvc fetch --all-commits` where a remote has it"
+            raise InputError(f"{path} of {revision.title}", reason, fix)
     return [wanted.get(path, Path(path)) for path in paths]
 
 
