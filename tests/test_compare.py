@@ -347,6 +347,26 @@ def test_predictions_that_nobody_has_are_an_error_with_the_way_to_them(repositor
     assert "dvc fetch --all-commits" in said
 
 
+def test_a_project_in_a_folder_of_a_repository_is_compared(
+    recorded, tmp_path, monkeypatch, capsys
+):
+    top = tmp_path / "top"
+    top.mkdir()
+    run(top, "git", "init", "-q", "-b", "main")
+    project = top / "of cells"
+    project.mkdir()
+    run(project, "dvc", "init", "-q", "--subdir")
+    for name in ("params.yaml", "stage.py", "pictures.csv", "dvc.yaml"):
+        shutil.copy(recorded / name, project / name)
+    monkeypatch.chdir(project)
+    for seed in (1, 2, 3):
+        set_params(project, train_head={"seed": seed})
+        run(project, "dvc", "repro", "-q")
+        commit(project, f"Seed {seed}")
+
+    assert as_json(capsys, "HEAD~2", "HEAD~1")["images"]["common"] == 40
+
+
 def test_predictions_that_the_cache_has_lost_in_part_are_refused(repository, capsys):
     lock = subprocess.run(["git", "show", "v1:dvc.lock"], capture_output=True, check=True)
     (md5,) = [

@@ -8,11 +8,12 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipeline.comparing.revisions import SHORT, Revision, yaml_of
+from pipeline.comparing.revisions import SHORT, Revision, git, yaml_of
 from pipeline.errors import InputError
 
 LOCK = "dvc.lock"
 CONFIG = Path(".dvc/config")
+TOP = ("--show-cdup", "--show-prefix")  # the way to the repository's top, and back
 
 
 def outs_of(revision: Revision, paths: Sequence[str], folder: Path) -> list[Path]:
@@ -93,8 +94,9 @@ def stale_stages() -> list[str]:
 def _get(commit: str, wanted: Mapping[str, Path], options: Sequence[str]) -> dict[str, str]:
     """Run `dvc get` for each path, all at once; return why some failed."""
     words = ["dvc", "get", *options, "--force", "--rev", commit]
+    top, below = (git("rev-parse", word).stdout.decode().strip() for word in TOP)
     running = {
-        path: _start([*words, "--out", str(file), ".", path], subprocess.DEVNULL)
+        path: _start([*words, "--out", str(file), top or ".", below + path], subprocess.DEVNULL)
         for path, file in wanted.items()
     }
     said = {path: process.communicate()[1] for path, process in running.items()}

@@ -30,7 +30,7 @@ from pipeline.errors import InputError
 from pipeline.files import replacing
 from pipeline.flows import dvc
 from pipeline.flows.alone import alone
-from pipeline.flows.git import check_clean, git, head
+from pipeline.flows.git import check_clean, check_top, git, head
 from pipeline.flows.leash import leashed
 from pipeline.flows.tasks import ordinary
 from pipeline.params import load_section
@@ -77,6 +77,7 @@ def fill_in(revisions: Sequence[str], what: What) -> list[Row]:
 
     A revision that is not known has one here, and none in the table.
     """
+    check_top()
     check_clean()
     if WORKSPACE in revisions:
         raise InputError(WORKSPACE, "is no commit", "commit it, and name that")

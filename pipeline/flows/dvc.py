@@ -135,6 +135,15 @@ def stages(folder: Path) -> list[str]:
     return order
 
 
+def is_read(file: str, folder: Path) -> bool:
+    """Whether a stage reads what a .dvc file tracks."""
+    specs = loaded(folder / "dvc.yaml")["stages"].values()
+    read = [path for spec in specs for path in _paths(spec, "deps")]
+    outs = loaded(folder / file).get("outs", [])
+    kept = [(PurePosixPath(file).parent / out["path"]).as_posix() for out in outs]
+    return any(_meet(one, other) for one in read for other in kept)
+
+
 def outs_of(spec: Mapping[str, Any]) -> list[str]:
     """What a stage of dvc.yaml makes."""
     return [path for kind in ("outs", "metrics", "plots") for path in _paths(spec, kind)]

@@ -76,7 +76,8 @@ def bring_up_to_date(
     if params:
         override(PARAMS, params, wanted)
     changed = dvc.stale(Path())
-    files = sorted(name for name in changed if name.endswith(".dvc"))
+    # others are no stage's affair, as for `dvc repro`
+    files = sorted(name for name in changed if name.endswith(".dvc") and dvc.is_read(name, Path()))
     outcomes: dict[str, Outcome] = {}
     moved = False  # once a file of the workspace has, DVC must be asked anew
     for target in [*files, *wanted]:

@@ -120,6 +120,13 @@ def test_a_revision_that_is_not_known_is_named_and_the_others_are_scored(toy):
     assert rows()["data", "few"]["accuracy"] == "0.8"
 
 
+def test_a_folder_within_the_clone_is_refused(toy, monkeypatch):
+    (toy.folder / "inner/.dvc").mkdir(parents=True)
+    monkeypatch.chdir(toy.folder / "inner")
+
+    assert "not the clone's top folder" in backfill(["few"], "data", return_state=True).message
+
+
 def test_a_model_that_is_nowhere_is_named(toy):
     toy.dvc("repro")
     toy.git("add", "--all")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -255,6 +256,19 @@ def test_a_folder_without_dvc_yaml_is_named(tmp_path, monkeypatch):
 
     with pytest.raises(InputError, match=r"dvc.yaml.*names no stages"):
         train()
+
+
+def test_data_that_no_stage_reads_is_not_looked_for(toy):
+    toy.write("notes.txt", "mine")
+    toy.dvc("add", "--quiet", "notes.txt")
+    (toy.folder / "notes.txt").unlink()
+    shutil.rmtree(toy.folder / ".dvc/cache/files/md5/46", ignore_errors=True)
+
+    state = train(return_state=True)
+    (toy.folder / "notes.txt.dvc").unlink()
+
+    assert state.is_completed()
+    assert "notes.txt.dvc" not in state.result()
 
 
 def test_a_stage_runs_after_those_it_reads_wherever_dvc_yaml_has_it(toy):
