@@ -49,12 +49,10 @@ class _Coco(BaseModel):
 
 def annotation_files(found: Sequence[Found]) -> set[str]:
     """The paths of COCO's files: JSON that names its three lists and belongs to no one image."""
-    images = {_stem(item) for item in found if not _is_json(item)}
-    return {
-        item.path
-        for item in found
-        if _is_json(item) and not item.fault and _stem(item) not in images and _has_lists(item)
-    }
+    documents = [item for item in found if _is_json(item) and not item.fault]
+    stems = {_stem(item) for item in documents}  # few, where images may be a million
+    taken = {stem for i in found if not _is_json(i) and (stem := _stem(i)) in stems}
+    return {i.path for i in documents if _stem(i) not in taken and _has_lists(i)}
 
 
 def from_coco(raw: Path, table: Found, found: Sequence[Found]) -> Listing:
