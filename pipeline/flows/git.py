@@ -7,7 +7,7 @@ import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from pipeline.errors import InputError
 from pipeline.flows import leash
@@ -106,9 +106,9 @@ def check_clean() -> None:
         raise InputError(Path.cwd(), f"has uncommitted changes: {names}{more}", fix)
 
 
-def changed() -> list[str]:
-    """Files that are not as HEAD has them, new ones too."""
-    words = ["status", "--porcelain", "-z", "--untracked-files=all", "--no-renames"]
+def changed(*, untracked: Literal["all", "no"] = "all") -> list[str]:
+    """Files that are not as HEAD has them; those that git does not know, too, or not."""
+    words = ["status", "--porcelain", "-z", f"--untracked-files={untracked}", "--no-renames"]
     return [line[3:] for line in git(*words).split("\0") if line]
 
 
@@ -257,8 +257,7 @@ def commit(message: str, paths: Sequence[str]) -> None:
     """
     on_paths(paths, "add")
     on_paths(paths, *_somebody(), "commit", "--quiet", "--message", message, "--only")
-    words = ["status", "--porcelain", "-z", "--untracked-files=no", "--no-renames"]
-    restore([line[3:] for line in git(*words).split("\0") if line])
+    restore(changed(untracked="no"))
 
 
 def find(words: str, since: str) -> str:
