@@ -562,14 +562,18 @@ def test_a_frozen_stage_is_refused(promoted):
     assert "stage evaluate is frozen" in state.message
 
 
-def test_a_lock_that_a_killed_fetch_left_is_removed(promoted):
-    head = promoted.git("rev-parse", "HEAD").strip()
+def test_a_lock_that_a_killed_fetch_left_is_removed(promoted, monkeypatch):
     lock = promoted.folder / ".git/refs/remotes/origin/main.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    lock.touch()
-    (promoted.folder / ".git/retrain.json").write_text(
-        json.dumps({"step": "sync", "head": head, "tag": "", "data": []})
-    )
+
+    def die(_: object) -> None:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        lock.touch()
+        raise SystemExit  # which no run that is killed hears of, either
+
+    with monkeypatch.context() as patch:
+        patch.setattr(catch_up, "incoming", die)
+        with pytest.raises(SystemExit):
+            catch_up.sync(git.remote(), [], backed=True)
 
     assert once(promoted).name == "Unchanged"
     assert not lock.exists()
