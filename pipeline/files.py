@@ -24,6 +24,7 @@ Beside = Annotated[Path, "writes beside its outs"]
 """A stage's argument that it makes and that DVC must not track."""
 
 
+A_FOLDER = "is a folder, no file to write", "name a file in it"
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # a disk, or what a user may have of it
 
 
@@ -35,10 +36,12 @@ def replacing(path: Path) -> Iterator[Path]:
     to end wins.  What a killed run left behind is removed by the next one.
 
     Raises:
-        InputError: `path` is a device or the like.
+        InputError: `path` is a device or the like, or a folder that a file would replace.
     """
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise InputError(path, "is no file or folder to write", "name another")
+    if not path.name:  # as "." or "/"
+        raise InputError(path, *A_FOLDER)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _partial(path)
     try:
@@ -46,6 +49,8 @@ def replacing(path: Path) -> Iterator[Path]:
             yield partial
             if partial.is_dir():
                 _remove(path)
+            elif path.is_dir():
+                raise InputError(path, *A_FOLDER)
             partial.replace(path)
     finally:
         _remove(partial)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -99,6 +100,23 @@ def test_a_device_is_not_replaced(tmp_path):
         replacing(tmp_path / "pipe"),
     ):
         pytest.fail("must not come here")
+
+
+@pytest.mark.parametrize("folder", [".", "..", "kept"])
+def test_a_file_replaces_no_folder(tmp_path, monkeypatch, folder):
+    (tmp_path / "kept").mkdir()
+    monkeypatch.chdir(tmp_path / "kept")
+    before = sorted(tmp_path.rglob("*"))
+    target = tmp_path / folder if folder == "kept" else Path(folder)
+
+    def write() -> None:
+        with replacing(target) as partial:
+            partial.write_text("")
+
+    with pytest.raises(InputError, match=r"is a folder, no file to write\n.*name a file in it"):
+        write()
+
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_equal_documents_are_equal_bytes(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.commands.predict import limits_of
 from pipeline.errors import InputError
+from pipeline.flows.overrides import override
 from pipeline.images.decode import Limits
 from pipeline.params import load_section
 from pipeline.stages.augment import AugmentParams
@@ -181,3 +182,17 @@ def test_a_limit_that_makes_no_sense_is_refused(tmp_path, old, new, match):
 
     with pytest.raises(InputError, match=rf"(?s){match}"):
         load_section(tmp_path / "params.yaml", "ingest", IngestParams)
+
+
+def test_an_override_keeps_a_link_and_the_ends_of_lines(tmp_path):
+    text = (ROOT / "params.yaml").read_text()
+    real, linked = tmp_path / "real.yaml", tmp_path / "params.yaml"
+    real.write_bytes(text.replace("\n", "\r\n").encode())
+    linked.symlink_to(real.name)
+
+    override(linked, ["split.seed=7"], ["split"])
+
+    assert linked.is_symlink()
+    wanted = text.replace("  strategy: hash\n  seed: 1", "  strategy: hash\n  seed: 7")
+    assert wanted != text
+    assert real.read_bytes() == wanted.replace("\n", "\r\n").encode()

@@ -26,8 +26,9 @@ def override(file: Path, assignments: Sequence[str], stages: Sequence[str]) -> N
             stage, or the gate of `retrain`, takes.
     """
     text = overridden(file, assignments, stages)
-    with replacing(file) as partial:
-        partial.write_text(text, encoding="utf-8", newline="\n")
+    newline = "\r\n" if b"\r\n" in file.read_bytes() else "\n"
+    with replacing(file.resolve()) as partial:  # a link stays one
+        partial.write_text(text, encoding="utf-8", newline=newline)
 
 
 def overridden(file: Path, assignments: Sequence[str], stages: Sequence[str]) -> str:

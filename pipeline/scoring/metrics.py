@@ -30,9 +30,10 @@ def headline(
         against the rest.
     """
     support, predicted, hits = class_counts(labels, probabilities, weights)
+    by_image = np.ascontiguousarray(weights.T)  # sorting images moves whole rows
     auc, precision = zip(
         *(
-            _ranking(labels == column, probabilities[:, column], weights)
+            _ranking(labels == column, probabilities[:, column], by_image)
             for column in range(probabilities.shape[1])
         ),
         strict=True,
@@ -105,19 +106,33 @@ def _calibration_gap(labels: NDArray[np.int64], probabilities: Floats, weights: 
 def _ranking(
     positive: NDArray[np.bool_], scores: Floats, weights: Floats
 ) -> tuple[Floats, Floats]:
-    """Area under the ROC curve, and average precision, of one class: (sample,) each."""
+    """Area under the ROC curve, and average precision, of one class: (sample,) each.
+
+    Both are sums over the thresholds at which images of the class come in; of
+    what comes in between, the total weight is enough.
+
+    Args:
+        weights: (image, sample).
+    """
     order = np.argsort(-scores, kind="stable")
-    is_last_of_tie = np.append(np.diff(scores[order]) != 0, True)
-    positives = (weights * positive)[:, order].cumsum(axis=1)[:, is_last_of_tie]
-    negatives = (weights * ~positive)[:, order].cumsum(axis=1)[:, is_last_of_tie]
-    recall = ratio(positives, positives[:, -1:])
-    fall_out = ratio(negatives, negatives[:, -1:])
-    precision = np.nan_to_num(ratio(positives, positives + negatives))
-    start = np.zeros((len(weights), 1))
-    rise = np.diff(recall, axis=1, prepend=start)
-    middle = (recall + np.hstack([start, recall[:, :-1]])) / 2
-    area = (np.diff(fall_out, axis=1, prepend=start) * middle).sum(axis=1)
-    return area, (rise * precision).sum(axis=1)
+    starts = np.flatnonzero(np.diff(scores[order], prepend=np.inf))  # of ties
+    ends = np.append(starts[1:], len(order))
+    ranks = np.flatnonzero(positive[order])
+    if not len(ranks):
+        undefined = np.full(weights.shape[1], np.nan)
+        return undefined, undefined
+    ties, firsts = np.unique(np.searchsorted(ends, ranks, side="right"), return_index=True)
+    gained = np.add.reduceat(weights[order[ranks]], firsts, axis=0)  # (tie, sample)
+    hits = gained.cumsum(axis=0)
+    edges = np.unique(np.concatenate([[0, len(order)], starts[ties], ends[ties]]))
+    seen = np.add.reduceat(weights[order], edges[:-1], axis=0).cumsum(axis=0)
+    before = np.vstack([np.zeros(weights.shape[1]), seen])[np.searchsorted(edges, starts[ties])]
+    through = seen[np.searchsorted(edges, ends[ties]) - 1]
+    others = seen[-1] - hits[-1]
+    above = (through - hits + before - (hits - gained)) / 2  # others, half of those in the tie
+    area = ratio((gained * (others - above)).sum(axis=0), hits[-1] * others)
+    precision = np.nan_to_num(ratio(hits, through))
+    return area, ratio((gained * precision).sum(axis=0), hits[-1])
 
 
 def _mean(values: Floats) -> Floats:

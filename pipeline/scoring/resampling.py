@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.console import progress
 from pipeline.scoring.metrics import Floats
 
-CHUNK = 4_000_000  # weights in memory at a time
+CHUNK = 500_000  # weights at a time: what stays in a processor's own cache
 
 
 def resample(units: NDArray[np.int64], resamples: int, seed: int) -> Iterator[Floats]:
@@ -23,7 +24,9 @@ def resample(units: NDArray[np.int64], resamples: int, seed: int) -> Iterator[Fl
     """
     count = int(units.max()) + 1
     random = np.random.default_rng(seed)
-    for start in range(0, resamples, step := max(1, CHUNK // len(units))):
-        size = min(step, resamples - start)
-        drawn = random.multinomial(count, np.full(count, 1 / count), size=size)
-        yield drawn[:, units].astype(np.float64)
+    with progress("bootstrap", resamples, "resample") as bar:
+        for start in range(0, resamples, step := max(1, CHUNK // len(units))):
+            size = min(step, resamples - start)
+            drawn = random.multinomial(count, np.full(count, 1 / count), size=size)
+            yield drawn[:, units].astype(np.float64)
+            bar(size)
