@@ -840,18 +840,36 @@ def test_whole_numbers_are_spelt_alike_in_every_table(project):
     project.raw.mkdir(parents=True)
     for number in range(3):
         (project.raw / f"{number}.png").write_bytes(png(number, 30 * number))
-    for form in ("parquet", "jsonl"):
+    for form in ("parquet", "jsonl", "csv", "tsv"):
         file = project.raw / f"labels.{form}"
         if form == "parquet":
             frame.assign(group=groups).to_parquet(file)
-        else:
+        elif form == "jsonl":
             frame.assign(group=groups).to_json(file, orient="records", lines=True)
+            assert "7.0" in file.read_text()
+        else:
+            separator = "," if form == "csv" else "\t"
+            frame.assign(group=groups).to_csv(file, sep=separator, index=False)
             assert "7.0" in file.read_text()
 
         assert project.run("ingest") == 0
 
         assert list(manifest(project)["group"]) == ["20240115000", "", "7"]
         file.unlink()
+
+
+def test_text_that_only_resembles_a_whole_number_is_left(project):
+    project.raw.mkdir(parents=True)
+    spelt = ["1.10", "1.0.0", "v7.0", "7.00", ".0"]
+    for number in range(len(spelt)):
+        (project.raw / f"{number}.png").write_bytes(png(number, 30 * number))
+    rows = [f"{number}.png,2.0,{group}" for number, group in enumerate(spelt)]
+    (project.raw / "labels.csv").write_text("\n".join(["path,label,group", *rows]))
+
+    assert project.run("ingest") == 0
+
+    assert list(manifest(project)["group"]) == spelt
+    assert set(manifest(project)["label"]) == {"2.0"}
 
 
 def test_classes_that_only_the_schema_names_are_none(project):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import PurePath
 from typing import Any
@@ -16,6 +17,7 @@ from pipeline.errors import InputError
 from pipeline.sources.place import in_words
 
 OPTIONAL_COLUMNS = ("weight", "group", "split")
+WHOLE = re.compile(r"(-?\d+)\.0\Z", re.ASCII)  # as `_whole` would spell it in text
 RESERVED_COLUMNS = ("digest", "width", "height", "fold", "container", "position", "size")
 
 
@@ -136,7 +138,10 @@ def _read_text(name: str, content: bytes) -> pd.DataFrame:
     except csv.Error as error:
         reason = f"line {reader.line_num} cannot be read: {error}"
         raise InputError(name, reason, "mend the line; double the quotes within quotes") from error
-    return pd.DataFrame(rows, columns=pd.Index(header), dtype="str")
+    table = pd.DataFrame(rows, columns=pd.Index(header), dtype="str")
+    if header.count("group") == 1:  # a number's spelling tells no two groups apart
+        table["group"] = table["group"].str.replace(WHOLE, r"\1", regex=True)
+    return table
 
 
 def _read_json_lines(name: str, content: bytes) -> pd.DataFrame:
