@@ -124,6 +124,14 @@ def test_a_port_in_use_is_named(orchestra):
     assert "fix: give another with --port" in said(orchestra.toy)
 
 
+def test_a_home_that_no_database_url_can_hold_is_named(orchestra):
+    done = start(orchestra.toy, "orchestrate", "--port", str(free_port()), "--home", "what?")
+
+    assert done.wait(timeout=180) == 1
+    assert "what?: has a question mark" in said(orchestra.toy)
+    assert not (orchestra.toy.folder / "what?").exists()
+
+
 def test_no_two_share_a_folder(orchestra):
     """Each would take the other's flows for lost, and run its own beside them."""
     done = start(orchestra.toy, "orchestrate", "--port", str(free_port()), "--home", "other")

@@ -44,6 +44,9 @@ def main(words: list[str]) -> int:
     proxy_free()
     check_port(chosen.port)
     home = chosen.home.resolve()
+    if "?" in str(home):
+        reason = "has a question mark, which ends the path in a database's URL"
+        raise InputError(home, reason, "give another with --home")
     home.mkdir(parents=True, exist_ok=True)
     server = f"http://{LOOPBACK}:{chosen.port}"
     around = {

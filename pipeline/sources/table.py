@@ -17,7 +17,7 @@ from pipeline.errors import InputError
 from pipeline.sources.place import in_words
 
 OPTIONAL_COLUMNS = ("weight", "group", "split")
-WHOLE = re.compile(r"(-?\d+)\.0\Z", re.ASCII)  # as `_whole` would spell it in text
+WHOLE = re.compile(r"\A(-?\d+)\.0\Z", re.ASCII)  # as `_whole` would spell it in text
 RESERVED_COLUMNS = ("digest", "width", "height", "fold", "container", "position", "size")
 
 
