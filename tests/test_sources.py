@@ -869,7 +869,7 @@ def test_text_that_only_resembles_a_whole_number_is_left(project):
     assert project.run("ingest") == 0
 
     assert list(manifest(project)["group"]) == spelt
-    assert set(manifest(project)["label"]) == {"0.0", "1.0"}
+    assert set(read_manifest(project.raw.parent / "manifest.csv")["label"]) == {"0.0", "1.0"}
 
 
 def test_classes_that_only_the_schema_names_are_none(project):
