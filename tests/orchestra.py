@@ -195,3 +195,12 @@ class Orchestra(Server):
         status = self.process.wait(timeout=PATIENCE_S)
         until(lambda: not left(self.toy.folder), "everything has ended", 30)
         return status
+
+
+def slowly(server: Server, toy: Toy) -> str:
+    """Begin a run whose stage takes minutes; return its id while the stage sleeps."""
+    toy.write("data/raw/slow", "300")
+    run = server.trigger("train/manual")
+    until(lambda: left(toy.folder, "stage.py"), "the stage runs")
+    (toy.folder / "data/raw/slow").unlink()
+    return run

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from pipeline.flows.api import free_port
-from tests.orchestra import Orchestra, left, project_with_pipeline, said, start, until
+from tests.orchestra import Orchestra, left, project_with_pipeline, said, slowly, start, until
 
 UP_TO_DATE = "Data and pipelines are up to date."
 
@@ -39,15 +39,6 @@ def quiet(orchestra) -> Orchestra:
         "the server is idle",
     )
     return orchestra
-
-
-def slowly(orchestra: Orchestra) -> str:
-    """Begin a run whose stage takes minutes; return its id while the stage sleeps."""
-    orchestra.toy.write("data/raw/slow", "300")
-    run = orchestra.trigger("train/manual")
-    until(lambda: left(orchestra.toy.folder, "stage.py"), "the stage runs")
-    (orchestra.toy.folder / "data/raw/slow").unlink()
-    return run
 
 
 def test_everything_is_deployed(orchestra):
@@ -104,7 +95,7 @@ def test_a_run_asked_for_takes_params(quiet):
 
 
 def test_a_cancelled_run_ends_its_stage(quiet):
-    run = slowly(quiet)
+    run = slowly(quiet, quiet.toy)
 
     quiet.ask(f"flow_runs/{run}/set_state", state={"type": "CANCELLING", "name": "Cancelling"})
 
@@ -141,7 +132,7 @@ def test_no_two_share_a_folder(orchestra):
 
 
 def test_ctrl_c_ends_everything(quiet):
-    slowly(quiet)
+    slowly(quiet, quiet.toy)
 
     assert quiet.end(signal.SIGINT) == 0
 
@@ -149,7 +140,7 @@ def test_ctrl_c_ends_everything(quiet):
 @pytest.mark.slow
 def test_a_kill_leaves_nothing_running_and_the_next_run_is_not_held_up(quiet):
     """It begins on the folder that Ctrl-C left; the server still counts the killed run."""
-    killed = slowly(quiet)
+    killed = slowly(quiet, quiet.toy)
 
     assert quiet.end(signal.SIGKILL) == -signal.SIGKILL
     quiet.start()

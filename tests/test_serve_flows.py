@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from pipeline.flows.api import temporary
-from tests.orchestra import Server, left, marked, project_with_pipeline, said, start, until
+from tests.orchestra import Server, left, marked, project_with_pipeline, said, slowly, start, until
 
 PREFECT = [sys.executable, "-m", "prefect"]
 
@@ -56,6 +56,28 @@ def test_a_run_is_served_and_the_schedule_outlives_the_process(toy, server, numb
     assert schedule["schedule"]["cron"] == f"{number:d} 3 * * *"
     assert schedule["schedule"]["timezone"] == "Asia/Tokyo"
     assert "Traceback" not in said(toy)
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
+def test_its_runs_end_with_it_and_hold_up_none_later(toy, server, number):
+    process = start(toy, "serve-flows", PREFECT_API_URL=server.url)
+    try:
+        until(lambda: "backfill/manual" in server.deployments(), "the flows are deployed")
+        lost = slowly(server, toy)
+    finally:
+        process.send_signal(number)
+        process.wait(timeout=120)
+
+    until(lambda: not left(toy.folder), "everything has ended", 30)
+    again = start(toy, "serve-flows", PREFECT_API_URL=server.url)
+    try:
+        assert server.ended(lost)["name"] == "Crashed"
+        assert server.ended(server.trigger("train/manual"))["name"] in {"Completed", "Cached"}
+    finally:
+        again.send_signal(signal.SIGTERM)
+        again.wait(timeout=120)
 
 
 @pytest.mark.slow

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from pipeline.console import say
@@ -36,10 +34,14 @@ def main(words: list[str]) -> int:
     )
     chosen = parser.parse_args(words)
 
+    from prefect.client.orchestration import SyncPrefectClient  # noqa: PLC0415
+    from prefect.client.schemas.filters import WorkPoolFilter  # noqa: PLC0415
+
     from pipeline.flows.alone import alone  # noqa: PLC0415
     from pipeline.flows.api import LOOPBACK, proxy_free, wait_until_healthy  # noqa: PLC0415
     from pipeline.flows.dvc import environment  # noqa: PLC0415
-    from pipeline.flows.leash import leashed  # noqa: PLC0415
+    from pipeline.flows.leash import leashed, take_interrupts  # noqa: PLC0415
+    from pipeline.flows.lost_runs import end_lost_runs  # noqa: PLC0415
 
     proxy_free()
     check_port(chosen.port)
@@ -57,8 +59,7 @@ def main(words: list[str]) -> int:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
     }
-    for number in (signal.SIGINT, signal.SIGTERM):  # who started this may have it ignore one
-        signal.signal(number, interrupt)
+    take_interrupts()
     with ExitStack() as running:
         running.enter_context(alone("orchestrate"))  # two workers would run flows side by side
         log = running.enter_context((home / "orchestrate.log").open("a", encoding="utf-8"))
@@ -69,7 +70,9 @@ def main(words: list[str]) -> int:
         wait_until_healthy(f"{server}/api", process)
         ask(around, "work-pool", "create", POOL, "--type", "process", "--overwrite")
         ask(around, "--no-prompt", "deploy", "--all")
-        end_lost_runs(f"{server}/api")
+        with SyncPrefectClient(f"{server}/api") as client:
+            ours = WorkPoolFilter.model_validate({"name": {"any_": [POOL]}})
+            end_lost_runs(client, work_pool_filter=ours)
         command = [*PREFECT, "worker", "start", "--pool", POOL, "--type", "process"]
         command += ["--limit", "1"]  # all runs share this folder
         worker = running.enter_context(leashed(command, Path(), around, **output))
@@ -80,11 +83,6 @@ def main(words: list[str]) -> int:
         sys.stdout.flush()
         wait({"server": process, "worker": worker}, home)
     return 0
-
-
-def interrupt(_number: int, _frame: FrameType | None) -> None:
-    """End as Ctrl-C does."""
-    raise KeyboardInterrupt
 
 
 def check_port(port: int) -> None:
@@ -121,36 +119,6 @@ def ask(around: Mapping[str, str], *words: str) -> None:
     if done.returncode:
         reason = " ".join((done.stderr or done.stdout).split())[-600:]
         raise InputError(f"prefect {' '.join(words)}", reason, "mend what it names, then rerun")
-
-
-def end_lost_runs(url: str) -> None:
-    """Tell the server that what a worker before this one ran has ended.
-
-    It would hold its deployment's only place for ever: the server keeps in
-    memory when a place that nobody claims is free again.
-
-    Raises:
-        InputError: The server does not answer.
-    """
-    import httpx  # noqa: PLC0415
-    from prefect.client.orchestration import SyncPrefectClient  # noqa: PLC0415
-    from prefect.client.schemas.filters import FlowRunFilter, WorkPoolFilter  # noqa: PLC0415
-    from prefect.client.schemas.objects import State  # noqa: PLC0415
-    from prefect.states import Crashed  # noqa: PLC0415
-
-    at_work = {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}}
-    ours = {"name": {"any_": [POOL]}}
-    crashed: State[Any] = Crashed(message="its worker was killed")
-    try:
-        with SyncPrefectClient(url) as client:
-            lost = client.read_flow_runs(
-                flow_run_filter=FlowRunFilter.model_validate(at_work),
-                work_pool_filter=WorkPoolFilter.model_validate(ours),
-            )
-            for run in lost:
-                client.set_flow_run_state(run.id, crashed, force=True)
-    except httpx.HTTPError as error:
-        raise InputError(url, f"refuses: {error}", "run `orchestrate` again") from error
 
 
 def wait(processes: Mapping[str, Any], home: Path) -> None:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import os
-import signal
+import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pipeline.console import say
 from pipeline.errors import InputError
 
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+
 CRON, TIMEZONE = "0 2 * * *", "UTC"
 CRON_FIX = 'write minute, hour, day, month and weekday, as "0 2 * * *"'
-NIGHTLY = "nightly"  # as in prefect.yaml
 FOLDER = "serve-flows in "  # how the tag begins that says whose deployment it is
 
 
@@ -28,74 +29,60 @@ def main(words: list[str]) -> int:
     chosen = parser.parse_args(words)
     check_schedule(chosen.cron, chosen.timezone)
 
-    from prefect.runner import Runner  # noqa: PLC0415
-    from prefect.schedules import Cron  # noqa: PLC0415
+    from prefect.client.orchestration import get_client  # noqa: PLC0415
+    from prefect.client.schemas.filters import DeploymentFilter  # noqa: PLC0415
 
+    from pipeline.flows import serving  # noqa: PLC0415
+    from pipeline.flows.alone import alone  # noqa: PLC0415
     from pipeline.flows.api import check, configured, proxy_free  # noqa: PLC0415
-    from pipeline.flows.backfill import backfill  # noqa: PLC0415
     from pipeline.flows.dvc import environment  # noqa: PLC0415
-    from pipeline.flows.retrain import retrain  # noqa: PLC0415
-    from pipeline.flows.train import train  # noqa: PLC0415
+    from pipeline.flows.leash import leashed, take_interrupts  # noqa: PLC0415
+    from pipeline.flows.lost_runs import end_lost_runs  # noqa: PLC0415
 
     proxy_free()
-    os.environ.update(environment())
     url = configured()
     if url is None:
         fix = "run `prefect server start`, then set PREFECT_API_URL=http://127.0.0.1:4200/api"
         raise InputError("serve-flows", "no Prefect server is configured", fix)
     check(url)
-    check_unclaimed()
-    schedule = Cron(chosen.cron, timezone=chosen.timezone, slug=NIGHTLY)
-    ours: dict[str, Any] = {"concurrency_limit": 1, "tags": [FOLDER + str(Path.cwd())]}
-    deployments: list[Any] = [  # typed as coroutines, which they are in async code only
-        retrain.to_deployment(name=NIGHTLY, schedules=[schedule], **ours),
-        train.to_deployment(name="manual", **ours),
-        backfill.to_deployment(name="manual", **ours),
-    ]
-
-    class Server(Runner):
-        def handle_sigterm(self, *_: Any) -> None:
-            """End as Ctrl-C does: Prefect's own way awaits nothing and shows a traceback."""
-            signal.raise_signal(signal.SIGINT)
-
-    server = Server(limit=1, pause_on_shutdown=False)
-    for deployment in deployments:
-        server.add_deployment(deployment)
-    # who started this may have it ignore interrupts; asyncio then would, too
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    say(f"serve-flows: retrain at {chosen.cron} {chosen.timezone}; Ctrl-C ends it")
-    with suppress(KeyboardInterrupt):
-        asyncio.run(server.start())
+    tag = FOLDER + str(Path.cwd())
+    with alone("serve-flows"), get_client(sync_client=True) as client:
+        check_unclaimed(client, serving.DEPLOYED)
+        ours = DeploymentFilter.model_validate({"tags": {"all_": [tag]}})
+        end_lost_runs(client, deployment_filter=ours)
+        command = [sys.executable, "-m", serving.__name__, chosen.cron, chosen.timezone, tag]
+        take_interrupts()
+        with suppress(KeyboardInterrupt), leashed(command, Path(), environment()) as process:
+            say(f"serve-flows: retrain at {chosen.cron} {chosen.timezone}; Ctrl-C ends it")
+            return process.wait()
     return 0
 
 
-def check_unclaimed() -> None:
+def check_unclaimed(client: SyncPrefectClient, names: Sequence[str]) -> None:
     """Refuse to serve what workers or another folder serve: Prefect would mix up both.
 
     Raises:
         InputError: A deployment of ours has a work pool, or is another folder's.
     """
     import httpx  # noqa: PLC0415
-    from prefect.client.orchestration import get_client  # noqa: PLC0415
     from prefect.exceptions import ObjectNotFound  # noqa: PLC0415
 
-    with get_client(sync_client=True) as client:
-        for name in (f"retrain/{NIGHTLY}", "train/manual", "backfill/manual"):
-            try:
-                found = client.read_deployment_by_name(name)
-            except ObjectNotFound:
-                continue
-            except httpx.HTTPError as error:
-                fix = "see PREFECT_API_URL and PREFECT_API_AUTH_STRING"
-                raise InputError(str(client.api_url), f"refuses: {error}", fix) from error
-            fix = f"start a worker, or run `prefect deployment delete {name}`"
-            if pool := found.work_pool_name:
-                raise InputError(name, f"is deployed for the workers of the pool {pool!r}", fix)
-            folders = {tag.removeprefix(FOLDER) for tag in found.tags if tag.startswith(FOLDER)}
-            if others := folders - {str(Path.cwd())}:
-                reason = f"is served from {others.pop()}, whose runs would come here"
-                fix = f"use a server of its own, or run `prefect deployment delete {name}`"
-                raise InputError(name, reason, fix)
+    for name in names:
+        try:
+            found = client.read_deployment_by_name(name)
+        except ObjectNotFound:
+            continue
+        except httpx.HTTPError as error:
+            fix = "see PREFECT_API_URL and PREFECT_API_AUTH_STRING"
+            raise InputError(str(client.api_url), f"refuses: {error}", fix) from error
+        fix = f"start a worker, or run `prefect deployment delete {name}`"
+        if pool := found.work_pool_name:
+            raise InputError(name, f"is deployed for the workers of the pool {pool!r}", fix)
+        folders = {tag.removeprefix(FOLDER) for tag in found.tags if tag.startswith(FOLDER)}
+        if others := folders - {str(Path.cwd())}:
+            reason = f"is served from {others.pop()}, whose runs would come here"
+            fix = f"use a server of its own, or run `prefect deployment delete {name}`"
+            raise InputError(name, reason, fix)
 
 
 def check_schedule(cron: str, timezone: str) -> None:

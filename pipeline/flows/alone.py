@@ -18,7 +18,7 @@ FOLDER = Path(".dvc/tmp")  # git ignores it
 
 
 @contextmanager
-def alone(what: Literal["flow", "orchestrate"]) -> Iterator[None]:
+def alone(what: Literal["flow", "orchestrate", "serve-flows"]) -> Iterator[None]:
     """Let nothing else of that name work in this project.
 
     The kernel frees it of a killed one, once all that that one had on a leash has ended.

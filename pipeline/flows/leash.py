@@ -51,6 +51,16 @@ def leashed(
             process.wait()
 
 
+def take_interrupts() -> None:
+    """Raise KeyboardInterrupt at SIGTERM, too, and where whoever started this has it ignored."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
+
+
 def run(
     command: list[str], folder: Path, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[bytes]:
