@@ -47,13 +47,26 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         with named_when_full(path):
             yield partial
-            if partial.is_dir():
-                _remove(path)
-            elif path.is_dir():
+            if path.is_dir() and not partial.is_dir():
                 raise InputError(path, *A_FOLDER)
-            partial.replace(path)
+            if partial.is_dir() and path.exists():  # no system call replaces a folder with files
+                _exchange(partial, path)
+            else:
+                partial.replace(path)
     finally:
         _remove(partial)
+
+
+def _exchange(partial: Path, path: Path) -> None:
+    """Let a folder take the place of another, of which a failure loses nothing."""
+    aside = path.with_name(f"partial.{os.getpid()}.old.{path.name}")
+    path.rename(aside)
+    try:
+        partial.replace(path)
+    except BaseException:
+        aside.rename(path)
+        raise
+    _remove(aside)
 
 
 @contextmanager

@@ -100,7 +100,7 @@ def parse_yaml(name: str | Path, content: bytes) -> Any:
     """
     try:
         return YAML(typ="safe").load(content.decode())
-    except (YAMLError, ValueError, KeyError, RecursionError) as error:
+    except (YAMLError, ValueError, LookupError, RecursionError) as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(name, f"is not YAML: {reason}", "correct what it names") from error
 

@@ -176,6 +176,15 @@ def test_predict_names_what_it_cannot_use_and_labels_the_rest(model, capsys):
     assert "broken.jpg: not_an_image: no image format" in said.err
 
 
+@pytest.mark.parametrize("name", ["LABELS.CSV", "train.json"])
+def test_predict_takes_no_table_for_an_image(model, capsys, name):
+    (model.parent / "new" / name).write_text("{}")
+
+    assert predict(model, model.parent / "new", "--json") == 0
+
+    assert len(json.loads(capsys.readouterr().out)) == 2
+
+
 def test_names_move_no_cursor_and_forge_no_line(model, capsys):
     folder = model.parent / "new"
     picture(3, brightness=180).save(folder / "\x1b[31mred.png")

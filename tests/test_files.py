@@ -102,6 +102,25 @@ def test_a_device_is_not_replaced(tmp_path):
         pytest.fail("must not come here")
 
 
+def test_a_folder_that_cannot_take_anothers_place_leaves_it(tmp_path, monkeypatch):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/old").write_text("")
+
+    def fail(_: Path, __: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    def exchange() -> None:
+        with replacing(tmp_path / "out") as partial:
+            partial.mkdir()
+            monkeypatch.setattr(Path, "replace", fail)
+
+    with pytest.raises(OSError, match="Input/output error"):
+        exchange()
+
+    left = [file.relative_to(tmp_path).as_posix() for file in sorted(tmp_path.rglob("*"))]
+    assert left == ["out", "out/old"]
+
+
 @pytest.mark.parametrize("folder", [".", "..", "kept"])
 def test_a_file_replaces_no_folder(tmp_path, monkeypatch, folder):
     (tmp_path / "kept").mkdir()

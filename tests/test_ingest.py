@@ -397,5 +397,17 @@ def test_files_that_the_table_does_not_name_are_counted(project, capsys):
 
 
 def test_the_demonstration_does_not_delete_the_users_images(filled, refused):
-    assert "data/raw: holds 'dark', which the demonstration would delete" in refused("sample")
+    said = refused("sample")
+    assert "is none of the demonstration's files: the stage sample would delete it" in said
     assert len(list((filled.raw / "dark").iterdir())) == 12
+
+
+@pytest.mark.parametrize("name", ["images/mine.png", "labels.csv"])
+def test_the_demonstration_deletes_no_file_beside_its_own_or_of_their_name(project, refused, name):
+    project.set("sample", limit=3)
+    assert project.run("sample") == 0
+    assert project.run("sample") == 0  # its own it may
+    (project.raw / name).write_text("path,label\n")
+
+    assert f"data/raw/{name}: is none of the demonstration's files" in refused("sample")
+    assert (project.raw / name).read_text() == "path,label\n"

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from pipeline.images import isolated
-from pipeline.images.isolated import map_isolated
+from pipeline.images.isolated import Tasks, map_isolated
 from pipeline.images.worker import Died
 from tests.conftest import ROOT
 from tests.hazards import Unstartable, numbered, obey, pid, square
@@ -204,3 +204,13 @@ def test_nothing_is_left_of_a_run_that_is_ended(tmp_path, how):
     while alive(process.pid) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not alive(process.pid)
+
+
+def test_a_chunk_of_bytes_is_no_larger_than_memory_can_hold():
+    """Small items let chunks grow; large ones may come after them."""
+    tasks = Tasks((bytes(1_000_000) for _ in range(500)), 2)
+    tasks.size = 400
+
+    taken = [len(tasks.take()) for _ in range(8)]
+
+    assert taken == [64] * 7 + [52]

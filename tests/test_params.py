@@ -50,6 +50,7 @@ def load_split(tmp_path, text: str) -> SplitParams:
         ("cuts: []", "cuts: [[1], 2]", r"split.time_cuts.0: "),
         ("{", "{{", r"is not YAML"),
         ("split: {", "split: {seed: 2, ", r"is not YAML.*duplicate"),
+        ("seed: 1", 'seed: !!int ""', r"is not YAML"),
     ],
 )
 def test_a_fault_is_named_with_the_nearest_right_key_or_value(tmp_path, old, new, match):

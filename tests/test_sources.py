@@ -658,6 +658,34 @@ def test_packing_writes_over_nothing_and_names_what_it_leaves_out(filled, capsys
     assert "pack: left out dark/empty.png: empty_file" in capsys.readouterr().err
 
 
+def test_packing_names_files_that_no_table_names(filled, capsys):
+    (filled.raw / "labels.csv").write_text("path,label\ndark/000.png,dark\nlight/000.png,light\n")
+
+    assert main(["pack", "packed"]) == 1
+
+    said = capsys.readouterr()
+    assert "2 files, none of them decoded" in said.out
+    assert "pack: left out dark/001.png: no table names it" in said.err
+
+
+def test_packing_takes_only_what_ingest_takes_for_params(filled, capsys):
+    filled.set("ingest", sources=[])
+
+    assert main(["pack", "packed"]) == 1
+
+    assert "ingest.sources" in capsys.readouterr().err
+
+
+def test_the_raw_folders_own_name_is_no_split(project):
+    raw = project.folder / "test"
+    write(members("samples"), raw / "shard-000000.tar")
+
+    assert main(["pack", "packed", "--raw", str(raw)]) == 0
+    with tarfile.open("packed/shard-000000.tar") as packed:
+        fields = [json.load(packed.extractfile(m)) for m in packed if m.name.endswith(".json")]
+    assert {row["split"] for row in fields} == {"train", "val", "test"}  # as each sample says
+
+
 def test_a_tar_damaged_or_cut_anywhere_is_an_error_and_loses_nothing_silently(project, refused):
     file = project.raw / "x.tar"
     write(members("folders"), file)
@@ -891,3 +919,16 @@ def test_beside_packed_images_new_ones_lie_in_folders_of_their_classes(project, 
     table = manifest(project)
     assert table["label"].value_counts().to_dict() == {"dark": 4, "light": 4, "other": 1}
     assert rejected(project) == {}
+
+
+def test_a_column_without_a_name_is_left_out(project, capsys):
+    project.raw.mkdir(parents=True)
+    for number in range(2):
+        (project.raw / f"{number}.png").write_bytes(png(number, 30 * number))
+    table = pd.DataFrame({"path": ["0.png", "1.png"], "label": ["a", "b"]})
+    table.to_csv(project.raw / "labels.csv")  # with its index
+
+    assert project.run("ingest") == 0
+
+    assert "labels.csv: a column without a name left out" in capsys.readouterr().err
+    assert not [name for name in manifest(project) if "Unnamed" in name]

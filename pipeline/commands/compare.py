@@ -29,10 +29,11 @@ from pipeline.comparing.revisions import (
     Revision,
     find_revision,
 )
-from pipeline.comparing.sheet import places_of, sheet, unseen_lines
+from pipeline.comparing.sheet import places_of, sheet
 from pipeline.console import printable, say
 from pipeline.errors import InputError
 from pipeline.files import replacing
+from pipeline.images.tiles import unseen_lines
 from pipeline.params import load_section
 from pipeline.stages.evaluate import EvaluateParams
 from pipeline.tables import read_manifest

@@ -7,15 +7,14 @@ import json
 from io import BytesIO
 from pathlib import Path
 
-from pipeline.console import printable, say
-from pipeline.errors import InputError, RejectedImage
+from pipeline.console import say
+from pipeline.errors import InputError
 from pipeline.files import replacing
 from pipeline.findings.finding import Example, Finding, Picture
 from pipeline.findings.page import page
 from pipeline.images.contact_sheet import Tile, framed_sheet
-from pipeline.images.decode import decode_at
-from pipeline.images.digest import pixel_digest
 from pipeline.images.places import read_places
+from pipeline.images.tiles import tile_of, unseen_lines
 from pipeline.sources.place import Place
 from pipeline.tables import read_manifest, read_measures, read_rejected
 
@@ -66,10 +65,8 @@ def main(words: list[str]) -> int:
     )
     with replacing(out / "index.html") as partial:
         partial.write_text(html, encoding="utf-8", newline="\n")
-    for path, why in sorted(unseen.items())[:3]:
-        say(f"inspect: {printable(path)} cannot be shown: {printable(why)}")
-    if len(unseen) > 3:
-        say(f"inspect: {len(unseen) - 3} more cannot be shown; the page names them")
+    for line in unseen_lines(sorted(unseen.items())):
+        say(f"inspect: {line}")
     print(f"{len(sheets)} findings with pictures: {out / 'index.html'}")
     return 0
 
@@ -145,12 +142,8 @@ def tile(picture: Picture, note: str, known: Known, unseen: dict[str, str]) -> T
     """A picture with its path, label and note; or what became of it since ingest."""
     path, label = picture
     place, digest = known.get(path, (Place(RAW / path), ""))
-    try:
-        pixels = decode_at(place, limits=None)
-    except RejectedImage as rejection:
-        unseen[path] = str(rejection)
-        return Tile(None, (path, label, str(rejection)))
-    if pixel_digest(pixels) != digest:
-        unseen[path] = "has changed since ingest read it"
-        return Tile(None, (path, label, unseen[path]))
-    return Tile(pixels, (path, label, note))
+    found, why = tile_of(place, digest, (path, label, note))
+    if why:
+        unseen[path] = why
+        return Tile(None, (path, label, why))
+    return found

@@ -16,29 +16,18 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import pandas as pd
-from pydantic import ConfigDict
 
 from pipeline.console import progress, say
 from pipeline.errors import InputError, RejectedImage
 from pipeline.files import replacing
-from pipeline.listing.folders import FolderLabels
 from pipeline.listing.samples import ASIDE, FIELDS, LABEL
 from pipeline.listing.sources import list_images
-from pipeline.params import Section, load_section
+from pipeline.params import load_section
 from pipeline.sources.content import content
 from pipeline.sources.place import in_order
+from pipeline.stages.ingest import IngestParams
 
 SHARD_MB = 256
-
-
-class PackParams(Section):
-    """The part of section `ingest` that says what there is."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    sources: list[str]
-    folder_labels: FolderLabels
-    max_bytes: int
 
 
 class Sample(NamedTuple):
@@ -82,9 +71,10 @@ def main(words: list[str]) -> int:
         raise InputError("pack --shard-mb", f"{chosen.shard_mb} is no size", "give 1 or more")
     if chosen.out.exists() and not (chosen.out.is_dir() and not any(chosen.out.iterdir())):
         raise InputError(chosen.out, "is not an empty folder", "name a new one")
-    params = load_section(chosen.params, "ingest", PackParams)
+    params = load_section(chosen.params, "ingest", IngestParams)
     listing = list_images(chosen.raw, params.sources, params.folder_labels)
     bad = [f"{item.path}: {item.reason}: {item.detail}" for item in listing.rejected]
+    unnamed = [f"{path}: no table names it" for path in listing.unlisted]
     order = in_order(listing.places)
     names = sample_names(listing.images["path"])
     fields = columns_of_samples(listing.images)
@@ -103,11 +93,11 @@ def main(words: list[str]) -> int:
 
     with replacing(chosen.out) as partial:
         shards = write_shards(samples(), partial, chosen.shard_mb * 1_000_000)
-    for line in bad:
+    for line in [*bad, *unnamed]:
         say(f"pack: left out {line}")
     packed = len(order) + len(listing.rejected) - len(bad)
     print(f"{packed} files, none of them decoded, in {shards} shards in {chosen.out}")
-    return 1 if bad else 0
+    return 1 if bad or unnamed else 0
 
 
 def sample_names(paths: pd.Series) -> list[str]:

@@ -18,10 +18,10 @@ from pipeline.images.decode import DEFAULT_LIMITS, Limits, Pixels, decode
 from pipeline.images.pictures import map_ahead
 from pipeline.images.views import IDENTITY, render
 from pipeline.inference import classify, load_classifier
+from pipeline.listing.sources import READERS
 from pipeline.model_file import FIX
 from pipeline.params import load_section
 from pipeline.sources.found import as_text, visible_files
-from pipeline.sources.table import READERS
 from pipeline.stages.ingest import LimitParams
 
 PARAMS = Path("params.yaml")
@@ -72,7 +72,7 @@ def list_files(paths: Sequence[Path]) -> list[Path]:
             fix = "name an image or a folder of images"
             raise InputError(as_text(path), "does not exist", fix)
         below = visible_files(path) if path.is_dir() else [path]
-        files += [file for file in below if file == path or file.suffix not in READERS]
+        files += [file for file in below if file == path or file.suffix.lower() not in READERS]
     if not files:
         raise InputError(as_text(paths[0]), "holds no image files", "name a folder of images")
     return files

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
 
 from pipeline.comparing.comparison import Comparison, Turned
-from pipeline.errors import RejectedImage
 from pipeline.images.contact_sheet import Tile, framed_sheet
-from pipeline.images.decode import decode_at
-from pipeline.images.digest import pixel_digest
 from pipeline.images.places import read_places
+from pipeline.images.tiles import tile_of
 from pipeline.sources.place import Place
 
 SHOWN = 24  # each way
@@ -49,21 +47,9 @@ def _tile(
         f"B: {item.other} {item.other_probability:.2f}",
         item.path,
     )
-    try:
-        place = places[item.digest]
-        pixels = decode_at(place, limits=None)
-        if pixel_digest(pixels) == item.digest:
-            return Tile(pixels, lines)
-        why = "the file has changed since ingest read it"
-    except KeyError:
-        why = "the workspace's data have no such picture"
-    except RejectedImage as rejection:
-        why = str(rejection)
-    unseen.append((item.path, why))
-    return Tile(None, lines)
-
-
-def unseen_lines(unseen: Sequence[tuple[str, str]], most: int = 3) -> list[str]:
-    """Say which pictures cannot be shown: the first few by name."""
-    lines = [f"{path} cannot be shown: {why}" for path, why in unseen[:most]]
-    return [*lines, f"{len(unseen) - most} more cannot be shown"] if unseen[most:] else lines
+    tile, why = Tile(None, lines), "the workspace's data have no such picture"
+    if item.digest in places:
+        tile, why = tile_of(places[item.digest], item.digest, lines)
+    if why:
+        unseen.append((item.path, why))
+    return tile

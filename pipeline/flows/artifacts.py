@@ -7,11 +7,14 @@ import csv
 import json
 import subprocess
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
+import httpx
 from PIL import Image
+from prefect import get_run_logger
 from prefect.artifacts import create_image_artifact, create_markdown_artifact
 
 from pipeline.errors import InputError
@@ -25,9 +28,20 @@ SHEET = Path("reports/contact_sheet.png")
 REJECTED = Path("data/rejected.csv")
 SHEET_SIDE = 1000  # pixels at most: an artifact lies in Prefect's database
 CLASSES = 30  # a confusion matrix of more is no picture
+UNSHOWN = (InputError, OSError, LookupError, TypeError, ValueError, httpx.HTTPError)
 csv.field_size_limit(2**31 - 1)  # letters of a cell: as long as a user's table had it
 
 
+@contextmanager
+def shown() -> Iterator[None]:
+    """What cannot be shown is said: it must not cost a model its place, or hide an error."""
+    try:
+        yield
+    except UNSHOWN as error:
+        get_run_logger().warning("not all is there to look at: %s", error)
+
+
+@shown()
 def of_failed(folder: Path, stage: str) -> None:
     """Keep what a failed stage says to look at: `retrain` rolls its files back."""
     if stage == "ingest" and (folder / REJECTED).exists():
@@ -41,6 +55,13 @@ def of_rejected(folder: Path) -> None:
     )
 
 
+@shown()
+def of_comparison(account: str) -> None:
+    """Make the artifact of what differs from HEAD."""
+    create_markdown_artifact(account, key="comparison", description="With HEAD")
+
+
+@shown()
 def of_run(folder: Path, *, done: Collection[str]) -> None:
     """Make the artifacts of those stages that are up to date.
 

@@ -11,7 +11,6 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-import httpx
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
@@ -23,7 +22,7 @@ from pipeline.flows.alone import alone
 from pipeline.flows.catch_up import check_out, sync, update
 from pipeline.flows.champion import Judgement, figures, gate, judge
 from pipeline.flows.dvc import StageError
-from pipeline.flows.git import PartedError, Remote
+from pipeline.flows.git import LastingError, PartedError, Remote
 from pipeline.flows.journal import Entry
 from pipeline.flows.tasks import ordinary, over_a_network
 from pipeline.flows.tracked import (
@@ -38,7 +37,6 @@ from pipeline.flows.train import bring_up_to_date
 from pipeline.markdown import plain
 
 METRICS = Path("reports/metrics.json")
-UNSHOWN = (InputError, OSError, LookupError, TypeError, ValueError, httpx.HTTPError)
 
 
 @flow(name="retrain", flow_run_name="retrain", persist_result=False)
@@ -126,12 +124,9 @@ def challenge() -> Judgement | None:
         return None
     check_settled()
     judgement = judgement_of_workspace()
-    try:
-        artifacts.of_run(Path(), done=list(outcomes))
-        if judgement.account:
-            create_markdown_artifact(judgement.account, key="comparison", description="With HEAD")
-    except UNSHOWN as error:  # what is to look at must not cost a model its place
-        get_run_logger().warning("not all is there to look at: %s", error)
+    artifacts.of_run(Path(), done=list(outcomes))
+    if judgement.account:
+        artifacts.of_comparison(judgement.account)
     return judgement
 
 
@@ -163,13 +158,14 @@ def push(*, everything: bool) -> None:
         everything: Those of earlier commits too, which go to the git remote along.
 
     Raises:
-        InputError: The remote does not answer, or what is to be committed is nowhere.
+        InputError: The remote does not answer.
+        LastingError: What is to be committed is nowhere.
     """
     if everything and (lost := dvc.transfer("push", Path(), "--all-commits")):
         get_run_logger().warning("earlier commits name data that is nowhere: %s", lost)
     if lost := dvc.transfer("push", Path(), "--run-cache"):
         fix = "find it and `dvc add` it anew, or remove what names it from the project"
-        raise InputError("dvc push", f"neither cache nor remote has {lost}", fix)
+        raise LastingError("dvc push", f"neither cache nor remote has {lost}", fix)
 
 
 def brings_own_data(where: Remote) -> bool:

@@ -26,9 +26,9 @@ FRAMED_COLUMNS = 6
 
 
 class Tile(NamedTuple):
-    """A picture, or None where it cannot be shown, and what stands below it."""
+    """A picture as `shrunk` made it, or None where there is none, and what stands below it."""
 
-    pixels: Pixels | None
+    picture: Image.Image | None
     lines: Sequence[str]
 
 
@@ -58,7 +58,7 @@ def contact_sheet(rows: Sequence[tuple[Place, str, Sequence[View]]]) -> Image.Im
 def framed_sheet(frames: Sequence[Sequence[Tile]]) -> Image.Image:
     """Draw tiles row by row; those of one frame stand side by side within a line.
 
-    A picture keeps its aspect ratio.  A line that is too long loses its middle,
+    A line that is too long loses its middle,
     for the ends of a path tell more.
 
     Args:
@@ -81,6 +81,14 @@ def framed_sheet(frames: Sequence[Sequence[Tile]]) -> Image.Image:
     return sheet
 
 
+def shrunk(pixels: Pixels) -> Image.Image:
+    """A picture as large as a tile is; it keeps its aspect ratio."""
+    image = as_image(pixels)
+    shrink = max(image.size) / FRAMED_TILE
+    size = (max(1, round(image.width / shrink)), max(1, round(image.height / shrink)))
+    return image.resize(size, Image.Resampling.BICUBIC)
+
+
 def _places(sizes: Sequence[int]) -> list[tuple[int, int]]:
     """(row, column) of each frame's first tile; a frame that does not fit begins a row."""
     places: list[tuple[int, int]] = []
@@ -95,18 +103,13 @@ def _places(sizes: Sequence[int]) -> list[tuple[int, int]]:
 
 def _draw(sheet: Image.Image, tile: Tile, left: int, top: int) -> None:
     pen = ImageDraw.Draw(sheet)
-    if tile.pixels is None:
+    if tile.picture is None:
         pen.rectangle((left, top, left + FRAMED_TILE - 1, top + FRAMED_TILE - 1), fill="#eeeeee")
         pen.line((left, top, left + FRAMED_TILE - 1, top + FRAMED_TILE - 1), fill="#999999")
     else:
-        image = as_image(tile.pixels)
-        shrink = max(image.size) / FRAMED_TILE
-        size = (max(1, round(image.width / shrink)), max(1, round(image.height / shrink)))
-        picture = image.resize(size, Image.Resampling.BICUBIC)
-        sheet.paste(
-            picture,
-            (left + (FRAMED_TILE - picture.width) // 2, top + (FRAMED_TILE - picture.height) // 2),
-        )
+        across, down = tile.picture.size
+        at = left + (FRAMED_TILE - across) // 2, top + (FRAMED_TILE - down) // 2
+        sheet.paste(tile.picture, at)
     for number, line in enumerate(tile.lines[:LINES]):
         place = (left, top + FRAMED_TILE + 1 + number * LINE)
         pen.text(place, _fitting(line, FRAMED_TILE), fill="black", font=_font())

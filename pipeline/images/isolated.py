@@ -18,6 +18,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 MAX_WAITING = 16_384  # items whose results are not yielded yet
+CHUNK_BYTES = 64_000_000  # of items that are bytes, in a chunk
 LIFETIME = 20_000  # items, after which a worker is replaced, leaks and all
 STALL = 10  # of timeouts by the clock: nothing but waiting takes so long, even on a busy machine
 MAX_STILLBORN = 3  # workers in a row that end before they begin an item
@@ -131,17 +132,20 @@ class Tasks:
     def take(self) -> list[Task]:
         """The next tasks, as many as a worker does in CHUNK_S; none when too many wait."""
         chunk: list[Task] = []
-        while self.again and len(chunk) < self.size:
-            chunk.append(self.again.popleft())
-        while len(chunk) < self.size and not self.exhausted:
-            if self.taken - self.yielded >= MAX_WAITING:
+        size = 0
+        while len(chunk) < self.size and size < CHUNK_BYTES:
+            if self.again:
+                task = self.again.popleft()
+            elif self.exhausted or self.taken - self.yielded >= MAX_WAITING:
                 break
-            task = next(self.source, None)
-            if task is None:
+            elif (fresh := next(self.source, None)) is None:
                 self.exhausted = True
                 break
-            chunk.append(Task(*task))
-            self.taken += 1
+            else:
+                task = Task(*fresh)
+                self.taken += 1
+            chunk.append(task)
+            size += len(task.item) if isinstance(task.item, bytes) else 0
         return chunk
 
     def take_suspect(self) -> list[Task]:

@@ -50,9 +50,9 @@ class _Coco(BaseModel):
 def annotation_files(found: Sequence[Found]) -> set[str]:
     """The paths of COCO's files: JSON that names its three lists and belongs to no one image."""
     documents = [item for item in found if _is_json(item) and not item.fault]
-    stems = {_stem(item) for item in documents}  # few, where images may be a million
-    taken = {stem for i in found if not _is_json(i) and (stem := _stem(i)) in stems}
-    return {i.path for i in documents if _stem(i) not in taken and _has_lists(i)}
+    stems = {item.key for item in documents}  # few, where images may be a million
+    taken = {stem for i in found if not _is_json(i) and (stem := i.key) in stems}
+    return {i.path for i in documents if i.key not in taken and _has_lists(i)}
 
 
 def from_coco(raw: Path, table: Found, found: Sequence[Found]) -> Listing:
@@ -125,11 +125,6 @@ def _columns(image: _Image) -> dict[str, str]:
 
 def _is_json(item: Found) -> bool:
     return item.path.lower().endswith(ENDING)
-
-
-def _stem(item: Found) -> str:
-    folder, slash, name = item.path.rpartition("/")
-    return folder + slash + name.partition(".")[0]
 
 
 def _has_lists(item: Found) -> bool:

@@ -29,7 +29,7 @@ def with_samples(found: Sequence[Found]) -> set[Path]:
     return {i.place.file for i in found if i.place.member and _extension(i) == LABEL}
 
 
-def from_samples(found: Sequence[Found]) -> Listing:
+def from_samples(found: Sequence[Found], raw: Path) -> Listing:
     """Take each sample's image, its label from key.cls, other columns from key.json.
 
     Raises:
@@ -41,18 +41,18 @@ def from_samples(found: Sequence[Found]) -> Listing:
     rejected = faulty(found)
     left_out: set[str] = set()
     files = [i for i in found if not i.fault and _extension(i) not in {LABEL, FIELDS, *ASIDE}]
-    pictured = {_key(item) for item in files if "." not in _extension(item)}
+    pictured = {item.key for item in files if "." not in _extension(item)}
     beside = 0
     for item in files:
-        if "." in _extension(item) and _key(item) in pictured:
+        if "." in _extension(item) and item.key in pictured:
             beside += 1  # 7.mask.png beside 7.png
             continue
-        cells, fault = _cells(said.get(_key(item), {}), left_out)
+        cells, fault = _cells(said.get(item.key, {}), left_out)
         wrong = fault or fault_in_row(item.path, cells["label"], cells.get("weight", ""))
         if wrong:
             rejected.append(Rejected(item.path, *wrong))
         else:
-            split = split_of_file(str(item.place.file))
+            split = split_of_file(item.place.file.relative_to(raw).as_posix())
             rows.append({"split": split, **cells, "path": item.path})
             places.append(item.place)
     columns = list(dict.fromkeys(["path", "label", *(name for row in rows for name in row)]))
@@ -72,7 +72,7 @@ def _read_all(found: Sequence[Found]) -> dict[str, dict[str, bytes | RejectedIma
     said: dict[str, dict[str, bytes | RejectedImage]] = {}
     for number in in_order([item.place for item in found]):
         item = found[number]
-        beside = said.setdefault(_key(item), {})
+        beside = said.setdefault(item.key, {})
         try:
             beside[_extension(item)] = content(item.place, MAX_BESIDE)
         except RejectedImage as rejection:
@@ -99,11 +99,6 @@ def _cells(
     except (RejectedImage, ValueError, AttributeError, RecursionError) as error:
         return {"label": ""}, ("no_label", f"what lies beside it cannot be read: {error}")
     return cells, None
-
-
-def _key(item: Found) -> str:
-    folder, slash, name = item.path.rpartition("/")
-    return folder + slash + name.partition(".")[0]
 
 
 def _extension(item: Found) -> str:

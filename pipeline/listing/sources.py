@@ -134,7 +134,7 @@ def _labelled(
     samples = [item for item in found if item.place.file in shards]
     rest = [item for item in found if item.place.file not in shards]
     by_folder = from_folders(below, rest, _folders_in(below), folder_labels)
-    return joined([from_samples(samples), by_folder]) if samples else by_folder
+    return joined([from_samples(samples, raw), by_folder]) if samples else by_folder
 
 
 def _around_all(below: Path, found: Sequence[Found], tables: Collection[str]) -> str:

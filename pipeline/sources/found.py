@@ -38,6 +38,12 @@ class Found(NamedTuple):
     place: Place
     fault: str = ""
 
+    @property
+    def key(self) -> str:
+        """The path up to the first dot of the name, which files of one sample share."""
+        folder, slash, name = self.path.rpartition("/")
+        return folder + slash + name.partition(".")[0]
+
 
 def look_through(root: Path, below: Path, open_archive: Opener) -> Iterator[Found]:
     """All that is to be found below `below`, a folder, an archive or a file in `root`.

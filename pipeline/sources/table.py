@@ -41,11 +41,14 @@ def read_label_table(name: str, content: bytes) -> pd.DataFrame:
 
 
 def with_columns(name: str, table: pd.DataFrame, needed: tuple[str, ...]) -> pd.DataFrame:
-    """Add the optional columns that are absent.
+    """Add the optional columns that are absent; one without a name, as of pandas' index, goes.
 
     Raises:
         InputError: A needed column is absent, or one is there that may not be.
     """
+    if "" in table:
+        say(f"ingest: {name}: a column without a name left out")
+        table = table.drop(columns="")
     columns = list(table.columns)
     for column in needed:
         if column not in columns:

@@ -20,6 +20,9 @@ from pipeline.errors import InputError
 from pipeline.files import Writes, replacing
 from pipeline.params import Section
 
+TABLE = "labels.csv"  # both theirs and ours
+COLUMNS = ("path", "label", "weight", "module_type")  # of ours
+
 
 class SampleParams(Section):
     """How much of the data set to take."""
@@ -52,24 +55,20 @@ def run(params: SampleParams, *, raw: Writes = Path("data/raw")) -> None:
         InputError: The package is not installed or has lost its table, or the
             folder holds something else than this data set.
     """
-    others = (
-        {file.name for file in raw.iterdir()} - {"images", "labels.csv"} if raw.is_dir() else ()
-    )
-    if others:
-        reason = f"holds {min(others)!r}, which the demonstration would delete"
-        raise InputError(raw, reason, "remove the stage with `dvc remove sample`")
     try:
         source = files("elpv_dataset") / "data"
     except ModuleNotFoundError:
         reason = "the package elpv-dataset is not installed"
         raise InputError("pyproject.toml", reason, "run `make setup`") from None
     with as_file(source) as folder, replacing(raw) as partial:
-        cells = evenly(list(read_cells(folder / "labels.csv")), params.limit)
+        every = list(read_cells(folder / TABLE))
+        check_own(raw, every)
+        cells = evenly(every, params.limit)
         for cell in cells:
             target = partial / cell.path
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / cell.path, target)
-        write_labels(partial / "labels.csv", cells)
+        write_labels(partial / TABLE, cells)
 
 
 def read_cells(file: Path) -> Iterator[Cell]:
@@ -80,6 +79,23 @@ def read_cells(file: Path) -> Iterator[Cell]:
     for line in file.read_text(encoding="utf-8").splitlines():
         path, probability, module_type = line.split()
         yield Cell(path, float(probability), module_type)
+
+
+def check_own(raw: Path, cells: Sequence[Cell]) -> None:
+    """Refuse a folder with files that are not this data set's: they would be deleted.
+
+    Raises:
+        InputError: It has some.
+    """
+    names = {TABLE, *(cell.path for cell in cells)}
+    found = [file for file in raw.rglob("*") if not file.is_dir()] if raw.is_dir() else []
+    others = [file for file in found if file.relative_to(raw).as_posix() not in names]
+    table = raw / TABLE
+    if table.is_file() and not table.read_bytes().startswith(",".join(COLUMNS).encode() + b"\n"):
+        others.append(table)
+    if others:
+        reason = "is none of the demonstration's files: the stage sample would delete it"
+        raise InputError(min(others), reason, "run `dvc remove sample`, or move it away")
 
 
 def evenly(cells: Sequence[Cell], limit: int | None) -> list[Cell]:
@@ -93,6 +109,6 @@ def write_labels(file: Path, cells: Sequence[Cell]) -> None:
     """Write the table in the form that `ingest` reads."""
     with file.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["path", "label", "weight", "module_type"])
+        writer.writerow(COLUMNS)
         for cell in cells:
             writer.writerow([cell.path, cell.label, f"{cell.certainty:.6g}", cell.module_type])

@@ -577,3 +577,10 @@ def test_a_lock_that_a_killed_fetch_left_is_removed(promoted, monkeypatch):
 
     assert once(promoted).name == "Unchanged"
     assert not lock.exists()
+
+
+def test_data_that_is_nowhere_is_not_looked_for_again(toy, monkeypatch):
+    monkeypatch.setattr(dvc, "transfer", lambda *_: "data/raw/1.png")
+
+    with pytest.raises(git.LastingError, match=r"neither cache nor remote has data/raw/1\.png"):
+        retrain.push.fn(everything=False)

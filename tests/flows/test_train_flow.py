@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 
+import httpx
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
@@ -16,6 +17,7 @@ from prefect.client.schemas.filters import (
 from prefect.logging.handlers import APILogHandler
 
 from pipeline.errors import InputError
+from pipeline.flows import artifacts as shown
 from pipeline.flows.alone import alone
 from pipeline.flows.artifacts import committed, rejected
 from pipeline.flows.backfill import backfill
@@ -248,6 +250,24 @@ def test_a_failing_stage_says_why_and_stops_the_flow(toy):
     with pytest.raises(StageError, match=r"ingest failed: error: data/raw/answers.csv: an answer"):
         state.result()
     assert train(return_state=True).is_completed()
+
+
+@pytest.mark.parametrize("answer", ["cat", "stop"])
+def test_what_cannot_be_shown_costs_no_run_its_state(toy, monkeypatch, answer):
+    def fail(*_: object, **__: object) -> None:
+        raise httpx.ConnectError("the server has gone")
+
+    monkeypatch.setattr(shown, "create_markdown_artifact", fail)
+    toy.write("data/raw/stop.csv", f"image,label,answer\n1.png,cat,{answer}\n")
+
+    state = train(return_state=True)
+
+    assert "not all is there to look at: the server has gone" in logs(state)
+    if answer == "stop":
+        with pytest.raises(StageError, match="an answer is 'stop'"):
+            state.result()
+    else:
+        assert state.is_completed()
 
 
 def test_a_folder_without_dvc_yaml_is_named(tmp_path, monkeypatch):
