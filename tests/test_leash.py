@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.errors import InputError
 from pipeline.flows.alone import alone
-from pipeline.flows.leash import GRACE_S, leashed
+from pipeline.programs.leash import GRACE_S, leashed
 from tests.conftest import ROOT
 from tests.orchestra import MARK, left, marked, until
 
@@ -26,7 +26,7 @@ STUBBORN = [
 HOLDER = f"""
 import time
 from pathlib import Path
-from pipeline.flows.leash import leashed
+from pipeline.programs.leash import leashed
 with leashed({FAMILY!r}, Path()):
     time.sleep(600)
 """
@@ -116,7 +116,7 @@ def test_a_lock_of_a_killed_holder_is_held_until_its_stage_has_ended(tmp_path, m
     )
     code = (
         "from pathlib import Path; from pipeline.flows.alone import alone\n"
-        "from pipeline.flows.leash import leashed\n"
+        "from pipeline.programs.leash import leashed\n"
         f"with alone('flow'), leashed([{sys.executable!r}, '-c', {slow!r}], Path()) as stage:\n"
         " stage.wait()"
     )

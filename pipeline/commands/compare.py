@@ -21,7 +21,6 @@ from pipeline.comparing.between import between
 from pipeline.comparing.changes import Changes
 from pipeline.comparing.comparison import Comparison
 from pipeline.comparing.markdown import markdown
-from pipeline.comparing.outs import stale_stages
 from pipeline.comparing.page import page
 from pipeline.comparing.revisions import (
     PARAMS,
@@ -35,6 +34,7 @@ from pipeline.errors import InputError
 from pipeline.files import replacing
 from pipeline.images.tiles import unseen_lines
 from pipeline.params import load_section
+from pipeline.programs import dvc
 from pipeline.stages.evaluate import EvaluateParams
 from pipeline.tables import read_manifest
 
@@ -114,12 +114,12 @@ def _notes(one: Revision, other: Revision) -> list[str]:
         return []
     recorded = "The workspace's predictions are those of its dvc.lock"
     try:
-        stale = stale_stages()
+        stale = dvc.stale()
     except InputError as error:
         return [f"{recorded}; whether it is up to date is not known: {error.reason}."]
     if not stale:
         return []
-    names = ", ".join(stale)
+    names = ", ".join(sorted(stale))
     return [f"{recorded}; not up to date: {names}. Run `dvc repro` to compare what is there now."]
 
 

@@ -39,9 +39,9 @@ def main(words: list[str]) -> int:
 
     from pipeline.flows.alone import alone  # noqa: PLC0415
     from pipeline.flows.api import LOOPBACK, proxy_free, wait_until_healthy  # noqa: PLC0415
-    from pipeline.flows.dvc import environment  # noqa: PLC0415
-    from pipeline.flows.leash import leashed, take_interrupts  # noqa: PLC0415
     from pipeline.flows.lost_runs import end_lost_runs  # noqa: PLC0415
+    from pipeline.programs.dvc import environment  # noqa: PLC0415
+    from pipeline.programs.leash import leashed, take_interrupts  # noqa: PLC0415
 
     proxy_free()
     check_port(chosen.port)

@@ -31,9 +31,9 @@ def main(words: list[str]) -> int:
     os.environ.setdefault("PREFECT_LOGGING_LOGGERS_PREFECT_TASK_RUNS_LEVEL", "INFO")
 
     from pipeline.flows.api import api, proxy_free  # noqa: PLC0415
-    from pipeline.flows.dvc import StageError  # noqa: PLC0415
     from pipeline.flows.overrides import overridden  # noqa: PLC0415
     from pipeline.flows.train import PARAMS, stages_up_to, train  # noqa: PLC0415
+    from pipeline.programs.dvc import StageError  # noqa: PLC0415
 
     def in_words(record: logging.LogRecord) -> bool:
         """A traceback is for a bug, not for what the user can mend."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.comparing.changes import Changes, data_changes, param_changes
 from pipeline.comparing.comparison import Comparison, compare
-from pipeline.comparing.outs import outs_of
+from pipeline.comparing.outs import files_of
 from pipeline.comparing.revisions import PARAMS, Revision, code_changes, yaml_of
 from pipeline.comparing.sides import read_side
 
@@ -35,7 +35,7 @@ def between(
     """
     with tempfile.TemporaryDirectory() as folder:
         first, second = (
-            read_side(side.title, *outs_of(side, (PREDICTIONS, SPLITS), Path(folder)))
+            read_side(side.title, *files_of(side, (PREDICTIONS, SPLITS), Path(folder)))
             for side in (one, other)
         )
     comparison = compare(

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.comparing.revisions import SHORT, Revision, git, yaml_of
+from pipeline.comparing.revisions import SHORT, Revision, yaml_of
 from pipeline.errors import InputError
+from pipeline.programs import dvc
 
 LOCK = "dvc.lock"
 CONFIG = Path(".dvc/config")
-TOP = ("--show-cdup", "--show-prefix")  # the way to the repository's top, and back
 
 
-def outs_of(revision: Revision, paths: Sequence[str], folder: Path) -> list[Path]:
+def files_of(revision: Revision, paths: Sequence[str], folder: Path) -> list[Path]:
     """Find files that DVC keeps, as the revision has them.
 
     Args:
@@ -38,11 +36,11 @@ def outs_of(revision: Revision, paths: Sequence[str], folder: Path) -> list[Path
         for number, path in enumerate(paths)
         if _digest(Path(path)) != outs[path]
     }
-    failed = _get(revision.commit, wanted, [])
+    failed = dvc.get(revision.commit, wanted)
     if failed and CONFIG.is_file():
         again = {path: wanted[path] for path in failed}
         # a revision may be older than the remotes of today
-        failed = _get(revision.commit, again, ["--config", str(CONFIG.absolute())])
+        failed = dvc.get(revision.commit, again, "--config", str(CONFIG.absolute()))
     for path, why in failed.items():
         raise InputError(
             f"{path} of {revision.title}",
@@ -73,48 +71,6 @@ def recorded(revision: Revision) -> dict[str, str]:
     except (AttributeError, KeyError, TypeError) as error:
         where = f"{LOCK} of {revision.title}"
         raise InputError(where, f"is none of DVC's: {error!r}", _repro(revision)) from error
-
-
-def stale_stages() -> list[str]:
-    """Stages and .dvc files that are not up to date in the workspace.
-
-    Raises:
-        InputError: DVC cannot tell.
-    """
-    # what is news at the source of an import is nothing to `dvc repro`
-    process = _start(["dvc", "status", "--json", "--no-updates"], subprocess.PIPE)
-    found, said = process.communicate()
-    try:
-        return sorted(json.loads(found))
-    except ValueError as error:
-        reason = f"`dvc status` failed: {_first_line(said)}"
-        raise InputError("dvc.yaml", reason, "correct what it names") from error
-
-
-def _get(commit: str, wanted: Mapping[str, Path], options: Sequence[str]) -> dict[str, str]:
-    """Run `dvc get` for each path, all at once; return why some failed."""
-    words = ["dvc", "get", *options, "--force", "--rev", commit]
-    top, below = (git("rev-parse", word).stdout.decode().strip() for word in TOP)
-    running = {
-        path: _start([*words, "--out", str(file), top or ".", below + path], subprocess.DEVNULL)
-        for path, file in wanted.items()
-    }
-    said = {path: process.communicate()[1] for path, process in running.items()}
-    return {
-        path: _first_line(said[path]) for path, process in running.items() if process.returncode
-    }
-
-
-def _first_line(said: bytes) -> str:
-    lines = said.decode(errors="replace").strip().splitlines() or ["it says nothing"]
-    return lines[0].removeprefix("ERROR: ")
-
-
-def _start(words: Sequence[str], output: int) -> subprocess.Popen[bytes]:
-    try:
-        return subprocess.Popen(words, stdout=output, stderr=subprocess.PIPE)
-    except FileNotFoundError as error:
-        raise InputError(words[0], "is not installed", "enter the environment first") from error
 
 
 def _present(file: Path, digest: str) -> Path:

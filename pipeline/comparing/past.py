@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.comparing.outs import LOCK
-from pipeline.comparing.revisions import Revision, file_of, git
+from pipeline.comparing.revisions import Revision, file_of
 from pipeline.errors import InputError
+from pipeline.programs.git import listed, readable
 from pipeline.scoring.names import HEADLINE
 
 METRICS = "reports/metrics.json"
@@ -52,14 +53,13 @@ def past(branch: Revision, limit: int | None) -> tuple[list[Entry], list[Unread]
         InputError: None of them has figures.
     """
     words = ["log", "--first-parent", "--no-show-signature", "--format=%H%x1f%cI%x1f%s", "-z"]
-    done = git(*words, str(branch.commit), "--", LOCK, METRICS)
-    lines = done.stdout.decode(errors="replace").split("\0")
+    lines = listed(*words, str(branch.commit), "--", LOCK, METRICS)
     entries: list[Entry] = []
     unread: list[Unread] = []
-    for line in filter(None, lines):
+    for line in lines:
         if len(entries) == limit:
             break
-        commit, date, subject = line.split("\x1f", maxsplit=2)
+        commit, date, subject = readable(line).split("\x1f", maxsplit=2)
         try:
             figures = _figures(file_of(Revision(commit, commit), METRICS))
             entries.append(Entry(commit, date, subject, figures))

@@ -7,7 +7,6 @@ no command but `git rev-parse`.
 from __future__ import annotations
 
 import difflib
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from pipeline.comparing.changes import FileChange
 from pipeline.errors import InputError
 from pipeline.params import parse_yaml
+from pipeline.programs.git import blob, git, listed, readable, run
 
 WORKSPACE = "workspace"
 EXPERIMENTS = "refs/exps/"
@@ -68,8 +68,7 @@ def find_revision(name: str) -> Revision:
         "HEAD",
     ]
     if name == "HEAD":
-        said = git("log", "-1").stderr.decode(errors="replace")
-        reason = f"cannot read HEAD: {' '.join(said.split())}"
+        reason = f"cannot read HEAD: {run('log', '-1').said}"
         raise InputError("git", reason, "commit first, if there is no commit")
     near = difflib.get_close_matches(name, dict.fromkeys(known), n=3, cutoff=0.5)
     fix = f"did you mean {' or '.join(map(repr, near))}?" if near else "see `git log`"
@@ -80,16 +79,19 @@ def find_revision(name: str) -> Revision:
 
 def is_shallow() -> bool:
     """Whether the clone lacks older commits, as those of CI do."""
-    return git("rev-parse", "--is-shallow-repository").stdout.strip() == b"true"
+    return git("rev-parse", "--is-shallow-repository") == "true"
 
 
 def file_of(revision: Revision, path: str) -> bytes | None:
-    """A file that git keeps, or None where the revision lacks it."""
+    """A file that git keeps, or None where the revision lacks it.
+
+    Raises:
+        InputError: Git cannot read it.
+    """
     if revision.commit is None:
         file = Path(path)
         return file.read_bytes() if file.is_file() else None
-    done = git("cat-file", "blob", f"{revision.commit}:./{path}")
-    return done.stdout if done.returncode == 0 else None
+    return blob(revision.commit, path)
 
 
 def yaml_of(revision: Revision, path: str) -> dict[str, Any]:
@@ -115,13 +117,13 @@ def code_changes(one: Revision, other: Revision) -> tuple[FileChange, ...]:
     commits = [revision.commit for revision in (one, other) if revision.commit]
     turned = ["-R"] if one.commit is None else []
     words = ["diff", *turned, "--name-status", "-z", "--no-renames", "--no-ext-diff"]
-    done = git(*words, "--relative", *commits, "--", *CODE)
-    fields = done.stdout.decode(errors="replace").split("\0")[:-1]
-    found = [FileChange(*pair) for pair in zip(fields[::2], fields[1::2], strict=True)]
+    fields = map(readable, listed(*words, "--relative", *commits, "--", *CODE))
+    found = [FileChange(status, path) for status, path in zip(fields, fields, strict=True)]
     if len(commits) == 1:  # git diff does not show what it does not know
         words = ["ls-files", "-z", "--others", "--exclude-standard", "--", *CODE]
-        new = git(*words).stdout.decode(errors="replace").split("\0")[:-1]
-        found += [FileChange("D" if turned else "A", path) for path in new]
+        found += [
+            FileChange("D" if turned else "A", path) for path in map(readable, listed(*words))
+        ]
     return tuple(sorted(found, key=lambda change: change.path))
 
 
@@ -129,22 +131,19 @@ def _commit(name: str) -> str | None:
     """The hash of a commit that git knows by this name."""
     if "\0" in name or not name:
         return None
-    done = _run(
-        "git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"
-    )
-    if done.returncode == 128 and not Path(".git").exists() and not _in_git():
-        raise InputError(Path.cwd(), "is in no git repository", "run this in the project's clone")
-    return done.stdout.decode().strip() if done.returncode == 0 else None
-
-
-def _in_git() -> bool:
-    return git("rev-parse", "--git-dir").returncode == 0
+    done = run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+    if done.status == 0:
+        return done.printed.decode().strip()
+    if (outside := run("rev-parse", "--git-dir")).status:
+        reason = f"is in no git repository: {outside.said}"
+        raise InputError(Path.cwd(), reason, "run this in the project's clone")
+    return None
 
 
 def _references(*prefixes: str) -> list[tuple[str, str]]:
     """(last part of the name or, of a branch or tag, the name; commit) of references."""
-    done = git("for-each-ref", "--format=%(refname) %(objectname)", *prefixes)
-    lines = (line.split(" ") for line in done.stdout.decode(errors="replace").splitlines())
+    printed = git("for-each-ref", "--format=%(refname) %(objectname)", *prefixes)
+    lines = (readable(line).split(" ") for line in printed.splitlines())
     return [
         (
             name.rpartition("/")[2]
@@ -154,15 +153,3 @@ def _references(*prefixes: str) -> list[tuple[str, str]]:
         )
         for name, commit in lines
     ]
-
-
-def git(*words: str) -> subprocess.CompletedProcess[bytes]:
-    """Run git; whoever calls knows what its failure means."""
-    return _run("git", *words)
-
-
-def _run(*words: str) -> subprocess.CompletedProcess[bytes]:
-    try:
-        return subprocess.run(words, capture_output=True, check=False)
-    except FileNotFoundError as error:
-        raise InputError(words[0], "is not installed", "enter the environment first") from error

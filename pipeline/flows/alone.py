@@ -11,7 +11,7 @@ from typing import IO, Literal
 
 from pipeline.console import say
 from pipeline.errors import InputError
-from pipeline.flows import leash
+from pipeline.programs import leash
 
 WAIT_S = leash.GRACE_S + 5  # a killed one's stage may still be ending
 FOLDER = Path(".dvc/tmp")  # git ignores it

@@ -20,7 +20,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from pipeline.console import say
 from pipeline.errors import InputError
-from pipeline.flows.leash import leashed
+from pipeline.programs.leash import leashed
 
 LOOPBACK = "127.0.0.1"
 START_S = 120.0  # at most; the first start makes a database

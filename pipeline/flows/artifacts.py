@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import csv
 import json
-import subprocess
 from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from prefect.artifacts import create_image_artifact, create_markdown_artifact
 from pipeline.errors import InputError
 from pipeline.findings.rejected import by_reason
 from pipeline.markdown import table
+from pipeline.programs.git import blob, run
 from pipeline.scoring.names import HEADLINE, judged_on
 
 METRICS = Path("reports/metrics.json")
@@ -101,14 +101,10 @@ def metrics(folder: Path) -> str:
 
 def committed(folder: Path) -> dict[str, float]:
     """The shipped model's figures at HEAD; none where there is no commit of them."""
-    done = subprocess.run(
-        ["git", "show", f"HEAD:./{METRICS.as_posix()}"],
-        cwd=folder,
-        capture_output=True,
-        check=False,
-    )
+    begun = run("rev-parse", "--verify", "--quiet", "HEAD", folder=folder).status == 0
+    content = blob("HEAD", METRICS.as_posix(), folder) if begun else None
     try:
-        found = json.loads(done.stdout)["fine_tuned"].items()
+        found = json.loads(content or "")["fine_tuned"].items()
     except (ValueError, KeyError, TypeError, AttributeError):
         return {}
     return {name: value for name, value in found if isinstance(value, (int, float))}

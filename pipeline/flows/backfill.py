@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,17 +21,17 @@ from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from pipeline.comparing.outs import outs_of
+from pipeline.comparing.outs import files_of
 from pipeline.comparing.revisions import WORKSPACE, Revision, find_revision
 from pipeline.engines import ExtractParams
 from pipeline.errors import InputError
 from pipeline.files import replacing
-from pipeline.flows import dvc
 from pipeline.flows.alone import alone
-from pipeline.flows.git import check_clean, check_top, git, head
-from pipeline.flows.leash import leashed
+from pipeline.flows.clone import check_clean, check_top, head
 from pipeline.flows.tasks import ordinary
 from pipeline.params import load_section
+from pipeline.programs import dvc
+from pipeline.programs.git import git, listed
 from pipeline.scoring.names import HEADLINE
 from pipeline.scoring.report import figures
 from pipeline.stages.evaluate import EvaluateParams
@@ -43,7 +41,6 @@ What = Literal["model", "data", "code"]
 TABLE = Path("reports/backfill.csv")
 KEY = ("what", "commit", "today")
 COLUMNS = (*KEY, "revision", "images", *HEADLINE, "accuracy_low", "accuracy_high", "error")
-KEPT_LINES = 5  # of what failed stages said, for the column error
 MODEL, SPLITS, RAW = Path("models/model.keras"), Path("data/splits.csv"), Path("data/raw")
 
 Row = dict[str, Any]
@@ -60,7 +57,6 @@ def backfill(revisions: list[str], what: What = "model") -> State[list[Row]]:
     Raises:
         InputError: The tree is not clean, or another flow works in this clone.
     """
-    os.environ.update(dvc.environment())
     with alone("flow"):
         found = fill_in(revisions, what)
     shown = [{name: row.get(name, "") for name in COLUMNS} for row in found]
@@ -132,11 +128,11 @@ def score_model(revision: Revision) -> dict[str, float]:
 
     params = Path("params.yaml")
     evaluate = load_section(params, "evaluate", EvaluateParams)
-    outs_of(find_revision(WORKSPACE), [SPLITS.as_posix()], Path())  # for its errors
+    files_of(find_revision(WORKSPACE), [SPLITS.as_posix()], Path())  # for its errors
     images = distinct(read_manifest(SPLITS))
     test = images[images["split"] == "test"].reset_index(drop=True)
     with tempfile.TemporaryDirectory() as folder:
-        (found,) = outs_of(revision, [MODEL.as_posix()], Path(folder))
+        (found,) = files_of(revision, [MODEL.as_posix()], Path(folder))
         file = found if found == MODEL else found.rename(Path(folder) / MODEL.name)
         run, card = load_classifier(file, load_section(params, "extract", ExtractParams).engine)
         if unknown := sorted(set(test["label"]) - set(card.classes)):
@@ -170,10 +166,11 @@ def train_anew(revision: Revision, what: What) -> dict[str, float]:
         take_data(data, clone)
         if (keys := Path(".dvc/config.local")).is_file():  # of the remote
             shutil.copy(keys, clone / keys)
-        cache = dvc.ask(Path(), "cache", "dir").strip()
-        dvc.ask(clone, "cache", "dir", "--local", str(Path(cache).resolve()))
-        dvc.ask(clone, "checkout", "--force", "--allow-missing")
-        repro(clone, say)
+        cache = dvc.run("cache", "dir").strip()
+        dvc.run("cache", "dir", "--local", str(Path(cache).resolve()), folder=clone)
+        dvc.run("checkout", "--force", "--allow-missing", folder=clone)
+        pull = ["--pull"] if dvc.run("remote", "list", folder=clone).strip() else []
+        dvc.repro(*pull, folder=clone, say=lambda line: say(line.expandtabs()))
         document = json.loads((clone / "reports/metrics.json").read_text(encoding="utf-8"))
     scores: dict[str, float] = document["fine_tuned"]
     return scores
@@ -185,38 +182,15 @@ def take_data(revision: Revision, clone: Path) -> None:
     Raises:
         InputError: It has none: its data is what its stages make.
     """
-    listed = git("ls-tree", "-r", "-z", "--name-only", str(revision.commit)).split("\0")
-    files = [file for file in listed if file.endswith(".dvc")]
+    kept = listed("ls-tree", "-r", "-z", "--name-only", str(revision.commit))
+    files = [file for file in kept if file.endswith(".dvc")]
     if not files:
         fix = "run `dvc add data/raw` and commit data/raw.dvc, or leave it out"
         raise InputError(revision.name, "keeps no data in .dvc files", fix)
-    for file in git("ls-files", "-z", "--", "*.dvc", folder=clone).split("\0"):
-        if file:
-            (clone / file).unlink()
+    for file in listed("ls-files", "-z", "--", "*.dvc", folder=clone):
+        (clone / file).unlink()
     words = ["--literal-pathspecs", "checkout", str(revision.commit), "--", *files]
     git(*words, folder=clone)
-
-
-def repro(clone: Path, say: Any) -> None:
-    """Run all stages in a clone.
-
-    Raises:
-        StageError: One failed.
-    """
-    remote = dvc.ask(clone, "remote", "list").strip()
-    with leashed(
-        [*dvc.DVC, "repro", *(["--pull"] if remote else [])],
-        clone,
-        dvc.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    ) as process:
-        said = []
-        for line in process.stdout or ():
-            say(line.rstrip().expandtabs())
-            said.append(line.rstrip())
-        if process.wait():
-            raise dvc.StageError("\n".join(said[-KEPT_LINES:]))
 
 
 def read_table(file: Path) -> list[Row]:

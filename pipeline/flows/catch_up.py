@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from prefect import get_run_logger, task
 
 from pipeline.errors import InputError
-from pipeline.flows import dvc, git, journal
-from pipeline.flows.git import PartedError, Remote
+from pipeline.flows import clone, journal
+from pipeline.flows.clone import PartedError, Remote
 from pipeline.flows.journal import Entry
 from pipeline.flows.tasks import over_a_network
 from pipeline.flows.tracked import derived_stages, imports, modified, outs_exist, raw_stages
+from pipeline.programs import dvc
 
 LACKS = re.compile(r"\bmissing\b(?! dependencies)")  # what DVC says of files, and of plugins
 
@@ -28,11 +28,11 @@ def sync(where: Remote | None, pending: list[str], *, backed: bool) -> None:
         PartedError: Others have changed data that has new files here, or this
             clone has commits that the remote lacks, and the other way round.
     """
-    before = git.head()
+    before = clone.head()
     journal.write(Entry("sync", before, data=pending))  # a git that is killed leaves its locks
     try:
         after = incoming(where) if where else before
-        theirs = git.between(before, after)
+        theirs = clone.between(before, after)
         check_mine(theirs, pending)
     except Exception:
         if not pending:
@@ -40,8 +40,8 @@ def sync(where: Remote | None, pending: list[str], *, backed: bool) -> None:
         raise
     data = sorted({*pending, *(file for file in theirs if file.endswith(".dvc"))})
     journal.write(Entry("sync", before, data=data))
-    git.move_to(after, theirs)
-    here = git.tracked("*.dvc")
+    clone.move_to(after, theirs)
+    here = clone.tracked("*.dvc")
     data = [file for file in here if file in data or not outs_exist(file)]
     journal.write(Entry("sync", after, data=data))
     try:
@@ -68,7 +68,7 @@ def check_mine(theirs: list[str], pending: list[str]) -> None:
         PartedError: See `sync`.
     """
     own = [file for file in imports() if file not in pending]
-    known = [file for file in git.tracked("*.dvc") if file in theirs and file not in pending]
+    known = [file for file in clone.tracked("*.dvc") if file in theirs and file not in pending]
     touched = modified(sorted({*own, *known}))
     if mine := [file for file in own if file in touched]:
         reason = "its data has changes of its own, which the next update would overwrite"
@@ -83,7 +83,7 @@ def check_mine(theirs: list[str], pending: list[str]) -> None:
 @task(name="catch up", **over_a_network)
 def incoming(where: Remote) -> str:
     """The commit that others have pushed on top of HEAD; HEAD where there is none."""
-    return git.incoming(where)
+    return clone.incoming(where)
 
 
 @task(name="fetch", **over_a_network)
@@ -93,7 +93,7 @@ def fetch() -> None:
     What stages made and the remote lacks is made anew.
     """
     try:
-        lost = dvc.transfer("fetch", Path(), "--run-cache")
+        lost = dvc.transfer("fetch", "--run-cache")
     except InputError as error:
         if not LACKS.search(error.reason):
             raise
@@ -111,13 +111,13 @@ def bring(data: list[str]) -> None:
     known = imports()
     check_out([file for file in data if file in known])
     if others := [file for file in data if file not in known]:
-        dvc.ask(Path(), "checkout", *others)
+        dvc.run("checkout", *others)
 
 
 @task(name="update", task_run_name="update {file}", **over_a_network)
 def update(file: str) -> None:
     """Look for new data at the source of an import."""
-    dvc.ask(Path(), "update", file)
+    dvc.run("update", file)
 
 
 def check_out(targets: list[str], *, force: bool = True) -> None:
@@ -128,4 +128,4 @@ def check_out(targets: list[str], *, force: bool = True) -> None:
     """
     if targets:
         options = ["--allow-missing", *(["--force"] if force else [])]
-        dvc.ask(Path(), "checkout", *options, *targets)
+        dvc.run("checkout", *options, *targets)

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pipeline.errors import InputError
 from pipeline.files import replacing
-from pipeline.flows.git import git
+from pipeline.programs.git import git
 
 Step = Literal["sync", "update", "train", "commit"]
 

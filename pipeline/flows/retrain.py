@@ -7,7 +7,6 @@ commit whose data the DVC remote has.
 from __future__ import annotations
 
 import json
-import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,12 +16,11 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from pipeline.errors import InputError
-from pipeline.flows import artifacts, dvc, git, journal
+from pipeline.flows import artifacts, clone, journal
 from pipeline.flows.alone import alone
 from pipeline.flows.catch_up import check_out, sync, update
 from pipeline.flows.champion import Judgement, figures, gate, judge
-from pipeline.flows.dvc import StageError
-from pipeline.flows.git import LastingError, PartedError, Remote
+from pipeline.flows.clone import LastingError, PartedError, Remote
 from pipeline.flows.journal import Entry
 from pipeline.flows.tasks import ordinary, over_a_network
 from pipeline.flows.tracked import (
@@ -35,6 +33,9 @@ from pipeline.flows.tracked import (
 )
 from pipeline.flows.train import bring_up_to_date
 from pipeline.markdown import plain
+from pipeline.programs import dvc
+from pipeline.programs.dvc import StageError
+from pipeline.programs.git import answer, git
 
 METRICS = Path("reports/metrics.json")
 
@@ -42,9 +43,8 @@ METRICS = Path("reports/metrics.json")
 @flow(name="retrain", flow_run_name="retrain", persist_result=False)
 def retrain() -> State[str]:
     """Retrain in the working directory; end as Unchanged, Promoted, NotPromoted or Failed."""
-    os.environ.update(dvc.environment())
     try:
-        git.check_top()
+        clone.check_top()
         with alone("flow"):
             state = attempt()
     except (InputError, StageError, OSError) as error:
@@ -60,15 +60,15 @@ def retrain() -> State[str]:
 def attempt() -> State[str]:
     """Mend what a killed run left, then run."""
     pending = mend()
-    git.check_clean()
-    where, backed = git.remote(), bool(dvc.ask(Path(), "remote", "list").strip())
+    clone.check_clean()
+    where, backed = clone.remote(), bool(dvc.run("remote", "list").strip())
     if where and not backed:
         reason = "has a git remote but no DVC remote: what is pushed would lack its data"
         raise InputError(Path.cwd(), reason, "run `dvc remote add --default NAME URL`")
     check_versioned()
     gate()
     sync(where, pending, backed=backed)
-    journal.write(Entry("train", git.head()))
+    journal.write(Entry("train", clone.head()))
     try:
         judgement = challenge()
         if judgement is None or not judgement.verdict.promote:
@@ -97,15 +97,15 @@ def mend() -> list[str]:
         return []
     log = get_run_logger()
     log.info("a killed run was at step %s", entry.step)
-    git.remove_stale_locks()
+    clone.remove_stale_locks()
     Path(".dvc/tmp/rwlock").unlink(missing_ok=True)  # DVC's, by process ids
     if entry.step == "sync":
-        half = {*git.between(entry.head, git.head())} & {*git.changed()}
-        git.restore(sorted(half))
+        half = {*clone.between(entry.head, clone.head())} & {*clone.changed()}
+        clone.restore(sorted(half))
         return entry.data
     if promotion(entry):
         try:
-            publish(entry, git.remote())
+            publish(entry, clone.remote())
         except PartedError as error:
             log.info("%s", error)
         return []
@@ -115,10 +115,10 @@ def mend() -> list[str]:
 
 def challenge() -> Judgement | None:
     """Take in data and train; no judgement where nothing has changed."""
-    journal.write(Entry("update", git.head()))
+    journal.write(Entry("update", clone.head()))
     for file in imports():
         update(file)
-    journal.write(Entry("train", git.head()))
+    journal.write(Entry("train", clone.head()))
     outcomes = bring_up_to_date([], None)
     if not written():
         return None
@@ -143,10 +143,10 @@ def commit(judgement: Judgement, where: Remote | None, *, backed: bool) -> Entry
     if backed:
         push(everything=where is not None and brings_own_data(where))
     scores = json.loads(METRICS.read_text(encoding="utf-8"))
-    entry = Entry("commit", git.head(), git.next_tag())
+    entry = Entry("commit", clone.head(), clone.next_tag())
     journal.write(entry)
     message = f"{subject(entry)}{figures(scores)}\n\n{judgement.verdict.reason}"
-    git.commit(message, written())
+    clone.commit(message, written())
     return entry
 
 
@@ -161,18 +161,18 @@ def push(*, everything: bool) -> None:
         InputError: The remote does not answer.
         LastingError: What is to be committed is nowhere.
     """
-    if everything and (lost := dvc.transfer("push", Path(), "--all-commits")):
+    if everything and (lost := dvc.transfer("push", "--all-commits")):
         get_run_logger().warning("earlier commits name data that is nowhere: %s", lost)
-    if lost := dvc.transfer("push", Path(), "--run-cache"):
+    if lost := dvc.transfer("push", "--run-cache"):
         fix = "find it and `dvc add` it anew, or remove what names it from the project"
         raise LastingError("dvc push", f"neither cache nor remote has {lost}", fix)
 
 
 def brings_own_data(where: Remote) -> bool:
     """Whether commits that name data wait for their push to the git remote."""
-    known = git.git("rev-parse", "--verify", "--quiet", where.reference, may_fail=True)
+    known = answer("rev-parse", "--verify", "--quiet", where.reference)
     since = [f"^{known}"] if known else []
-    return bool(git.git("rev-list", "HEAD", *since, "--", "*.dvc", "dvc.lock"))
+    return bool(git("rev-list", "HEAD", *since, "--", "*.dvc", "dvc.lock"))
 
 
 @task(name="publish", **over_a_network)
@@ -184,10 +184,10 @@ def publish(entry: Entry, where: Remote | None) -> None:
     """
     made = promotion(entry)
     try:
-        git.publish(where, entry.tag, made)
+        clone.publish(where, entry.tag, made)
     except PartedError:
-        if git.head() == made:
-            git.move_to(entry.head, git.between(made, entry.head))
+        if clone.head() == made:
+            clone.move_to(entry.head, clone.between(made, entry.head))
             roll_back()
         journal.clear()  # what somebody committed on top of it is theirs to join
         raise
@@ -196,7 +196,7 @@ def publish(entry: Entry, where: Remote | None) -> None:
 
 def promotion(entry: Entry) -> str:
     """The commit of the model that is being promoted; empty if it is not there yet."""
-    return git.find(subject(entry), entry.head) if entry.step == "commit" else ""
+    return clone.find(subject(entry), entry.head) if entry.step == "commit" else ""
 
 
 def subject(entry: Entry) -> str:
@@ -218,7 +218,7 @@ def roll_back() -> None:
 
     Data that nobody imported stays: the next run shall see it again.
     """
-    git.restore(written())
+    clone.restore(written())
     entry = journal.read()
     if entry and entry.step == "update":
         check_out(imports())  # half brought, so in no cache

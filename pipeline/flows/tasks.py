@@ -7,7 +7,7 @@ from typing import Any
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
-from pipeline.flows.git import LastingError
+from pipeline.flows.clone import LastingError
 
 TRIES, PAUSES_S = 3, [10.0, 30.0, 90.0]  # where another try can help: over a network
 

@@ -7,70 +7,67 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
-from pipeline.flows import dvc, git
+from pipeline.flows import clone
+from pipeline.flows.graph import Stage, loaded, meet, read_graph
+from pipeline.programs import dvc
 
 RAW = "data/raw"
 
 
 def raw_stages() -> list[str]:
     """The stages that make data/raw, where users may have put files of their own."""
-    return [stage for stage in _run_stages() if RAW in _made_by(stage)]
+    return [name for name, stage in _run_stages().items() if RAW in stage.makes]
 
 
 def derived_stages() -> list[str]:
     """The other stages that have run at HEAD, and still are: their outs are nobody's own."""
-    return [stage for stage in _run_stages() if RAW not in _made_by(stage)]
+    return [name for name, stage in _run_stages().items() if RAW not in stage.makes]
 
 
-def _run_stages() -> list[str]:
-    known = dvc.stages(Path())
-    return [stage for stage in _lock() if stage in known]
-
-
-def made() -> list[str]:
-    """What stages make."""
-    return [path for stage in dvc.stages(Path()) for path in _made_by(stage)]
-
-
-def _made_by(stage: str) -> list[str]:
-    return dvc.outs_of(dvc.loaded(Path("dvc.yaml"))["stages"][stage])
+def _run_stages() -> dict[str, Stage]:
+    known = read_graph()
+    return {name: known[name] for name in _lock() if name in known}
 
 
 def written() -> list[str]:
     """Files of git's that training has changed: dvc.lock, figures, .dvc files, what to ignore."""
-    known = {"dvc.lock", *git.tracked("*.dvc")}
-    folders = tuple(f"{path}/" for path in made())
+    made = {path for stage in read_graph().values() for path in stage.makes}
+    known = {"dvc.lock", *clone.tracked("*.dvc"), *made}
+    folders = tuple(f"{path}/" for path in made)
     return [
         path
-        for path in git.changed()
-        if path in known
-        or path in made()
-        or path.startswith(folders)
-        or Path(path).name == ".gitignore"
+        for path in clone.changed()
+        if path in known or path.startswith(folders) or Path(path).name == ".gitignore"
     ]
 
 
 def imports() -> list[str]:
     """The .dvc files that say where their data comes from."""
-    return [file for file in git.tracked("*.dvc") if dvc.loaded(Path(file)).get("deps")]
+    return [file for file in clone.tracked("*.dvc") if loaded(Path(file)).get("deps")]
 
 
-def outs_of(file: str) -> dict[Path, str]:
+def digests_of(file: str) -> dict[Path, str]:
     """The digest of each path that a .dvc file tracks."""
-    outs = dvc.loaded(Path(file)).get("outs", [])
+    outs = loaded(Path(file)).get("outs", [])
     return {Path(file).parent / out["path"]: out.get("md5", "") for out in outs}
+
+
+def is_read(file: str) -> bool:
+    """Whether a stage reads what a .dvc file tracks."""
+    kept = [path.as_posix() for path in digests_of(file)]
+    return any(meet(stage.reads, kept) for stage in read_graph().values())
 
 
 def outs_exist(file: str) -> bool:
     """Whether what a .dvc file tracks lies in the workspace."""
-    return all(path.exists() for path in outs_of(file))
+    return all(path.exists() for path in digests_of(file))
 
 
 def modified(files: list[str]) -> list[str]:
     """Those .dvc files whose data in the workspace is another, in part or whole."""
     if not files:
         return []
-    found = json.loads(dvc.ask(Path(), "status", "--json", *files))
+    found = json.loads(dvc.run("status", "--json", *files))
     return [
         file
         for file in files
@@ -87,8 +84,8 @@ def check_settled() -> None:
     """
     kept = {
         path.as_posix(): md5
-        for file in git.tracked("*.dvc")
-        for path, md5 in outs_of(file).items()
+        for file in clone.tracked("*.dvc")
+        for path, md5 in digests_of(file).items()
     }
     for name, stage in _lock().items():
         for dep in stage.get("deps", []):
@@ -107,12 +104,12 @@ def check_versioned() -> None:
         InputError: data/raw is neither the out of a stage nor under `dvc add` or an
             import; or a stage is frozen.
     """
-    dvc.stages(Path())  # for its errors
-    specs = dvc.loaded(Path("dvc.yaml"))["stages"]
-    if frozen := [name for name, spec in specs.items() if spec.get("frozen")]:
+    stages = read_graph()
+    if frozen := [name for name, stage in stages.items() if stage.frozen]:
         reason = f"stage {frozen[0]} is frozen, so what it makes stays as it is"
         raise InputError("dvc.yaml", reason, f"run `dvc unfreeze {frozen[0]}` and commit")
-    if RAW not in made() and not Path("data/raw.dvc").exists():
+    made = any(RAW in stage.makes for stage in stages.values())
+    if not made and not Path("data/raw.dvc").exists():
         fix = "run `dvc add data/raw`, or import it with `dvc import-url`, and commit data/raw.dvc"
         raise InputError(RAW, "is not under DVC", fix)
 
@@ -120,5 +117,5 @@ def check_versioned() -> None:
 def _lock() -> dict[str, Any]:
     """What dvc.lock says of each stage."""
     lock = Path("dvc.lock")
-    stages: dict[str, Any] = dvc.loaded(lock).get("stages", {}) if lock.exists() else {}
+    stages: dict[str, Any] = loaded(lock).get("stages", {}) if lock.exists() else {}
     return stages

@@ -10,11 +10,14 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from pipeline.errors import InputError
-from pipeline.flows import artifacts, dvc
+from pipeline.flows import artifacts
 from pipeline.flows.alone import alone
-from pipeline.flows.dvc import Outcome
+from pipeline.flows.graph import read_graph
 from pipeline.flows.overrides import override
 from pipeline.flows.tasks import ordinary
+from pipeline.flows.tracked import is_read
+from pipeline.programs import dvc
+from pipeline.programs.dvc import Outcome
 
 CACHED = "Cached"  # what Prefect calls a task that had nothing to do
 PARAMS = Path("params.yaml")
@@ -32,7 +35,8 @@ def stage(target: str, *, ask: bool, force: bool = False) -> State[Outcome]:
     log = get_run_logger()
     outcome = Outcome.UNCHANGED
     if ask or force:
-        outcome = dvc.repro(target, Path(), force=force, say=log.info)
+        options = ["--force"] if force else []
+        outcome = dvc.repro(*options, target=target, say=log.info)
     if outcome is Outcome.RAN:
         return Completed(message=f"{target} ran", data=outcome)
     return Completed(name=CACHED, message=f"{target}: {outcome.value}", data=outcome)
@@ -75,9 +79,9 @@ def bring_up_to_date(
     wanted = stages_up_to(until)
     if params:
         override(PARAMS, params, wanted)
-    changed = dvc.stale(Path())
+    changed = dvc.stale()
     # others are no stage's affair, as for `dvc repro`
-    files = sorted(name for name in changed if name.endswith(".dvc") and dvc.is_read(name, Path()))
+    files = sorted(name for name in changed if name.endswith(".dvc") and is_read(name))
     outcomes: dict[str, Outcome] = {}
     moved = False  # once a file of the workspace has, DVC must be asked anew
     for target in [*files, *wanted]:
@@ -98,7 +102,7 @@ def stages_up_to(until: str | None) -> list[str]:
     Raises:
         InputError: It is none of them.
     """
-    order = dvc.stages(Path())
+    order = [*read_graph()]
     if until is None:
         return order
     if until not in order:

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.flows import catch_up, dvc, git, journal, retrain
+from pipeline.errors import InputError
+from pipeline.flows import catch_up, clone, journal, retrain
 from pipeline.flows.alone import alone
+from pipeline.flows.champion import judge
 from pipeline.flows.journal import Entry
+from pipeline.programs import dvc
 from tests.flows.retraining import UP_TO_DATE, check_published, once
 from tests.toy import Toy
 
@@ -166,7 +169,7 @@ def test_a_fault_of_ours_ends_as_failed_too(toy, monkeypatch):
     def fault():
         raise ZeroDivisionError("ours")
 
-    monkeypatch.setattr(git, "check_top", fault)
+    monkeypatch.setattr(clone, "check_top", fault)
 
     state = once(toy)
 
@@ -219,7 +222,7 @@ def test_who_is_second_to_push_starts_again(promoted, tmp_path, monkeypatch):
     """Somebody pushes between the commit and its push."""
     other = check_published(promoted, tmp_path / "other")
     promoted.answers(95)
-    commit = git.commit
+    commit = clone.commit
 
     def commit_while_others_push(*words):
         commit(*words)
@@ -229,7 +232,7 @@ def test_who_is_second_to_push_starts_again(promoted, tmp_path, monkeypatch):
         other.git("push", "--quiet")
 
     with monkeypatch.context() as patch:
-        patch.setattr(git, "commit", commit_while_others_push)
+        patch.setattr(clone, "commit", commit_while_others_push)
         state = once(promoted)
 
     assert "others have pushed" in state.message
@@ -245,9 +248,9 @@ def test_an_unreachable_remote_is_tried_again_then_failed_and_published_later(
     promoted.answers(95)
     away = promoted.bare.with_name("away.git")
     promoted.bare.rename(away)
-    tried, incoming = [], git.incoming
+    tried, incoming = [], clone.incoming
     with monkeypatch.context() as patch:
-        patch.setattr(git, "incoming", lambda where: (tried.append(where), incoming(where))[1])
+        patch.setattr(clone, "incoming", lambda where: (tried.append(where), incoming(where))[1])
         state = once(promoted)
     assert len(tried) == 2
     assert state.name == "Failed"
@@ -322,8 +325,8 @@ def test_data_that_changes_while_stages_read_it_is_for_the_next_run(promoted, mo
     promoted.answers(95)
     repro = dvc.repro
 
-    def repro_while_a_file_arrives(target, *words, **options):
-        outcome = repro(target, *words, **options)
+    def repro_while_a_file_arrives(*words, target, **options):
+        outcome = repro(*words, target=target, **options)
         if target == "data/raw.dvc":
             promoted.write("data/raw/late.csv", "image,label,answer\nlate.png,cat,cat\n")
         return outcome
@@ -370,7 +373,7 @@ def test_only_what_the_run_wrote_is_rolled_back(promoted):
     state = retrain.retrain(return_state=True)
 
     assert "has uncommitted changes" in state.message
-    assert sorted(git.changed()) == sorted(mine)
+    assert sorted(clone.changed()) == sorted(mine)
     assert all((promoted.folder / name).read_text() == "mine" for name in mine)
     assert promoted.git("log", "-1", "--format=%s") == "Own"
     assert promoted.git("tag").split() == ["model@v1.0.0"]
@@ -378,7 +381,7 @@ def test_only_what_the_run_wrote_is_rolled_back(promoted):
     promoted.git("add", "--all")
     for name in mine:
         promoted.write(name, "other")
-    git.restore(mine)
+    clone.restore(mine)
     assert promoted.git("diff", "HEAD") == ""
     assert not any((promoted.folder / name).exists() for name in mine)
     assert once(promoted).name == "NotPromoted"
@@ -573,7 +576,7 @@ def test_a_lock_that_a_killed_fetch_left_is_removed(promoted, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(catch_up, "incoming", die)
         with pytest.raises(SystemExit):
-            catch_up.sync(git.remote(), [], backed=True)
+            catch_up.sync(clone.remote(), [], backed=True)
 
     assert once(promoted).name == "Unchanged"
     assert not lock.exists()
@@ -582,5 +585,20 @@ def test_a_lock_that_a_killed_fetch_left_is_removed(promoted, monkeypatch):
 def test_data_that_is_nowhere_is_not_looked_for_again(toy, monkeypatch):
     monkeypatch.setattr(dvc, "transfer", lambda *_: "data/raw/1.png")
 
-    with pytest.raises(git.LastingError, match=r"neither cache nor remote has data/raw/1\.png"):
+    with pytest.raises(clone.LastingError, match=r"neither cache nor remote has data/raw/1\.png"):
         retrain.push.fn(everything=False)
+
+
+def test_a_champion_that_git_cannot_read_is_not_taken_for_none(promoted):
+    """Any model would be promoted in its place."""
+    blob = promoted.git("rev-parse", "HEAD:dvc.lock")
+    file = promoted.folder / ".git/objects" / blob[:2] / blob[2:]
+    kept = file.read_bytes()
+    file.chmod(0o600)
+    file.write_bytes(b"junk")
+
+    with pytest.raises(InputError, match=r"git cat-file"):
+        judge()
+
+    file.write_bytes(kept)
+    assert judge().verdict.reason

@@ -14,8 +14,8 @@ import psutil
 import pytest
 from prefect.settings import PREFECT_API_URL
 
-from pipeline.flows import git, journal, tracked
-from pipeline.flows.leash import GRACE_S
+from pipeline.flows import clone, journal, tracked
+from pipeline.programs.leash import GRACE_S
 from tests.flows.retraining import UP_TO_DATE, check_published, once
 from tests.toy import Toy, environment
 
@@ -24,7 +24,8 @@ PATIENCE_S = 300.0  # on a busy machine
 CHILD = """
 import os, signal, sys, threading, time
 from pathlib import Path
-from pipeline.flows import catch_up, dvc, git, journal, retrain
+from pipeline.flows import catch_up, clone, journal, retrain
+from pipeline.programs import dvc
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
@@ -74,18 +75,18 @@ def die_in_a_stage():
 
 STEPS = {
     "journal": lambda: after(journal, "write", lambda entry: entry.step == "sync"),
-    "moved": lambda: after(git, "git", lambda *words: words[0] == "update-ref"),
+    "moved": lambda: after(clone, "git", lambda *words: words[0] == "update-ref"),
     "fetched": lambda: before(catch_up, "bring", always),
     "noted": lambda: after(journal, "write", lambda entry: entry.step == "train"),
     "stage": die_in_a_stage,
     "trained": lambda: before(retrain, "judge", always),
     "pushing": lambda: before(dvc, "transfer", in_push),
-    "pushed": lambda: before(git, "commit", always),
-    "added": lambda: after(git, "on_paths", lambda _, *words: words[0] == "add"),
-    "committed": lambda: after(git, "commit", always),
-    "tagged": lambda: before(git, "git", is_push),
-    "published": lambda: after(git, "git", is_push),
-    "half rolled back": lambda: after(git, "restore", lambda paths: "dvc.lock" in paths),
+    "pushed": lambda: before(clone, "commit", always),
+    "added": lambda: after(clone, "on_paths", lambda _, *words: words[0] == "add"),
+    "committed": lambda: after(clone, "commit", always),
+    "tagged": lambda: before(clone, "git", is_push),
+    "published": lambda: after(clone, "git", is_push),
+    "half rolled back": lambda: after(clone, "restore", lambda paths: "dvc.lock" in paths),
     "rolled back": lambda: after(retrain, "roll_back", always),
     "": lambda: None,
 }
@@ -135,7 +136,7 @@ def works_in(process: psutil.Process, folder: Path) -> bool:
 def check_tags(toy: Toy, folder: Path, tags: int, *, every: bool = True) -> None:
     """Each promotion is one commit with one tag, pullable, and has nothing to do there."""
     second = check_published(toy, folder)
-    names = [f"{git.TAG}{number}.0.0" for number in range(1, tags + 1)]
+    names = [f"{clone.TAG}{number}.0.0" for number in range(1, tags + 1)]
     subjects = second.git("log", "--reverse", "--format=%s").splitlines()
 
     assert sorted(second.git("tag").split()) == names

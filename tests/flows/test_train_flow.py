@@ -21,8 +21,8 @@ from pipeline.flows import artifacts as shown
 from pipeline.flows.alone import alone
 from pipeline.flows.artifacts import committed, rejected
 from pipeline.flows.backfill import backfill
-from pipeline.flows.dvc import StageError
 from pipeline.flows.train import train
+from pipeline.programs.dvc import StageError
 from tests.toy import Toy, make_toy
 
 UP_TO_DATE = "Data and pipelines are up to date."
@@ -261,6 +261,7 @@ def test_what_cannot_be_shown_costs_no_run_its_state(toy, monkeypatch, answer):
     toy.write("data/raw/stop.csv", f"image,label,answer\n1.png,cat,{answer}\n")
 
     state = train(return_state=True)
+    (toy.folder / "data/raw/stop.csv").unlink()
 
     assert "not all is there to look at: the server has gone" in logs(state)
     if answer == "stop":

@@ -1,22 +1,18 @@
-"""Git by its command line, for a clone that `retrain` has to itself."""
+"""What flows do by git to a clone that they have to themselves."""
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from pipeline.errors import InputError
-from pipeline.flows import leash
+from pipeline.programs.git import answer, git, listed
 
 TAG = "model@v"  # as `dvc artifacts get` wants it
 SHOWN = 5
 REFUSED = re.compile(r"\[remote rejected\].*declined")  # by a hook, or a rule of its host
-READERS = {"config", "diff", "log", "ls-files", "ls-tree", "remote", "rev-list", "rev-parse"}
-READERS |= {"status", "symbolic-ref"}
 
 
 class LastingError(InputError):
@@ -37,42 +33,6 @@ class Remote(NamedTuple):
     def reference(self) -> str:
         """The remote's branch, as last fetched."""
         return f"refs/remotes/{self.name}/{self.branch}"
-
-
-def git(*words: str, may_fail: bool = False, folder: Path = Path()) -> str:
-    """Run git; return what it printed, without the last line break.
-
-    Names that are no text come as `os.fsdecode` has them.  Whatever ends this
-    process ends a git that writes or talks to a remote.
-
-    Raises:
-        InputError: It failed, unless that is expected: then the answer is empty.
-    """
-    verb = next(word for word in words if not word.startswith("-") and "=" not in word)
-    # a git that tidies up in the background would be on no leash
-    attached = ["-c", "gc.autoDetach=false", "-c", "maintenance.autoDetach=false"]
-    command, quiet = (
-        ["git", *attached, *words],
-        {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
-    )
-    if verb in READERS:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            env={**os.environ, **quiet},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-        )
-    else:
-        done = leash.run(command, folder, quiet)
-    if done.returncode == 0:
-        return os.fsdecode(done.stdout).rstrip("\n")
-    if may_fail:
-        return ""
-    reason = " ".join(done.stderr.decode(errors="replace").split())
-    reason = reason or f"status {done.returncode}"
-    raise InputError(f"git {verb}", reason, "mend what git names, then rerun")
 
 
 def on_paths(paths: Sequence[str], *words: str) -> None:
@@ -109,20 +69,20 @@ def check_clean() -> None:
 def changed(*, untracked: Literal["all", "no"] = "all") -> list[str]:
     """Files that are not as HEAD has them; those that git does not know, too, or not."""
     words = ["status", "--porcelain", "-z", f"--untracked-files={untracked}", "--no-renames"]
-    return [line[3:] for line in git(*words).split("\0") if line]
+    return [line[3:] for line in listed(*words)]
 
 
 def between(one: str, other: str) -> list[str]:
     """Files that differ between two commits."""
     words = ["diff", "--name-only", "-z", "--no-renames", "--no-ext-diff", one, other]
-    return [path for path in git(*words).split("\0") if path]
+    return listed(*words)
 
 
 def restore(paths: Sequence[str]) -> None:
     """Bring files as HEAD has them; what it lacks goes."""
     if not paths:
         return
-    known = set(git("ls-tree", "-r", "-z", "--name-only", "HEAD").split("\0"))
+    known = set(listed("ls-tree", "-r", "-z", "--name-only", "HEAD"))
     on_paths([path for path in paths if path in known], "checkout", "HEAD")
     gone = [path for path in paths if path not in known]
     on_paths(gone, "rm", "--quiet", "--cached", "--force", "--ignore-unmatch")
@@ -132,7 +92,7 @@ def restore(paths: Sequence[str]) -> None:
 
 def tracked(pattern: str) -> list[str]:
     """The files of git's that match, in any folder."""
-    return [path for path in git("ls-files", "-z", "--", pattern).split("\0") if path]
+    return listed("ls-files", "-z", "--", pattern)
 
 
 def head() -> str:
@@ -146,7 +106,7 @@ def branch() -> str:
     Raises:
         InputError: None is.
     """
-    name = git("symbolic-ref", "--quiet", "HEAD", may_fail=True)  # short, a tag could change it
+    name = answer("symbolic-ref", "--quiet", "HEAD")  # short, a tag could change it
     if not name:
         raise InputError(Path.cwd(), "has no branch checked out", "run `git switch BRANCH`")
     return name.removeprefix("refs/heads/")
@@ -161,9 +121,9 @@ def remote() -> Remote | None:
     """
     name = branch()
     names = git("remote").split()
-    own = git("config", f"branch.{name}.remote", may_fail=True)
+    own = answer("config", f"branch.{name}.remote")
     if own in names:
-        followed = git("config", f"branch.{name}.merge", may_fail=True).removeprefix("refs/heads/")
+        followed = answer("config", f"branch.{name}.merge").removeprefix("refs/heads/")
         if followed not in {"", name}:
             fix = f"switch to {followed}, or run `git push --set-upstream {own} {name}`"
             raise InputError(Path.cwd(), f"branch {name} follows {own}/{followed}", fix)
@@ -222,10 +182,10 @@ def publish(where: Remote | None, name: str, commit: str) -> None:
         LastingError: It refuses.
         PartedError: Others were first; there is no such tag of this clone's now.
     """
-    git("tag", "--delete", name, may_fail=True)  # others may have one of this name
+    answer("tag", "--delete", name)  # others may have one of this name
     behind = where is not None and fetched(where) and is_ahead(where.reference, "HEAD")
     tag = f"refs/tags/{name}"
-    taken = git("rev-parse", "--verify", "--quiet", f"{tag}^{{commit}}", may_fail=True)
+    taken = answer("rev-parse", "--verify", "--quiet", f"{tag}^{{commit}}")
     if where and (taken not in {"", commit} or (behind and is_ahead("HEAD", where.reference))):
         fix = "run retrain again: it builds on what is there now, and nothing is computed twice"
         raise PartedError(Path.cwd(), f"others have pushed to {where.name} meanwhile", fix)
@@ -271,7 +231,7 @@ def find(words: str, since: str) -> str:
 
 def _somebody() -> list[str]:
     """Options that name an author where git knows none."""
-    if git("config", "user.email", may_fail=True):
+    if answer("config", "user.email"):
         return []
     return ["-c", "user.name=retrain", "-c", "user.email=retrain@localhost"]
 

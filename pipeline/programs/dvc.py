@@ -1,4 +1,4 @@
-"""DVC by its command line, which is its stable interface: what is stale, and run one stage."""
+"""DVC by its command line."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from pipeline.errors import InputError
-from pipeline.flows import leash
-from pipeline.flows.leash import leashed
-from pipeline.params import parse_yaml
+from pipeline.programs import leash
+from pipeline.programs.git import git
+from pipeline.programs.leash import leashed
 
 DVC = [sys.executable, "-m", "dvc"]
 KEPT_LINES = 30  # of what a failed stage said, for its state's message
@@ -44,16 +45,40 @@ def environment() -> dict[str, str]:
     return {"PATH": os.pathsep.join([folder, os.environ.get("PATH", os.defpath)])}
 
 
-def ask(folder: Path, *words: str) -> str:
-    """Run a DVC command; return what it printed.  Whatever ends this process ends it.
+def run(*words: str, folder: Path = Path()) -> str:
+    """Run DVC; return what it printed.  Whatever ends this process ends it.
 
     Raises:
         InputError: It failed.
     """
-    return _run(folder, *words)[0]
+    return _finished(folder, *words)[0]
 
 
-def transfer(verb: Literal["push", "fetch"], folder: Path, *words: str) -> str:
+def get(commit: str, wanted: Mapping[str, Path], *options: str) -> dict[str, str]:
+    """Write files that DVC keeps, as a commit of this project has them, all at once.
+
+    Args:
+        wanted: By the path below this folder, where to.
+
+    Returns:
+        Why some could not be had, by path.
+    """
+    top, below = (git("rev-parse", word) or "." for word in ("--show-cdup", "--show-prefix"))
+
+    def fetch(path: str) -> str:
+        words = ["get", *options, "--force", "--rev", commit, "--out", str(wanted[path])]
+        try:
+            run(*words, top, str(PurePosixPath(below) / path))
+        except InputError as error:
+            return error.reason.removeprefix("ERROR: ")
+        return ""
+
+    with ThreadPoolExecutor(max(1, len(wanted))) as pool:
+        failed = dict(zip(wanted, pool.map(fetch, wanted), strict=True))
+    return {path: why for path, why in failed.items() if why}
+
+
+def transfer(verb: Literal["push", "fetch"], *words: str) -> str:
     """Push or fetch; return what DVC names that neither cache nor remote has.
 
     That is no error of DVC's own.  What it remembers of earlier times is left
@@ -64,12 +89,12 @@ def transfer(verb: Literal["push", "fetch"], folder: Path, *words: str) -> str:
         InputError: The remote does not answer, or lacks something of its own.
     """
     with TemporaryDirectory() as nothing:
-        said = _run(folder, verb, *words, more={"DVC_SITE_CACHE_DIR": nothing})[1]
+        said = _finished(Path(), verb, *words, more={"DVC_SITE_CACHE_DIR": nothing})[1]
     _, found, names = said.partition(MISSING)
     return " ".join(names.split()) if found else ""
 
 
-def _run(folder: Path, *words: str, more: Mapping[str, str] | None = None) -> tuple[str, str]:
+def _finished(folder: Path, *words: str, more: Mapping[str, str] | None = None) -> tuple[str, str]:
     _mend_rwlock(folder)
     done = leash.run([*DVC, *words], folder, {**environment(), **(more or {})})
     printed, said = _text(done.stdout), _text(done.stderr)
@@ -102,95 +127,29 @@ def _text(said: bytes) -> str:
     return said.decode(errors="replace")
 
 
-def stages(folder: Path) -> list[str]:
-    """The stages of dvc.yaml, each after those whose outs it reads, else in the file's order.
-
-    Raises:
-        InputError: There is no such file, it holds none, or one that stands for many.
-    """
-    file = folder / "dvc.yaml"
-    try:
-        specs = dict(loaded(file)["stages"])
-        for name, spec in specs.items():
-            if several := {"matrix", "foreach"} & spec.keys():
-                reason = f"stage {name} has {several.pop()}, which flows cannot run one by one"
-                raise InputError(file, reason, "write its stages out")
-        outs = {name: outs_of(spec) for name, spec in specs.items()}
-        reads = {name: _paths(spec, "deps") for name, spec in specs.items()}
-    except (OSError, KeyError, TypeError, AttributeError) as error:
-        fix = "run in a project's top folder"
-        raise InputError(file, f"names no stages: {error!r}", fix) from error
-    before = {
-        name: {
-            other
-            for other in specs
-            if other != name and any(_meet(dep, out) for dep in reads[name] for out in outs[other])
-        }
-        for name in specs
-    }
-    order: list[str] = []
-    while waiting := [name for name in specs if name not in order]:
-        free = (name for name in waiting if before[name] <= set(order))
-        order.append(next(free, waiting[0]))  # DVC itself refuses stages that form a ring
-    return order
-
-
-def is_read(file: str, folder: Path) -> bool:
-    """Whether a stage reads what a .dvc file tracks."""
-    specs = loaded(folder / "dvc.yaml")["stages"].values()
-    read = [path for spec in specs for path in _paths(spec, "deps")]
-    outs = loaded(folder / file).get("outs", [])
-    kept = [(PurePosixPath(file).parent / out["path"]).as_posix() for out in outs]
-    return any(_meet(one, other) for one in read for other in kept)
-
-
-def outs_of(spec: Mapping[str, Any]) -> list[str]:
-    """What a stage of dvc.yaml makes."""
-    return [path for kind in ("outs", "metrics", "plots") for path in _paths(spec, kind)]
-
-
-def _paths(spec: Mapping[str, Any], kind: str) -> list[str]:
-    entries = spec.get(kind, [])
-    return [next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries]
-
-
-def _meet(one: str, other: str) -> bool:
-    """Whether one path is the other, or lies in it."""
-    parts, others = PurePosixPath(one).parts, PurePosixPath(other).parts
-    shared = min(len(parts), len(others))
-    return parts[:shared] == others[:shared]
-
-
-def loaded(file: Path) -> dict[str, Any]:
-    """What a file of DVC's holds.
-
-    Raises:
-        InputError: It is not YAML, or holds no keys.
-    """
-    document = parse_yaml(file, file.read_bytes()) or {}
-    if not isinstance(document, dict):
-        raise InputError(file, "holds no keys", "restore it, as by `git checkout`")
-    return document
-
-
-def stale(folder: Path) -> set[str]:
+def stale() -> set[str]:
     """The stages, and the .dvc files, that DVC finds changed.
 
     What depends on them may be stale, too: DVC knows once they have run.
     """
     # what is news at the source of an import is nothing to `dvc repro`
-    return set(json.loads(ask(folder, "status", "--json", "--no-updates")))
+    return set(json.loads(run("status", "--json", "--no-updates")))
 
 
-def repro(target: str, folder: Path, *, force: bool = False, say: Callable[[str], Any]) -> Outcome:
-    """Run one stage, or take in one .dvc file, if it is stale; its output goes to `say`.
+def repro(
+    *options: str, target: str = "", folder: Path = Path(), say: Callable[[str], Any]
+) -> Outcome:
+    """Run what is stale, its output going to `say`; return what became of the last stage.
 
     Whatever ends this process or this call ends the stage.
 
+    Args:
+        target: The only stage to run, or .dvc file to take in; all where there is none.
+
     Raises:
-        StageError: The stage failed.
+        StageError: A stage failed.
     """
-    command = [*DVC, "repro", "--single-item", *(["--force"] if force else []), target]
+    command = [*DVC, "repro", *options, *(["--single-item", target] if target else [])]
     last: deque[str] = deque(maxlen=KEPT_LINES)
     outcome = Outcome.RAN
     _mend_rwlock(folder)
@@ -204,7 +163,8 @@ def repro(target: str, folder: Path, *, force: bool = False, say: Callable[[str]
                 outcome = _outcome(words) or outcome
         status = process.wait()
     if status:
-        raise StageError(f"{target} failed: {_reason(list(last)) or f'status {status}'}")
+        reason = _reason(list(last)) or f"status {status}"
+        raise StageError(f"{target or 'a stage'} failed: {reason}")
     return outcome
 
 
