@@ -1,6 +1,6 @@
 """Typed, frozen sections of params.yaml.
 
-The only module that reads the file.  Each stage declares its own section beside
+Each stage declares its own section beside
 its code and never sees the rest, so it cannot depend on a number that DVC does
 not track for it.
 """

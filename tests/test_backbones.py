@@ -11,6 +11,7 @@ from PIL import Image
 
 from pipeline.backbones import lite0
 from pipeline.backbones.catalog import CATALOG, BackboneParams
+from pipeline.backbones.checkpoint import read_checkpoint
 from pipeline.backbones.cut import best_cut, crossing, first_unfrozen, values_per_image
 from pipeline.backbones.load import load_backbone
 from pipeline.errors import InputError
@@ -38,7 +39,8 @@ def imagenet(keras):
     backbone = load_backbone(params("EfficientNetLite0", "imagenet", None))
     pooled = keras.layers.GlobalAveragePooling2D()(backbone.network.output)
     model = backbone.from_pixels([pooled])
-    kernel, bias = lite0.classifier()
+    tensors = read_checkpoint(lite0.checkpoint_file())  # with the layer that the backbone lacks
+    kernel, bias = tensors["_fc.weight"].T, tensors["_fc.bias"]
 
     def classify(picture: np.ndarray) -> int:
         image = Image.fromarray(picture)

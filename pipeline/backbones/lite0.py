@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.backbones.checkpoint import read_checkpoint
@@ -114,12 +113,6 @@ def load_imagenet(model: keras.Model) -> None:
     for layer_name, tensor_names in _tensor_names():
         arrays = [_to_keras_axes(tensors[name], layer_name) for name in tensor_names]
         model.get_layer(layer_name).set_weights(arrays)
-
-
-def classifier() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Kernel (1280, 1000) and bias (1000,) of the ImageNet classifier left out of `network`."""
-    tensors = read_checkpoint(checkpoint_file())
-    return tensors["_fc.weight"].T, tensors["_fc.bias"]
 
 
 def _tensor_names() -> Iterator[tuple[str, list[str]]]:

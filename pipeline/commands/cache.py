@@ -1,4 +1,4 @@
-"""Cache: show, trim, clear or verify this machine's store of frozen layers' results."""
+"""Cache: show, trim, clear or verify the store of frozen layers' results and what ingest saw."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def main(words: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
-    actions.add_parser("show", help="size, entries by backbone, hits of the last runs (default)")
+    actions.add_parser("show", help="size, entries by kind, hits of the last runs (default)")
     trimming = actions.add_parser("trim", help="forget the least recently used entries")
     trimming.add_argument("gigabytes", type=float, nargs="?", help=f"to keep (default: {LIMIT})")
     actions.add_parser("clear", help="forget all")
@@ -97,7 +97,7 @@ def _show(database: sqlite3.Connection, file: Path) -> None:
     from rich.table import Table  # noqa: PLC0415
 
     print(f"{file}: {_size(used_bytes(database))} of at most {_size(store_limit())}")
-    table = Table("backbone and part", "entries", "size")
+    table = Table("kind", "entries", "size")
     for kind in kinds(database):
         table.add_row(kind.name, f"{kind.entries}", _size(kind.size))
     hits = Table("last run of", "asked for", "found", "hit rate")

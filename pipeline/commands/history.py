@@ -19,7 +19,7 @@ from pipeline.comparing.revisions import SHORT, WORKSPACE, find_revision, is_sha
 from pipeline.console import printable, say
 from pipeline.errors import InputError
 from pipeline.files import replacing
-from pipeline.scoring.names import HEADLINE
+from pipeline.scoring.names import HEADLINE, with_interval
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -97,15 +97,8 @@ def history_table(entries: list[Entry], width: int) -> Table:
             entry.commit[:SHORT],
             entry.date[:10],
             f"{figures['images']:.0f}",
-            _with_interval(figures, "accuracy"),
+            with_interval(figures, "accuracy"),
             *(f"{figures[name]:.4f}" if name in figures else "undefined" for name in OTHERS),
             Text(printable(entry.subject)),
         )
     return table
-
-
-def _with_interval(figures: dict[str, float], name: str) -> str:
-    if name not in figures:
-        return "undefined"
-    ends = [f"{figures[end]:.4f}" for end in (f"{name}_low", f"{name}_high") if end in figures]
-    return f"{figures[name]:.4f} [{', '.join(ends)}]" if ends else f"{figures[name]:.4f}"

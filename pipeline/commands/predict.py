@@ -23,6 +23,7 @@ from pipeline.model_file import FIX
 from pipeline.params import load_section
 from pipeline.sources.found import as_text, visible_files
 from pipeline.stages.ingest import LimitParams
+from pipeline.tables import probability_column
 
 PARAMS = Path("params.yaml")
 LIMITS_HELP = "whose section ingest limits pixels, bytes and frames (default: %(default)s)"
@@ -133,7 +134,7 @@ def write_csv(predictions: Sequence[Prediction]) -> None:
     """Print path, label and a column for each class's probability."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     classes = list(predictions[0].probabilities) if predictions else []
-    writer.writerow(["path", "label", *(f"probability_{name}" for name in classes)])
+    writer.writerow(["path", "label", *map(probability_column, classes)])
     for prediction in predictions:
         row = [prediction.path, prediction.label, *prediction.probabilities.values()]
         writer.writerow(row)

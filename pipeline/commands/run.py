@@ -7,7 +7,6 @@ import logging
 import os
 
 from pipeline.errors import InputError
-from pipeline.stages import STAGES
 
 LEVEL = "PREFECT_LOGGING_LEVEL"
 
@@ -24,7 +23,7 @@ def main(words: list[str]) -> int:
         metavar="KEY=VALUE",
         help="for params.yaml, which keeps it, as train_head.epochs=5; may be repeated",
     )
-    parser.add_argument("--until", choices=STAGES, help="the last stage to bring up to date")
+    parser.add_argument("--until", metavar="STAGE", help="the last to bring up to date")
     parser.add_argument("--force", action="store_true", help="run every stage, stale or not")
     chosen = parser.parse_args(words)
     os.environ.setdefault(LEVEL, "WARNING")  # of Prefect's own words; stages say theirs
@@ -44,10 +43,9 @@ def main(words: list[str]) -> int:
     for name in ("prefect.task_runs", "prefect.flow_runs"):
         logging.getLogger(name).addFilter(in_words)
     proxy_free()
+    stages = stages_up_to(chosen.until)  # a mistake is told before an API starts
     if chosen.params:
-        overridden(
-            PARAMS, chosen.params, stages_up_to(chosen.until)
-        )  # a mistake is told before an API starts
+        overridden(PARAMS, chosen.params, stages)
     with api():
         try:
             state = train(chosen.params, chosen.until, chosen.force, return_state=True)

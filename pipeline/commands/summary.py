@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import InputError
 from pipeline.model_file import read_card
 from pipeline.provenance import read_provenance
-from pipeline.scoring.names import HEADLINE, judged_on
+from pipeline.scoring.names import HEADLINE, judged_on, with_interval
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -68,7 +68,7 @@ def figures_table(head: dict[str, Any], fine_tuned: dict[str, Any]) -> Table:
     for name in ("frozen head", "fine-tuned"):
         table.add_column(name, no_wrap=True)
     for key, name in HEADLINE.items():
-        table.add_row(name, _with_interval(head, key), _with_interval(fine_tuned, key))
+        table.add_row(name, with_interval(head, key), with_interval(fine_tuned, key))
     baseline = f"{fine_tuned['majority_baseline_accuracy']:.4f}"
     table.add_row("accuracy of the majority class", baseline, baseline)
     return table
@@ -91,9 +91,3 @@ def what_ships() -> str:
         changed = "" if record.get("git_clean") else " with uncommitted changes"
         made = f"made at git revision {str(record['git_revision'])[:12]}{changed}"
     return f"Ships {what}; {made}."
-
-
-def _with_interval(scores: dict[str, Any], key: str) -> str:
-    if key not in scores:
-        return "undefined"
-    return f"{scores[key]:.4f} [{scores[f'{key}_low']:.4f}, {scores[f'{key}_high']:.4f}]"

@@ -14,16 +14,8 @@ from pydantic import Field
 from pipeline.comparing.comparison import Comparison
 from pipeline.comparing.paired import FEW_UNITS, Difference
 from pipeline.params import Section
+from pipeline.scoring.names import HEADLINE
 
-Metric = Literal[
-    "accuracy",
-    "balanced_accuracy",
-    "macro_f1",
-    "roc_auc",
-    "average_precision",
-    "log_loss",
-    "expected_calibration_error",
-]
 Bound = Annotated[float, Field(ge=0)]
 COMMON_UNITS = 30  # of fewer, resamples of the common test images say nothing of a model
 RELABELLED = 0.1  # of the common images: beyond it the champion is judged by other rules
@@ -33,7 +25,7 @@ UNSAYABLE = 0.01  # of them, under a new label that one of the models does not k
 class PromotionParams(Section):
     """When `retrain` promotes a model.  Bounds are in the units of the metric, or of recall."""
 
-    metric: Metric
+    metric: Literal[tuple(HEADLINE)]  # type: ignore[valid-type]
     min_gain: Bound  # a smaller gain is not worth a change
     max_regression: Bound  # how much worse a model of more data may be, with confidence
     max_class_regression: Bound  # of a class's recall

@@ -20,7 +20,7 @@ from pipeline.errors import InputError
 from pipeline.findings.rejected import by_reason
 from pipeline.markdown import table
 from pipeline.programs.git import blob, run
-from pipeline.scoring.names import HEADLINE, judged_on
+from pipeline.scoring.names import HEADLINE, judged_on, with_interval
 
 METRICS = Path("reports/metrics.json")
 PREDICTIONS = Path("reports/predictions.csv")
@@ -87,16 +87,18 @@ def metrics(folder: Path) -> str:
     """The shipped model's figures beside those of the last commit, as Markdown."""
     now = json.loads((folder / METRICS).read_text(encoding="utf-8"))["fine_tuned"]
     before = committed(folder)
-    rows = [_row(name, now, before) for name in HEADLINE if name in now]
-    return "\n".join(
+    rows = [
         [
-            f"{judged_on(now)}; 95% bootstrap intervals.",
-            "",
-            "| metric | now | HEAD | change |",
-            "| --- | ---: | ---: | ---: |",
-            *rows,
+            HEADLINE[name],
+            with_interval(now, name),
+            f"{before[name]:.4f}" if name in before else "-",
+            f"{now[name] - before[name]:+.4f}" if name in before else "-",
         ]
-    )
+        for name in HEADLINE
+        if name in now
+    ]
+    told = f"{judged_on(now)}; 95% bootstrap intervals."
+    return f"{told}\n\n{table(['metric', 'now', 'HEAD', 'change'], rows)}"
 
 
 def committed(folder: Path) -> dict[str, float]:
@@ -108,13 +110,6 @@ def committed(folder: Path) -> dict[str, float]:
     except (ValueError, KeyError, TypeError, AttributeError):
         return {}
     return {name: value for name, value in found if isinstance(value, (int, float))}
-
-
-def _row(name: str, now: dict[str, float], before: dict[str, float]) -> str:
-    value = f"{now[name]:.4f} [{now[f'{name}_low']:.4f}, {now[f'{name}_high']:.4f}]"
-    old = f"{before[name]:.4f}" if name in before else "-"
-    change = f"{now[name] - before[name]:+.4f}" if name in before else "-"
-    return f"| {name.replace('_', ' ')} | {value} | {old} | {change} |"
 
 
 def confusion(predictions: Path) -> str:

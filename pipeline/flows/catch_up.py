@@ -103,10 +103,10 @@ def fetch() -> None:
 
 
 def bring(data: list[str]) -> None:
-    """Put data into place that .dvc files name, over no file that DVC does not keep.
+    """Put data into place that .dvc files name; but for imports over no file that DVC lacks.
 
     Raises:
-        InputError: There are such files, or no cache and no remote has the data.
+        InputError: There are such files, or no cache and no remote has what is no import's.
     """
     known = imports()
     check_out([file for file in data if file in known])

@@ -1,7 +1,7 @@
 """Decode an image file to the RGB pixels that its viewer would see.
 
-Every reader of pictures (ingest, extract, fine_tune, evaluate, predict) calls
-`decode`, so that all of them see the same pixels.
+Every reader of pictures calls a function of this module, so that all of them
+see the same pixels.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ each image, by a column of a Parquet file, or by folders.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from operator import call
 from pathlib import Path, PurePath
 
 import pandas as pd
@@ -20,7 +21,7 @@ from pipeline.listing.image_tables import from_image_table, is_image_table
 from pipeline.listing.listing import Listing, faulty, joined
 from pipeline.listing.samples import from_samples, with_samples
 from pipeline.listing.tables import from_table
-from pipeline.sources.found import IMAGES, Found, Members, Opener, leads_outside, look_through
+from pipeline.sources.found import IMAGES, Found, Opener, leads_outside, look_through
 from pipeline.sources.place import Place
 from pipeline.sources.table import READERS as TABLES
 
@@ -31,12 +32,8 @@ LAYOUTS = (
 )
 
 
-def _ask(members: Members, archive: Path) -> Iterator[tuple[Place, str]]:
-    return members(archive)
-
-
 def list_images(
-    raw: Path, sources: Sequence[str], folder_labels: FolderLabels, open_archive: Opener = _ask
+    raw: Path, sources: Sequence[str], folder_labels: FolderLabels, open_archive: Opener = call
 ) -> Listing:
     """List every source.
 

@@ -18,6 +18,14 @@ HIGHER_IS_BETTER = {
 }
 
 
+def with_interval(figures: Mapping[str, float], name: str) -> str:
+    """A figure of reports/metrics.json with the ends of its interval, where it has them."""
+    if name not in figures:
+        return "undefined"
+    ends = [f"{figures[end]:.4f}" for end in (f"{name}_low", f"{name}_high") if end in figures]
+    return f"{figures[name]:.4f} [{', '.join(ends)}]" if ends else f"{figures[name]:.4f}"
+
+
 def judged_on(figures: Mapping[str, float]) -> str:
     """The test images of a model's figures in reports/metrics.json, in words."""
     groups = f" in {figures['groups']:.0f} groups" if "groups" in figures else ""

@@ -15,10 +15,11 @@ import pandas as pd
 from pipeline.console import say
 from pipeline.errors import InputError
 from pipeline.sources.place import in_words
+from pipeline.tables import FOLD, MANIFEST_COLUMNS, PLACE_COLUMNS
 
 OPTIONAL_COLUMNS = ("weight", "group", "split")
 WHOLE = re.compile(r"\A(-?\d+)\.0\Z", re.ASCII)  # as `_whole` would spell it in text
-RESERVED_COLUMNS = ("digest", "width", "height", "fold", "container", "position", "size")
+RESERVED_COLUMNS = {*MANIFEST_COLUMNS, *PLACE_COLUMNS, FOLD} - {"path", "label", *OPTIONAL_COLUMNS}
 
 
 def read_label_table(name: str, content: bytes) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.console import say
 from pipeline.errors import InputError
+from pipeline.near import joined
 
 AT_ONCE = 100_000  # names that are Python's own strings at a time
 SHOWN = 10  # lines on one matter; a million images could give as many
@@ -41,20 +42,15 @@ def unit_of_row(images: pd.DataFrame, near: NDArray[np.int64] | None = None) -> 
         images: Columns digest and group; an empty group is none.
         near: (row,) equal where pictures are near-duplicates; None: none are.
     """
-    from scipy.sparse import coo_array  # noqa: PLC0415
-    from scipy.sparse.csgraph import connected_components  # noqa: PLC0415
-
     digests, _ = pd.factorize(images["digest"])
     grouped = (images["group"] != "").to_numpy()
     groups, _ = pd.factorize(images.loc[grouped, "group"])
     count = len(images)
-    one, other = [digests[grouped]], [groups + count]
+    links = [(digests[grouped], groups + count)]  # a node a digest, then a group, then a number
     if near is not None:
-        one, other = [*one, digests], [*other, near + 2 * count]
-    links = (np.concatenate(one), np.concatenate(other))
-    size = int(max(digests.max(), max((part.max(initial=0) for part in other), default=0))) + 1
-    graph = coo_array((np.ones(len(links[0])), links), shape=(size, size))
-    _, component = connected_components(graph, directed=False)
+        links.append((digests, near + 2 * count))
+    size = int(max(digests.max(), *(side.max(initial=0) for _, side in links))) + 1
+    component = joined(np.arange(size), links)
     units: Units = pd.factorize(component[digests])[0].astype(np.int64)
     return units
 

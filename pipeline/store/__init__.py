@@ -1,4 +1,4 @@
-"""A machine's own store of what frozen networks said: bytes by key, in one SQLite database.
+"""A machine's own store of what networks said and ingest saw: bytes by key, in SQLite.
 
 It holds only what can be computed again, so whatever is wrong with it costs time
 and never a result: a damaged entry is dropped, a damaged database is set aside,

@@ -55,7 +55,7 @@ def compile_step(model: keras.Model, updates: keras.optimizers.Optimizer, loss: 
 def train_one_epoch(
     step: Step, train: Epochs, epoch: int, done: Callable[[int], None]
 ) -> dict[str, float]:
-    """Train on every image once; return the mean loss and accuracy while learning.
+    """Train on an epoch's images; return the mean loss and accuracy while learning.
 
     Args:
         done: Called after each batch with how many images it held.
