@@ -107,10 +107,11 @@ def rates(project: Project, wanted: FrozenSpec, seconds: int, predicted: int) ->
     done = project.stage("extract")
     given.append(benchmark_app(project, graph, seconds))
     found = done.views("extract")
-    start = done.seconds - found.computed / found.speed
+    ran = found.computed - found.alike
+    start = done.seconds - ran / found.speed
     keras = [apart(predict, project.folder, wanted, predicted, onednn) for onednn in (False, True)]
-    wall = found.computed / done.seconds
-    return Rates(found.computed, found.speed, wall, start, mean(given), *keras)
+    wall = ran / done.seconds
+    return Rates(ran, found.speed, wall, start, mean(given), *keras)
 
 
 def benchmark_app(project: Project, graph: Path, seconds: int) -> float:

@@ -34,11 +34,15 @@ Result = TypeVar("Result")
 
 
 class Views(NamedTuple):
-    """What a stage said of its views; `speed` in views computed a second, 0 without any."""
+    """What a stage said of its views; `speed` in views that ran a second, 0 without any.
+
+    `alike` of those computed have the rows of others.
+    """
 
     stored: int
     computed: int
     speed: float
+    alike: int
 
 
 class Done(NamedTuple):
@@ -56,11 +60,14 @@ class Done(NamedTuple):
 
     def views(self, stage: str) -> Views:
         """What the stage took from the store, and what it computed."""
-        pattern = rf"^{stage}: (\d+) views from the store, (\d+) computed(?: at ([\d.]+) views/s)?"
+        pattern = (
+            rf"^{stage}: (\d+) views from the store, (\d+) computed(?: at ([\d.]+) views/s)?"
+            r"(?:, (\d+) of them as others)?"
+        )
         found = re.search(pattern, self.said, re.MULTILINE)
         if not found:
             raise SystemExit(f"{stage} did not say what it computed:\n{self.said}")
-        return Views(int(found[1]), int(found[2]), float(found[3] or 0))
+        return Views(int(found[1]), int(found[2]), float(found[3] or 0), int(found[4] or 0))
 
 
 def own_peak_mb() -> float:

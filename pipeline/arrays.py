@@ -80,6 +80,7 @@ class Rows:
             raise ValueError(f"{file.name} holds no array")  # noqa: TRY004
         self._array, self._mapped = array, 0
         self.shape: tuple[int, ...] = array.shape
+        self.real = np.issubdtype(array.dtype, np.floating)
 
     def __len__(self) -> int:
         return len(self._array)

@@ -48,7 +48,8 @@ def read_features(folder: Path) -> Features:
         made_with = json.loads((folder / MADE_WITH).read_text(encoding="utf-8"))
     except (OSError, ValueError, EOFError) as error:
         raise InputError(folder, f"cannot be read: {error}", fix) from error
-    if len(array.shape) != 2 or not isinstance(made_with, dict):
+    table = len(array.shape) == 2 and array.shape[1] > 0 and array.real
+    if not table or not isinstance(made_with, dict):
         raise InputError(folder, "holds no table of features", fix)
     index = read_table(folder / INDEX, ("digest", "view"), {"view": "int64"})
     if len(index) != len(array):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ def start_tensorflow() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever the user's keras.json says
     os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"  # by itself only where AVX-512 is
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # of functions traced anew, say
     with _quiet(), _quick():
         import keras  # noqa: F401, PLC0415
 

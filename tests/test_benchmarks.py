@@ -212,11 +212,11 @@ def test_memory_is_the_childs_own():
 
 
 def test_views_are_read_from_what_a_stage_said():
-    said = "x\nextract: 3 views from the store, 5 computed at 12.5 views/s\n"
+    said = "x\nextract: 3 views from the store, 5 computed at 12.5 views/s, 2 of them as others\n"
     warm = "extract: 8 views from the store, 0 computed\n"
 
-    assert Done(1, said, 1, {}).views("extract") == (3, 5, 12.5)
-    assert Done(1, warm, 1, {}).views("extract") == (8, 0, 0)
+    assert Done(1, said, 1, {}).views("extract") == (3, 5, 12.5, 2)
+    assert Done(1, warm, 1, {}).views("extract") == (8, 0, 0, 0)
     with pytest.raises(SystemExit, match="fine_tune did not say"):
         Done(1, said, 1, {}).views("fine_tune")
 

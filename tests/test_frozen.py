@@ -113,6 +113,35 @@ def test_what_the_store_holds_changes_no_byte(trained, counted, monkeypatch, kno
     assert [file.read_bytes() for file in files] == before
 
 
+def test_a_view_that_is_drawn_again_is_not_computed_again(filled, counted, monkeypatch):
+    """With flips alone a picture has two views, however many are drawn."""
+    for name in ("rotation", "crop", "brightness", "contrast", "vertical_flip"):
+        filled.document["augment"][name]["probability"] = 0.0
+    filled.set("augment", views=6)
+    ran: list[int] = []
+    compile_ = FrozenNetwork.compile
+
+    def counting(network, **options):
+        run = compile_(network, **options)
+
+        def count(pictures):
+            for outputs in run(pictures):
+                ran.append(1)
+                yield outputs
+
+        return count
+
+    monkeypatch.setattr(FrozenNetwork, "compile", counting)
+    _, views = counted(*DATA, "extract")
+    plan = pd.read_csv("data/views.csv")
+    distinct = len(plan.drop(columns="view").drop_duplicates())
+    assert (views, len(ran)) == (len(plan), distinct)
+    assert distinct < views
+    features = np.load(FEATURES)
+    for rows in plan.groupby([*plan.columns.drop("view")]).indices.values():
+        assert (features[rows] == features[rows[0]]).all()
+
+
 def test_another_cut_is_one_pass_and_another_head_none(trained, counted):
     views, _ = counted("extract")
     trained.set("train_head", hidden=[4])

@@ -514,6 +514,8 @@ def test_a_class_of_few_images_is_named_with_what_to_do(tmp_path, capsys):
 
     said = capsys.readouterr().err
     assert "class 'rare' has 2 in val, 2 in test, below split.min_per_class 3; add" in said
+    assert "use split.strategy stratified" not in said  # it is
+    assert "raise split.val and split.test" in said
     assert "'cat'" not in said
     report = json.loads((tmp_path / "r.json").read_text())
     assert report["below_min_per_class"] == {"rare": {"val": 2, "test": 2}}

@@ -14,11 +14,13 @@ from ruamel.yaml import YAML
 from pipeline.__main__ import main
 from pipeline.backbones.catalog import BackboneParams
 from pipeline.backbones.load import load_backbone
+from pipeline.errors import InputError
 from pipeline.features import read_features
 from pipeline.images.decode import decode
 from pipeline.images.views import IDENTITY, render
 from pipeline.model_file import load_model, read_card
 from pipeline.provenance import read_provenance
+from pipeline.training.learning import make_deterministic, within_memory
 from tests.conftest import DATA, LEARN, ROOT, fill_class_folders, picture
 
 
@@ -262,6 +264,42 @@ def test_a_truncated_table_is_refused(trained, refused, name):
     stage = {"manifest.csv": "split", "splits.csv": "train_head", "views.csv": "extract"}[name]
 
     assert f"data/{name}: " in refused(stage)
+
+
+@pytest.mark.parametrize("array", [np.zeros((9, 3), "U3"), np.zeros((9, 0), np.float32)])
+def test_features_that_are_no_numbers_are_refused(trained, refused, array):
+    np.save(trained.folder / "data/features/features.npy", array)
+
+    assert "data/features: holds no table of features" in refused("train_head")
+
+
+def test_a_head_that_no_memory_holds_is_refused():
+    """The system would refuse the memory, or end the process: TensorFlow says which here."""
+    make_deterministic(1)
+    import tensorflow as tf
+
+    with (
+        pytest.raises(InputError, match=r"needs more memory.*\n.*lower train_head.hidden"),
+        within_memory("train_head"),
+    ):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+
+def test_a_warm_up_that_never_ends_is_said(filled, capsys):
+    filled.set("train_head", epochs=2, warmup_epochs=2)
+
+    assert filled.run(*DATA, "extract", "train_head") == 0
+
+    said = capsys.readouterr().err
+    assert "train_head.learning_rate is never reached: 2 epochs warm up, of 2" in said
+
+
+@pytest.mark.parametrize("section", ["train_head", "fine_tune"])
+@pytest.mark.parametrize("key", ["epochs", "warmup_epochs"])
+def test_more_epochs_than_anyone_waits_for_are_refused(filled, refused, section, key):
+    filled.set(section, **{key: 10**29})
+
+    assert f"{section}.{key}: should be less than or equal to 1000000" in refused(section)
 
 
 def test_truncated_features_are_refused(trained, refused):

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from pipeline.__main__ import main
 from pipeline.errors import InputError
+from pipeline.store import database
 from pipeline.store.access import Store, open_store, store_folder
 from pipeline.store.database import NAME, used_bytes
 
@@ -93,12 +94,12 @@ def test_a_damaged_entry_is_dropped_and_reported(tmp_path, capsys):
     assert "damaged" not in capsys.readouterr().err  # they are gone
 
 
-@pytest.mark.parametrize("damage", ["truncated", "no database", "header", "other tables"])
+@pytest.mark.parametrize("damage", ["truncated", "no database", "header", "other columns"])
 def test_a_damaged_database_is_set_aside(tmp_path, capsys, damage):
     entries = filled_store(tmp_path)
     file = tmp_path / NAME
     content = file.read_bytes()
-    if damage == "other tables":
+    if damage == "other columns":
         file.unlink()
         database = sqlite3.connect(file)
         database.execute("CREATE TABLE entries (name TEXT)")
@@ -118,6 +119,62 @@ def test_a_damaged_database_is_set_aside(tmp_path, capsys, damage):
     assert "set aside as store.damaged" in capsys.readouterr().err
     assert found(tmp_path, entries) == entries
     assert (tmp_path / "store.damaged").is_file()
+
+
+@pytest.mark.parametrize("statement", ["CREATE TABLE runs (id, photo)", "CREATE TABLE mine (id)"])
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.usefixtures("shown")
+def test_another_programs_database_is_left_alone(tmp_path, capsys, statement, named):
+    foreign = sqlite3.connect(tmp_path / NAME)
+    foreign.execute(statement)
+    foreign.execute("CREATE TABLE photos (id)")
+    if named:
+        foreign.execute("PRAGMA application_id=252006675")
+    foreign.close()
+    before = (tmp_path / NAME).read_bytes()
+
+    store = opened(tmp_path)
+    store.write("noise", [(key(1), b"value")])
+    assert list(store.read([key(1)])) == []
+    store.close()
+
+    assert "it is another program's database; going on" in capsys.readouterr().err
+    assert main(["cache", "clear"]) == 1
+    assert "fix: name another folder with PIPELINE_STORE" in capsys.readouterr().err
+    assert (tmp_path / NAME).read_bytes() == before
+
+
+def test_a_store_that_another_process_holds_is_read(tmp_path, monkeypatch, capsys):
+    """That may be stopped in a write, for hours."""
+    entries = filled_store(tmp_path)
+    monkeypatch.setattr(database, "WAIT_S", 0.2)
+    holder = sqlite3.connect(tmp_path / NAME)
+    holder.execute("BEGIN IMMEDIATE")
+
+    store = opened(tmp_path)
+    keys = list(entries)
+    assert dict(store.read(keys)) == {n: entries[k] for n, k in enumerate(keys)}
+    holder.close()
+    store.write("noise", [(key(1), b"value")])
+    store.close()
+
+    assert "keeping only what it lets through" in capsys.readouterr().err
+    assert found(tmp_path, {key(1): b"value"}) == {key(1): b"value"}
+
+
+@pytest.mark.usefixtures("shown")
+def test_a_file_that_may_be_read_but_not_written_is_read(tmp_path, capsys, monkeypatch):
+    """As root every file is writable, so the question is answered for it."""
+    entries = filled_store(tmp_path)
+    allowed = os.access
+    monkeypatch.setattr(os, "access", lambda path, *_: Path(path).is_dir() and allowed(path, 0))
+
+    assert found(tmp_path, entries) == entries
+    assert main(["cache", "trim", "0"]) == 1
+
+    said = capsys.readouterr().err
+    assert "it is read-only; going on without keeping" in said
+    assert "fix: let its owner do that, or name another folder" in said
 
 
 def test_flipped_bytes_anywhere_never_give_a_wrong_value(tmp_path):
@@ -180,7 +237,7 @@ def test_a_read_only_folder_is_read(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(os, "access", lambda *_: False)
 
     assert found(tmp_path, entries) == entries
-    assert "its folder is read-only; going on without keeping" in capsys.readouterr().err
+    assert "it is read-only; going on without keeping" in capsys.readouterr().err
     assert (tmp_path / NAME).read_bytes() == before
 
 
@@ -281,7 +338,7 @@ def test_a_writer_waits_for_another(tmp_path):
 def test_a_first_run_waits_for_another_that_makes_the_database(tmp_path, capsys):
     """SQLite itself does not wait where a database becomes one with a log."""
     other = sqlite3.connect(tmp_path / NAME, isolation_level=None, check_same_thread=False)
-    other.execute("CREATE TABLE held (id)")
+    other.execute("CREATE TABLE kinds (id INTEGER PRIMARY KEY, name TEXT UNIQUE)")
     other.execute("BEGIN IMMEDIATE")
     timer = Timer(1.0, other.execute, ["COMMIT"])
     timer.start()
@@ -335,9 +392,10 @@ def test_the_environment_says_where_and_how_large(tmp_path, monkeypatch):
     monkeypatch.delenv("PIPELINE_STORE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert store_folder() == tmp_path / "image-transfer-pipeline"
-    monkeypatch.setenv("PIPELINE_STORE_GB", "lots")
-    with pytest.raises(InputError, match="PIPELINE_STORE_GB: 'lots' is no size in GB"):
-        open_store("test")
+    for size in ("lots", "1e300"):
+        monkeypatch.setenv("PIPELINE_STORE_GB", size)
+        with pytest.raises(InputError, match=f"PIPELINE_STORE_GB: '{size}' is no size in GB"):
+            open_store("test")
     monkeypatch.setenv("PIPELINE_STORE", "~nobody-of-that-name/store")
     with pytest.raises(InputError, match="PIPELINE_STORE: '~nobody-of-that-name/store'"):
         store_folder()

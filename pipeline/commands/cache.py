@@ -13,12 +13,14 @@ from pipeline.store.access import DAMAGE, FOLDER, LIMIT, store_folder, store_lim
 from pipeline.store.database import (
     DAMAGED,
     NAME,
+    ForeignError,
     connect,
     damaged_keys,
     delete,
     drop,
     kinds,
     last_runs,
+    may_write,
     shrink,
     trim,
     used_bytes,
@@ -48,8 +50,12 @@ def main(words: list[str]) -> int:
         print(f"There is no store: {FOLDER} is off.")
         return 0
     file = folder / NAME
-    if chosen.action == "clear":
-        file.with_suffix(DAMAGED).unlink(missing_ok=True)
+    elsewhere = f"name another folder with {FOLDER}"
+    if folder.exists() and not os.access(folder, os.R_OK | os.X_OK):
+        raise InputError(folder, "may not be looked into", f"allow it, or {elsewhere}")
+    if chosen.action == "clear" and (aside := file.with_suffix(DAMAGED)).is_file():
+        aside.unlink()
+        print(f"{aside}, set aside as damaged, is deleted")
     if (aside := file.with_suffix(DAMAGED)).is_file():
         print(f"{aside}: {_size(aside.stat().st_size)}, damaged and set aside; `clear` deletes it")
     if not file.is_file():
@@ -59,7 +65,7 @@ def main(words: list[str]) -> int:
     if not 0 <= limit < math.inf:
         raise InputError("cache trim", f"{chosen.gigabytes:g} GB is no size", "give 0 or more")
     try:
-        database = connect(file, writable=os.access(folder, os.W_OK))
+        database = connect(file, writable=may_write(file))
         try:
             whole = chosen.action != "verify" or _verify(database)
             if chosen.action in {"trim", "clear"}:
@@ -67,12 +73,16 @@ def main(words: list[str]) -> int:
             _show(database, file)
         finally:
             database.close()
+    except ForeignError as error:
+        raise InputError(file, "is another program's database", elsewhere) from error
     except sqlite3.Error as error:
         if chosen.action == "clear" and error.sqlite_errorcode & 0xFF in DAMAGE:
             delete(file)
             print(f"{file} was damaged; deleted")
             return 0
         fix = "delete it: what it held is computed again; or wait for what uses it to end"
+        if not may_write(file):
+            fix = f"let its owner do that, or {elsewhere}"
         raise InputError(file, f"cannot be used: {error}", fix) from error
     return 0 if whole else 1
 

@@ -6,6 +6,7 @@ depends on it.  The scheduler and its workers are trusted, as Dask itself does.
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import time
@@ -56,6 +57,7 @@ def run_on_cluster(
         InputError: The cluster cannot be reached, has no workers or loses them,
             its workers have other software or weights, or an image has gone or changed.
     """
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # it is told once, below
     client = _connect(address)
     waiting: dict[Future, int] = {}  # the number of a shard's first row
     with client, _losses(address):
@@ -130,7 +132,7 @@ def _connect(address: str) -> Client:
 
 
 def _no_worker(address: str) -> InputError:
-    fix = "start workers and rerun: what is computed is kept in the store"
+    fix = "start workers and rerun: what the store holds is not computed again"
     return InputError(ADDRESS, f"{address} has had no worker for {WORKERS_S} s", fix)
 
 
@@ -187,5 +189,7 @@ def _losses(address: str) -> Iterator[None]:
     try:
         yield
     except (CancelledError, KilledWorker, OSError) as error:
-        fix = "look at its logs and rerun: what is computed is kept in the store"
-        raise InputError(ADDRESS, f"{address} lost work: {error!r}", fix) from error
+        gone = isinstance(error, CancelledError)  # whose words are an object's address
+        reason = "has ended, or left" if gone else f"lost work: {error!r}"
+        fix = "look at its logs and rerun: what the store holds is not computed again"
+        raise InputError(ADDRESS, f"{address} {reason}", fix) from error

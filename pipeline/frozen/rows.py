@@ -54,14 +54,18 @@ def frozen_rows(
     """
     missing, speed = np.ones(len(plan), bool), ""
     with closing(open_store(stage)) as store, progress(stage, len(plan), "view") as bar:
-        for row, value in store.read(row_keys(network, plan, part)):
+        digests = row_keys(network, plan, part)
+        for row, value in store.read(digests):
             if len(value) == network.size(part, 1):
                 sink(row, np.frombuffer(value, network.dtype))
                 missing[row] = False
                 bar(note=f"({store.hits} from the store)")
-        numbers = in_order_of_place(plan, places, np.flatnonzero(missing))
-        if len(numbers):
-            run, left = _ready(network), plan.iloc[numbers]
+        alike: dict[bytes, list[int]] = {}  # few augmentations draw a view more than once
+        for number in in_order_of_place(plan, places, np.flatnonzero(missing)):
+            alike.setdefault(digests[number], []).append(int(number))
+        if alike:
+            groups = list(alike.values())
+            run, left = _ready(network), plan.iloc[[group[0] for group in groups]]
             started = time.monotonic()
             kept = _holdable(network, store, len(plan), [part, *also_keep])
             keys = {name: row_keys(network, left, name) for name in kept}
@@ -72,11 +76,13 @@ def frozen_rows(
                     }
                     for name in kept:
                         keeping.add(name, number, rows[name])
-                    sink(int(numbers[number]), rows[part])
-                    bar()
-            speed = f" at {len(numbers) / (time.monotonic() - started):.1f} views/s"
-    stored = len(plan) - len(numbers)
-    say(f"{stage}: {stored} views from the store, {len(numbers)} computed{speed}")
+                    for row in groups[number]:
+                        sink(row, rows[part])
+                    bar(len(groups[number]))
+            speed = f" at {len(groups) / (time.monotonic() - started):.1f} views/s"
+    computed = int(missing.sum())
+    same = f", {computed - len(alike)} of them as others" if len(alike) < computed else ""
+    say(f"{stage}: {len(plan) - computed} views from the store, {computed} computed{speed}{same}")
 
 
 def in_order_of_place(

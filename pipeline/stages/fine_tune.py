@@ -34,7 +34,13 @@ from pipeline.tables import (
 from pipeline.training.activations import activations
 from pipeline.training.epochs import view_rows
 from pipeline.training.head import HeadParams, held_out, load_head, loss_of, training_epochs
-from pipeline.training.learning import LearningParams, learn, make_deterministic, predict_rows
+from pipeline.training.learning import (
+    LearningParams,
+    learn,
+    make_deterministic,
+    predict_rows,
+    within_memory,
+)
 
 
 class FineTuneParams(CutParams, LearningParams):
@@ -88,9 +94,9 @@ def run(
     with activations(network, plan, places, budget_gb=budget, folder=folder) as inputs:
         epochs = training_epochs(train_head, params, train, classes, inputs=inputs, index=plan)
         held = held_out(train_head, val, classes, inputs=inputs, index=plan)
-        history = learn(
-            tuned, params, loss_of(train_head), epochs, held, keep_start=True, what="fine_tune"
-        )
+        with within_memory("fine_tune"):
+            loss = loss_of(train_head)
+            history = learn(tuned, params, loss, epochs, held, keep_start=True, what="fine_tune")
         rows, _ = view_rows(test["digest"], plan)
         probabilities = predict_rows(tuned, inputs, rows)
 

@@ -57,6 +57,14 @@ def _is_quoted(cut: Any) -> Any:
 Cut = Annotated[float | str, BeforeValidator(_is_quoted)]
 
 
+WAYS = {  # to have more images of a class in a split, by strategy
+    "hash": "use split.strategy stratified",
+    "stratified": "raise split.val and split.test",
+    "column": "name others in column split",
+    "time": "move split.time_cuts",
+}
+
+
 class SplitParams(Section):
     """How units are shared out.  `train` receives what `val` and `test` leave."""
 
@@ -133,8 +141,8 @@ def run(
     images["split"] = np.array(SPLITS)[place[units]]
     if params.folds:
         images[FOLD] = fold_of_row(images, units, place, params, manifest)
-    check_places(images, manifest)
-    document = {**counts(images), "below_min_per_class": too_few(images, params.min_per_class)}
+    check_places(images, params, manifest)
+    document = {**counts(images), "below_min_per_class": too_few(images, params)}
     rows = len(images)
     with replacing(splits) as partial:
         write_table(partial, images)
@@ -192,34 +200,35 @@ def fold_of_row(
     return np.where(place == TEST, "", fold.astype(str))[units]
 
 
-def check_places(images: pd.DataFrame, manifest: Path) -> None:
+def check_places(images: pd.DataFrame, params: SplitParams, manifest: Path) -> None:
     """Refuse splits that cannot be trained on or measured with; warn of absent classes."""
     table = pd.crosstab(images["label"], images["split"]).reindex(columns=SPLITS, fill_value=0)
     for split in SPLITS:
         if table[split].sum() == 0:
-            fix = "add images, raise split.val and split.test, or use split.strategy stratified"
+            fix = f"add images, or {WAYS[params.strategy]}"
             raise InputError(manifest, f"no image of {len(images)} fell into {split}", fix)
     for label, row in table.iterrows():
         absent = [split for split in SPLITS if row[split] == 0]
         if "train" in absent:
-            fix = "add images of it, or use split.strategy stratified"
+            fix = f"add images of it, or {WAYS[params.strategy]}"
             raise InputError(manifest, f"class {label!r} has no training image", fix)
         if absent:
             where = " or ".join(absent)
             say(
                 f"split: class {label!r} has no image in {where}: its figures will say little; "
-                "add images, or use split.strategy stratified"
+                f"add images, or {WAYS[params.strategy]}"
             )
 
 
-def too_few(images: pd.DataFrame, least: int) -> dict[str, dict[str, int]]:
-    """Name the classes of fewer distinct pictures in a split than `least`, on stderr too.
+def too_few(images: pd.DataFrame, params: SplitParams) -> dict[str, dict[str, int]]:
+    """Name the classes of fewer distinct pictures in a split than wanted, on stderr too.
 
     Returns:
         Class to split to pictures, for those that are too few.
     """
     pictures = images.drop_duplicates("digest")
     table = pd.crosstab(pictures["label"], pictures["split"]).reindex(columns=SPLITS, fill_value=0)
+    least = params.min_per_class
     thin = table[(table < least).any(axis="columns")]
     few = {
         str(label): {split: int(row[split]) for split in SPLITS if row[split] < least}
@@ -229,8 +238,8 @@ def too_few(images: pd.DataFrame, least: int) -> dict[str, dict[str, int]]:
         have = ", ".join(f"{number} in {split}" for split, number in short.items())
         say(
             f"split: class {label!r} has {have}, below split.min_per_class {least}; "
-            "add images of it, join it with another class, raise split.val and split.test, "
-            "use split.strategy stratified unless you do, or lower split.min_per_class"
+            f"add images of it, join it with another class, {WAYS[params.strategy]}, "
+            "or lower split.min_per_class"
         )
     if len(few) > SHOWN:
         others = ", ".join(repr(label) for label in list(few)[SHOWN:])

@@ -14,7 +14,7 @@ from pipeline.files import Reads, Writes, replacing, write_json
 from pipeline.tables import FOLD, distinct, read_manifest, write_table
 from pipeline.training.cross_validation import NO_FOLDS, cross_validate
 from pipeline.training.head import HeadParams, build_head, held_out, loss_of, training_epochs
-from pipeline.training.learning import learn, make_deterministic
+from pipeline.training.learning import learn, make_deterministic, within_memory
 
 ENDING = ".weights.h5"  # Keras demands it
 
@@ -44,14 +44,14 @@ def run(
     train, val = (images[images["split"] == split] for split in ("train", "val"))
 
     make_deterministic(params.seed)
-    head = build_head(params, cached.array.shape[1], len(classes))
     epochs = training_epochs(
         params, params, train, classes, inputs=cached.rows, index=cached.index
     )
     held = held_out(params, val, classes, inputs=cached.rows, index=cached.index)
-    history = learn(
-        head, params, loss_of(params), epochs, held, keep_start=False, what="train_head"
-    )
+    with within_memory("train_head"):
+        head = build_head(params, cached.array.shape[1], len(classes))
+        loss = loss_of(params)
+        history = learn(head, params, loss, epochs, held, keep_start=False, what="train_head")
     with replacing(weights) as partial:
         head.save_weights(partial)
     write_table(log, history)

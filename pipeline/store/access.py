@@ -25,6 +25,7 @@ from pipeline.store.database import (
     connect,
     drop,
     look_up,
+    may_write,
     set_aside,
     trim,
     used_bytes,
@@ -67,7 +68,7 @@ def store_limit() -> int:
         gigabytes = float(named)
     except ValueError:
         gigabytes = math.nan
-    if not 0 < gigabytes < math.inf:
+    if not 0 < gigabytes * 1e9 < math.inf:
         fix = "give a number above 0, or unset it"
         raise InputError(LIMIT, f"{named!r} is no size in GB", fix)
     return int(gigabytes * 1e9)
@@ -88,7 +89,7 @@ class Store:
         self.asked = self.hits = self.damaged = 0
         self._file = folder / NAME if folder else None
         self._limit, self._stage, self._run = limit, stage, 0
-        self._writes, self._waits = True, True
+        self._writable = self._writes = self._waits = True
         self._database: sqlite3.Connection | None = None
         self._inode: int | None = None  # of the file that was opened
         with self._troubles():
@@ -127,6 +128,7 @@ class Store:
         """Keep some (key, value) in one transaction: all of them are kept, or none."""
         with self._troubles():
             if self._database and self._writes and self._disk_has_room():
+                self._begin(self._database)
                 self._write(self._database, kind, entries)
                 self._make_room(self._database, self._limit)
 
@@ -146,21 +148,26 @@ class Store:
         if self._file is None:
             return
         self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        writable = os.access(self._file.parent, os.W_OK)
+        self._writable = may_write(self._file)
         self._inode = self._file.stat().st_ino if self._file.exists() else None
-        self._database = connect(self._file, writable=writable)
-        if not writable:
-            raise sqlite3.OperationalError("its folder is read-only")
+        self._database = connect(self._file, writable=self._writable)
+        if not self._writable:
+            raise sqlite3.OperationalError("it is read-only")
         self._inode = self._inode or self._file.stat().st_ino
-        with self._database:
-            row = self._database.execute("INSERT INTO runs (stage) VALUES (?)", (self._stage,))
+        self._begin(self._database)
+
+    def _begin(self, database: sqlite3.Connection) -> None:
+        """Note that this run uses the store."""
+        if not self._run:
+            with database:
+                row = database.execute("INSERT INTO runs (stage) VALUES (?)", (self._stage,))
             self._run = row.lastrowid or 0
 
     def _mark(self, keys: Sequence[bytes]) -> None:
         """Note that this run uses some entries."""
         marks = ",".join("?" * len(keys))
         with self._troubles():
-            if self._database and self._writes:
+            if self._database and self._writes and self._run:
                 with self._database as database:
                     database.execute(
                         f"UPDATE entries SET used=? WHERE used<? AND key IN ({marks})",  # noqa: S608
@@ -215,14 +222,16 @@ class Store:
             yield
         except (sqlite3.Error, OSError) as error:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            if code == sqlite3.SQLITE_BUSY and self._database and self._run:
+            damaged = code in DAMAGE or (code == sqlite3.SQLITE_ERROR and not self._run)
+            if code == sqlite3.SQLITE_BUSY and self._database:
                 self._go_on_beside(self._database)
-                return
-            # an error of SQL while opening: the tables are not ours
-            if self._file and (code in DAMAGE or (code == sqlite3.SQLITE_ERROR and not self._run)):
+            elif self._file and self._writable and damaged:
                 self._start_anew(self._file, error)
             else:
                 self._writes = False
+                if damaged and self._database:  # another user's, to set aside
+                    self._database.close()
+                    self._database = None
                 say(f"store: {self._file}: {error}; going on without keeping anything in it")
 
     def _go_on_beside(self, database: sqlite3.Connection) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,8 @@ VACUUM_PAGES = 4096
 WAIT_S = 30.0  # for another process to end its transaction
 BUSY_WAIT_S = 0.1  # once one did not: it may be stopped, and this run has work to do
 
+APPLICATION = 0x49545331  # by which SQLite's header says whose the file is
+TABLES = {"runs", "kinds", "entries", "bytes"}
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
     id INTEGER PRIMARY KEY, stage TEXT, asked INTEGER DEFAULT 0, hits INTEGER DEFAULT 0);
@@ -27,6 +30,10 @@ CREATE TABLE IF NOT EXISTS entries (
 CREATE INDEX IF NOT EXISTS by_use ON entries (used);
 CREATE TABLE IF NOT EXISTS bytes (id INTEGER PRIMARY KEY, value BLOB);
 """  # values stand apart, so that marking an entry as used rewrites none
+
+
+class ForeignError(sqlite3.DatabaseError):
+    """A database is another program's."""
 
 
 class Kind(NamedTuple):
@@ -45,19 +52,41 @@ class StageRun(NamedTuple):
     hits: int
 
 
+def may_write(file: Path) -> bool:
+    """Whether the database may be changed, or made."""
+    return os.access(file.parent, os.W_OK) and (not file.exists() or os.access(file, os.W_OK))
+
+
 def connect(file: Path, *, writable: bool) -> sqlite3.Connection:
-    """Open the database; make it where it is not there yet."""
+    """Open the database; make it where it is not there yet.
+
+    Raises:
+        ForeignError: It is another program's.
+    """
     how = "mode=rwc" if writable else "mode=ro&immutable=1"
     address = f"{file.absolute().as_uri()}?{how}"
     database = sqlite3.connect(address, uri=True, timeout=WAIT_S, check_same_thread=False)
+    new = _is_new(database)
     if writable:
-        database.execute(f"PRAGMA page_size={PAGE}")
-        database.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        if new:
+            database.execute(f"PRAGMA page_size={PAGE}")
+            database.execute("PRAGMA auto_vacuum=INCREMENTAL")
+            database.execute(f"PRAGMA application_id={APPLICATION}")
         _write_ahead(database)
         # a power cut may lose the latest entries, never damage older ones
         database.execute("PRAGMA synchronous=NORMAL")
         database.executescript(SCHEMA)
     return database
+
+
+def _is_new(database: sqlite3.Connection) -> bool:
+    application = database.execute("PRAGMA application_id").fetchone()[0]
+    tables = database.execute("SELECT name FROM sqlite_master WHERE type='table'").fetchall()
+    ours = application == APPLICATION or {name for (name,) in tables} <= TABLES
+    if application not in {0, APPLICATION} or not ours:
+        database.close()
+        raise ForeignError("it is another program's database")
+    return not application and not tables
 
 
 def wait_less(database: sqlite3.Connection) -> None:

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from pipeline.errors import InputError
 from pipeline.tables import units_of
 from pipeline.training.epochs import Epochs, Gather, Held, image_weights, one_hot, view_rows
-from pipeline.training.learning import LearningParams
+from pipeline.training.learning import MOST, LearningParams
 from pipeline.training.step import Loss
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class HeadParams(LearningParams):
     class_weights: Literal["balanced", "none"]
     sampling: Literal["all", "balanced"]  # what an epoch draws: every image, or classes alike
     sample_weights: bool  # weigh images by the table's column `weight`
-    epochs: Annotated[int, Field(ge=1)]  # at most; a head must have learnt something
+    epochs: Annotated[int, Field(ge=1, le=MOST)]  # at most; a head must have learnt something
 
     @model_validator(mode="after")
     def _balances_once(self) -> HeadParams:

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pipeline.console import progress
+from pipeline.console import progress, say
 from pipeline.errors import InputError
 from pipeline.params import Section
 from pipeline.tensorflow_start import start_tensorflow
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 LOG_COLUMNS = ("loss", "accuracy", "val_loss", "val_accuracy")
 LOG_DECIMALS = 6
 PREDICT_BATCH = 64
+MOST = 1_000_000  # epochs
 
 
 class LearningParams(Section):
@@ -33,8 +34,8 @@ class LearningParams(Section):
     optimizer: Literal["adam", "adamw", "rmsprop", "sgd"]
     learning_rate: Annotated[float, Field(gt=0)]  # at its highest
     schedule: Literal["constant", "cosine"]  # cosine: to 0 over all epochs
-    warmup_epochs: Annotated[int, Field(ge=0)]  # rising evenly from 0
-    epochs: Annotated[int, Field(ge=0)]  # at most
+    warmup_epochs: Annotated[int, Field(ge=0, le=MOST)]  # rising evenly from 0
+    epochs: Annotated[int, Field(ge=0, le=MOST)]  # at most
     patience: Annotated[int, Field(ge=1)]  # epochs in a row that are not kept, then stop
     batch_size: Annotated[int, Field(ge=1)]  # images
     # of the moving average of the weights that is judged and kept (Polyak); 0: no averaging
@@ -49,6 +50,22 @@ def make_deterministic(seed: int) -> None:
 
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
+
+
+@contextmanager
+def within_memory(what: str) -> Iterator[None]:
+    """Name the params where what they ask for does not fit into the memory.
+
+    Raises:
+        InputError: It does not.
+    """
+    import tensorflow as tf  # noqa: PLC0415
+
+    try:
+        yield
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        fix = f"lower train_head.hidden or {what}.batch_size"
+        raise InputError("params.yaml", f"{what} needs more memory than there is", fix) from error
 
 
 def optimizer(params: LearningParams, steps_per_epoch: int) -> keras.optimizers.Optimizer:
@@ -94,6 +111,11 @@ def learn(
     Returns:
         The log: epoch, `LOG_COLUMNS` and `kept` (1 for the epoch that is kept).
     """
+    if params.warmup_epochs >= params.epochs > 0:
+        say(
+            f"{what}: {what}.learning_rate is never reached: "
+            f"{params.warmup_epochs} epochs warm up, of {params.epochs}"
+        )
     updates = optimizer(params, train.steps)
     step = compile_step(model, updates, loss)
 
@@ -113,7 +135,7 @@ def learn(
                 break
     if choice.kept == 0 and not keep_start:
         reason = f"{what}: the validation loss was not finite in any epoch"
-        raise InputError("params.yaml", reason, f"lower {what}.learning_rate")
+        raise InputError("params.yaml", reason, f"lower {what}.learning_rate or train_head.l2")
     model.set_weights(kept)
     table = pd.DataFrame(log, columns=["epoch", *LOG_COLUMNS]).round(LOG_DECIMALS)
     return table.assign(kept=(table["epoch"] == choice.kept).astype(int))
