@@ -57,13 +57,13 @@ class Known:
 def file_keys(places: Sequence[Place], limits: Limits) -> Iterator[bytes]:
     """32 bytes for each place, which change when its file does; none of a file just changed."""
     prefix = json.dumps([MEANING, version("pillow"), limits])
-    states: dict[Path, str] = {}
+    states: dict[Path, tuple[str, str]] = {}
     for place in places:
         if place.file not in states:
             states = {} if len(states) > 1000 else states
-            states[place.file] = file_state(place.file)
-        state = states[place.file]
-        kind = place.file.suffix.lower() if place.member else ""  # one file may have two names
+            states[place.file] = file_state(place.file), place.file.suffix.lower()
+        state, ending = states[place.file]
+        kind = ending if place.member else ""  # one file may have two names
         text = f"{prefix}\0{state}\0{kind}\0{place.position}\0{place.size}\0{place.member}"
         yield hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest() if state else b""
 

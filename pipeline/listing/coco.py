@@ -50,6 +50,8 @@ class _Coco(BaseModel):
 def annotation_files(found: Sequence[Found]) -> set[str]:
     """The paths of COCO's files: JSON that names its three lists and belongs to no one image."""
     documents = [item for item in found if _is_json(item) and not item.fault]
+    if not documents:
+        return set()
     stems = {item.key for item in documents}  # few, where images may be a million
     taken = {stem for i in found if not _is_json(i) and (stem := i.key) in stems}
     return {i.path for i in documents if i.key not in taken and _has_lists(i)}

@@ -91,13 +91,14 @@ def _list_source(
 
 def _tables(source: Path, found: Sequence[Found]) -> dict[str, Reader]:
     """What reads each table that was found, by the table's path."""
-    named = {item.path for item in found if item.place == Place(source)}
+    own = Place(source)
+    named = {item.path for item in found if not item.place.member and item.place == own}
     annotations = annotation_files(found) | named
     return {
         item.path: reader
         for item in found
         if not item.fault
-        and (reader := READERS.get(Path(item.path).suffix.lower()))
+        and (reader := READERS.get(item.path[item.path.rfind(".") :].lower()))
         and (reader is not from_coco or item.path in annotations)
     }
 
