@@ -472,7 +472,7 @@ def test_of_few_images_no_verdict_is_told(images, verdict):
         (lambda t: t.assign(probability_ape="nan"), r"probabilities that are not in \[0, 1\]"),
         (lambda t: t.assign(probability_ape=-0.5), "predictions of A: holds probabilities"),
         (lambda t: pd.concat([t, t[:1]]), "has two rows of digest '00000000'"),
-        (lambda t: t.drop(columns="label"), "has no column label"),
+        (lambda t: t.drop(columns="label"), "^predictions of A: has no column label"),
         (lambda t: t[:0], "has no rows"),
     ],
 )
@@ -483,6 +483,15 @@ def test_predictions_that_are_none_are_refused(tmp_path, spoil, said):
 
     with pytest.raises(InputError, match=said):
         read_side("A", tmp_path / "predictions.csv", tmp_path / "splits.csv")
+
+
+def test_splits_that_are_none_are_named_by_their_revision(tmp_path):
+    one, _ = two_sides(20, 2)
+    one.predictions.to_csv(tmp_path / "predictions.csv", index=False)
+    one.splits.drop(columns="digest").to_csv(tmp_path / "1234.0", index=False)
+
+    with pytest.raises(InputError, match="^splits of A: has no column digest"):
+        read_side("A", tmp_path / "predictions.csv", tmp_path / "1234.0")
 
 
 def test_a_comparison_is_plain_data():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,9 +46,12 @@ def read_side(name: str, predictions: Path, splits: Path) -> Side:
     Raises:
         InputError: One is absent or is no such table.
     """
-    table = read_table(predictions, PREDICTED)
-    columns = [column for column in table.columns if column.startswith(PROBABILITY)]
     what, fix = f"predictions of {name}", f"run `dvc repro evaluate` at {name}"
+    with _named(what, fix):
+        table = read_table(predictions, PREDICTED)
+    with _named(f"splits of {name}", f"run `dvc repro split` at {name}"):
+        known = read_manifest(splits)
+    columns = [column for column in table.columns if column.startswith(PROBABILITY)]
     if not columns:
         raise InputError(what, f"has no column {PROBABILITY}CLASS", fix)
     try:
@@ -59,4 +64,13 @@ def read_side(name: str, predictions: Path, splits: Path) -> Side:
     if (twice := table["digest"].duplicated()).any():
         reason = f"has two rows of digest {table.loc[twice, 'digest'].iloc[0]!r}"
         raise InputError(what, reason, fix)
-    return Side(name, table, read_manifest(splits))
+    return Side(name, table, known)
+
+
+@contextmanager
+def _named(what: str, fix: str) -> Iterator[None]:
+    """Name a revision's table in an error, and not the copy that was read."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(what, error.reason, fix) from error
