@@ -472,7 +472,7 @@ def test_of_few_images_no_verdict_is_told(images, verdict):
         (lambda t: t.assign(probability_ape="nan"), r"probabilities that are not in \[0, 1\]"),
         (lambda t: t.assign(probability_ape=-0.5), "predictions of A: holds probabilities"),
         (lambda t: pd.concat([t, t[:1]]), "has two rows of digest '00000000'"),
-        (lambda t: t.drop(columns="label"), "^predictions of A: has no column label"),
+        (lambda t: t.drop(columns="label"), r"^predictions of A: has no column label"),
         (lambda t: t[:0], "has no rows"),
     ],
 )
@@ -490,7 +490,7 @@ def test_splits_that_are_none_are_named_by_their_revision(tmp_path):
     one.predictions.to_csv(tmp_path / "predictions.csv", index=False)
     one.splits.drop(columns="digest").to_csv(tmp_path / "1234.0", index=False)
 
-    with pytest.raises(InputError, match="^splits of A: has no column digest"):
+    with pytest.raises(InputError, match=r"^splits of A: has no column digest"):
         read_side("A", tmp_path / "predictions.csv", tmp_path / "1234.0")
 
 

@@ -83,11 +83,11 @@ def restore(paths: Sequence[str]) -> None:
     if not paths:
         return
     known = set(listed("ls-tree", "-r", "-z", "--name-only", "HEAD"))
-    on_paths([path for path in paths if path in known], "checkout", "HEAD")
-    gone = [path for path in paths if path not in known]
+    gone = [path for path in paths if path not in known]  # first: a folder may take one's place
     on_paths(gone, "rm", "--quiet", "--cached", "--force", "--ignore-unmatch")
     for path in gone:
         Path(path).unlink(missing_ok=True)
+    on_paths([path for path in paths if path in known], "checkout", "HEAD")
 
 
 def tracked(pattern: str) -> list[str]:

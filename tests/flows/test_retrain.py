@@ -602,3 +602,24 @@ def test_a_champion_that_git_cannot_read_is_not_taken_for_none(promoted):
 
     file.write_bytes(kept)
     assert judge().verdict.reason
+
+
+def test_a_file_that_others_made_a_folder_and_a_folder_made_a_file_are_taken_over(toy):
+    toy.write("one", "a file")
+    toy.write("two/inner", "in a folder")
+    toy.git("add", "one", "two")
+    toy.git("commit", "--quiet", "--message", "before")
+    before = toy.git("rev-parse", "HEAD")
+    toy.git("rm", "--quiet", "-r", "one", "two")
+    toy.write("one/inner", "now in a folder")
+    toy.write("two", "now a file")
+    toy.git("add", "one", "two")
+    toy.git("commit", "--quiet", "--message", "after")
+    after = toy.git("rev-parse", "HEAD")
+
+    for here, there in ((before, after), (after, before)):
+        toy.git("reset", "--quiet", "--hard", here)
+        clone.move_to(there, clone.between(here, there))
+
+        assert toy.git("rev-parse", "HEAD") == there
+        assert toy.git("status", "--porcelain") == ""
