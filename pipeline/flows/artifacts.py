@@ -88,17 +88,25 @@ def metrics(folder: Path) -> str:
     now = json.loads((folder / METRICS).read_text(encoding="utf-8"))["fine_tuned"]
     before = committed(folder)
     rows = [
-        [
-            HEADLINE[name],
-            with_interval(now, name),
-            f"{before[name]:.4f}" if name in before else "-",
-            f"{now[name] - before[name]:+.4f}" if name in before else "-",
-        ]
+        f"| {HEADLINE[name]} | {with_interval(now, name)} | {_beside(name, now, before)} |"
         for name in HEADLINE
         if name in now
     ]
-    told = f"{judged_on(now)}; 95% bootstrap intervals."
-    return f"{told}\n\n{table(['metric', 'now', 'HEAD', 'change'], rows)}"
+    return "\n".join(
+        [
+            f"{judged_on(now)}; 95% bootstrap intervals.",
+            "",
+            "| metric | now | HEAD | change |",
+            "| --- | ---: | ---: | ---: |",
+            *rows,
+        ]
+    )
+
+
+def _beside(name: str, now: dict[str, float], before: dict[str, float]) -> str:
+    if name not in before:
+        return "- | -"
+    return f"{before[name]:.4f} | {now[name] - before[name]:+.4f}"
 
 
 def committed(folder: Path) -> dict[str, float]:
