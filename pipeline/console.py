@@ -20,6 +20,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+PIPED = 160  # letters of a line, where no terminal says how many it has
 LOG_EVERY_S = 20.0  # where nobody is looking: a line so often
 
 
@@ -79,6 +80,14 @@ def printable(text: str) -> str:
         letter if letter.isprintable() else letter.encode("unicode_escape").decode()
         for letter in text
     )
+
+
+def wide_console() -> Console:
+    """What prints tables on stdout, into a pipe in lines that hold them."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, PIPED)
+    return console
 
 
 def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

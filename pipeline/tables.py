@@ -128,7 +128,8 @@ def prediction_table(
     """Put probabilities (image, class) beside what names the images."""
     table = images.reset_index(drop=True)
     for column, label in enumerate(classes):
-        table[probability_column(label)] = probabilities[:, column].astype(float).round(8)
+        # the shortest text of a float32: so many decimals would make small ones alike
+        table[probability_column(label)] = probabilities[:, column].astype(np.float32)
     return table
 
 
@@ -138,9 +139,29 @@ def probability_column(label: str) -> str:
 
 
 def distinct(table: pd.DataFrame) -> pd.DataFrame:
-    """One row a picture, ordered by digest: the first by path stands for its copies."""
+    """One row a picture, ordered by digest: the first by path stands for its copies.
+
+    But its group is that of any copy; groups that copies join have one name.
+    """
+    if "group" in table and table["digest"].duplicated().any():
+        table = table.assign(group=_joined_groups(table["digest"], table["group"]))
     first = table.sort_values("path", kind="stable").drop_duplicates("digest")
     return first.sort_values("digest").reset_index(drop=True)
+
+
+def _joined_groups(digests: pd.Series, groups: pd.Series) -> pd.Series:
+    """(row,) the first of the groups that copies join, one after another, with a row's own."""
+    names = np.sort(groups[groups != ""].unique().astype("str"))
+    if not len(names):
+        return groups
+    own, _ = pd.factorize(groups)
+    number = pd.Series(np.where(groups == "", len(names), np.searchsorted(names, groups)))
+    while True:
+        joined = number.groupby(digests.to_numpy()).transform("min")
+        lowest = joined.groupby(own).transform("min").where((groups != "").to_numpy(), joined)
+        if lowest.equals(number):
+            return pd.Series(np.append(names, "")[number], groups.index)
+        number = lowest
 
 
 def units_of(groups: pd.Series) -> NDArray[np.int64]:

@@ -287,6 +287,7 @@ def test_examples_are_few_however_much_is_found():
         ("cat", "\uff43\uff41\uff54"),
         ("cat", "c\u200bat"),
         ("stra\u00dfe", "STRASSE"),
+        ("7", "7.0"),
     ],
 )
 def test_one_label_spelt_in_two_ways_is_found(one, other):

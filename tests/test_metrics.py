@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,7 +16,7 @@ from pipeline.scoring.metrics import headline
 from pipeline.scoring.names import judged_on
 from pipeline.scoring.report import bootstrap, figures
 from pipeline.scoring.resampling import resample
-from pipeline.tables import units_of
+from pipeline.tables import distinct, prediction_table, units_of
 
 CLASSES = ["ape", "bee", "cow"]
 
@@ -149,6 +151,53 @@ def test_groups_are_drawn_as_one_and_other_images_by_themselves(groups):
         firsts = np.unique(units, return_index=True)[1]
         assert (weights == weights[:, firsts][:, units]).all()
         assert (weights[:, firsts].sum(axis=1) == len(firsts)).all()
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("pqrstu"), st.sampled_from(["", "a", "b", "c", "d"])),
+        min_size=1,
+        max_size=14,
+    )
+)
+def test_copies_share_their_groups_wherever_they_are_filed(rows):
+    """Pictures that a copy or a group joins, at any remove, are of one unit."""
+    digests, groups = ([row[column] for row in rows] for column in (0, 1))
+    paths = [f"{number:02}.png" for number in range(len(rows))]
+    table = distinct(pd.DataFrame({"path": paths, "digest": digests, "group": groups}))
+    joined = {digest: {digest} for digest in digests}
+    for _ in rows:
+        for one, of_one in rows:
+            for other, of_other in rows:
+                if one == other or of_one == of_other != "":
+                    whole = joined[one] | joined[other]
+                    joined |= dict.fromkeys(whole, whole)
+
+    units = units_of(table["group"])
+
+    assert list(table["digest"]) == sorted({*digests})
+    for digest, unit in zip(table["digest"], units, strict=True):
+        assert {*table["digest"][units == unit]} == joined[digest]
+
+
+def test_of_one_group_there_is_no_interval():
+    labels, probabilities = answers(20, 3, seed=4)
+
+    scores = report(labels, probabilities, groups="patient 1")
+
+    assert scores["groups"] == 1
+    assert "accuracy" in scores
+    assert not [name for name in scores if name.endswith(("_low", "_high"))]
+
+
+def test_the_least_probabilities_are_told_apart():
+    small = np.array([[1e-12, 1], [4e-9, 1], [5e-9, 1], [1e-30, 1]], np.float32)
+    images = pd.DataFrame({"digest": list("abcd")})
+
+    table = prediction_table(images, ["ape", "bee"], small)
+    back = pd.read_csv(io.StringIO(table.to_csv(index=False)))
+
+    assert (back["probability_ape"].to_numpy(np.float32) == small[:, 0]).all()
 
 
 def test_images_without_groups_are_numbered_as_they_come():

@@ -621,7 +621,7 @@ def test_packing_changes_no_digest_label_or_column(project, capsys):
 
 
 def test_packing_keeps_labels_that_end_in_a_line_break(project):
-    labels = ["a", "a\n", "a\r", "a\r\n", "b\n\n"]
+    labels = ["a", "a\n", "a\r", "a\r\n", "b\n\n", "\ufeffcat"]
     project.raw.mkdir(parents=True)
     for number in range(len(labels)):
         (project.raw / f"{number}.png").write_bytes(png(number, 20))
@@ -656,6 +656,38 @@ def test_packing_writes_over_nothing_and_names_what_it_leaves_out(filled, capsys
     assert main(["pack", "packed"]) == 1
 
     assert "pack: left out dark/empty.png: empty_file" in capsys.readouterr().err
+
+
+def test_packing_keeps_a_column_that_says_nothing_yet(project):
+    """split.stratify_columns may name it."""
+    write(members("folders"), project.raw)
+    rows = [f"{name},{name.partition('/')[0]}," for name in members("folders")]
+    (project.raw / "labels.csv").write_text("\n".join(["path,label,site", *rows]))
+    assert main(["pack", "packed"]) == 0
+    shutil.rmtree(project.raw)
+    Path("packed").rename(project.raw)
+
+    assert project.run("ingest") == 0
+
+    assert "site" in read_manifest(Path("data/manifest.csv"))
+
+
+def test_a_byte_order_mark_is_no_part_of_a_samples_label(project):
+    found = members("samples")
+    marked = {n: b"\xef\xbb\xbf" + c if n.endswith(".cls") else c for n, c in found.items()}
+    write(marked, project.raw / "x.tar")
+
+    assert project.run("ingest") == 0
+
+    assert set(manifest(project)["label"]) == {"dark", "light"}
+
+
+def test_a_cell_may_be_long(project):
+    write(members("folders"), project.raw)
+    rows = [f"{name},{name.partition('/')[0]},{'x' * 300_000}" for name in members("folders")]
+    (project.raw / "labels.csv").write_text("\n".join(["path,label,told", *rows]))
+
+    assert project.run("ingest") == 0
 
 
 def test_packing_names_files_that_no_table_names(filled, capsys):

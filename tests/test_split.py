@@ -244,6 +244,15 @@ def test_stratified_gives_every_stratum_the_exact_fractions(tmp_path, name):
             assert counts[label, site, "val"] == of_stratum * 0.2
 
 
+def test_a_slash_in_a_label_makes_no_other_stratum_of_it(tmp_path):
+    table = images(400, label=["a / b"] * 200 + ["a"] * 200, s=["c"] * 200 + ["b / c"] * 200)
+    params = STRATIFIED.model_copy(update={"stratify_columns": ["s"]})
+
+    counts = splits_of(tmp_path, table, params).groupby(["split", "label"]).size()
+
+    assert counts["test"].to_list() == counts["val"].to_list() == [40, 40]
+
+
 def test_stratified_keeps_copies_and_groups_together(tmp_path):
     table = images(120, group=[f"g{i % 40}" if i % 2 else "" for i in range(120)])
     table["label"] = ["cat" if i % 40 < 20 else "dog" for i in range(120)]
@@ -457,8 +466,10 @@ def test_a_row_without_a_time_is_refused(tmp_path, value):
         splits_of(tmp_path, images(30), TIME)
 
 
-def test_dates_of_any_century_have_their_place(tmp_path):
+@pytest.mark.parametrize("other", ["2024-01-05", "2024-01-05T10:00:00.123456789"])
+def test_dates_of_any_century_have_their_place(tmp_path, other):
     table = dated(150)
+    table.loc[5, "taken"] = other
     table.loc[[3, 7], "taken"] = "9999-12-31", "0001-01-01"
 
     result = splits_of(tmp_path, table, TIME).set_index("path")["split"]
@@ -515,7 +526,7 @@ def test_a_class_of_few_images_is_named_with_what_to_do(tmp_path, capsys):
     said = capsys.readouterr().err
     assert "class 'rare' has 2 in val, 2 in test, below split.min_per_class 3; add" in said
     assert "use split.strategy stratified" not in said  # it is
-    assert "raise split.val and split.test" in said
+    assert "change split.val and split.test" in said
     assert "'cat'" not in said
     report = json.loads((tmp_path / "r.json").read_text())
     assert report["below_min_per_class"] == {"rare": {"val": 2, "test": 2}}

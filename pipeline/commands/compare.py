@@ -29,7 +29,7 @@ from pipeline.comparing.revisions import (
     find_revision,
 )
 from pipeline.comparing.sheet import places_of, sheet
-from pipeline.console import printable, say
+from pipeline.console import printable, say, wide_console
 from pipeline.errors import InputError
 from pipeline.files import replacing
 from pipeline.images.tiles import unseen_lines
@@ -41,7 +41,7 @@ from pipeline.tables import read_manifest
 RAW = Path("data/raw")
 MANIFEST = Path("data/manifest.csv")
 SHEET = Path("reports/compare/changed.png")
-FIGURES = ("figure", "B - A", "so B is", "p")  # columns that a narrow terminal must not break
+FIGURES = ("figure", "A", "B", "B - A", "so B is", "p")  # columns that no terminal may break
 
 
 def main(words: list[str]) -> int:
@@ -167,11 +167,10 @@ def _draw(comparison: Comparison, file: Path) -> tuple[bytes | None, list[str]]:
 
 
 def _show(title: str, parts: Sequence[Part]) -> None:
-    from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    console = Console()
+    console = wide_console()
     console.print(Text(printable(title), style="bold"))
     for part in parts:
         console.print(Text(f"\n{printable(part.title)}", style="bold"))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from pipeline.comparing.history_plot import history_plot
 from pipeline.comparing.past import Entry, past
 from pipeline.comparing.revisions import SHORT, WORKSPACE, find_revision, is_shallow
-from pipeline.console import printable, say
+from pipeline.console import printable, say, wide_console
 from pipeline.errors import InputError
 from pipeline.files import replacing
 from pipeline.scoring.names import HEADLINE, with_interval
@@ -28,7 +28,6 @@ PLOT = Path("reports/history.png")
 OTHERS = ("macro_f1", "roc_auc")  # beside accuracy; the plot and --json have all
 WIDTH = 9  # letters of their columns
 MIN_SUBJECT = 8
-PIPED = 160  # letters of a line, where no terminal says how many it has
 
 
 def main(words: list[str]) -> int:
@@ -70,11 +69,7 @@ def main(words: list[str]) -> int:
         print(json.dumps(document, indent=2))
         return 0
 
-    from rich.console import Console  # noqa: PLC0415
-
-    console = Console()
-    if not console.is_terminal:
-        console.width = max(console.width, PIPED)
+    console = wide_console()
     console.print(history_table(entries, console.width))
     print(f"\nWith all metrics: {file}")
     return 0

@@ -43,7 +43,8 @@ class Sample(NamedTuple):
         key = self.name.rpartition(".")[0]
         yield self.name, self.image
         end = "\r\n" if self.label.endswith(("\r", "\n")) else ""  # whoever reads takes off one
-        yield f"{key}.cls", f"{self.label}{end}".encode()
+        mark = self.label[:1] if self.label.startswith("\ufeff") else ""  # and one byte order mark
+        yield f"{key}.cls", f"{mark}{self.label}{end}".encode()
         if self.fields:
             text = json.dumps(self.fields, ensure_ascii=False, sort_keys=True)
             yield f"{key}.json", text.encode()
@@ -120,8 +121,8 @@ def sample_names(paths: pd.Series) -> list[str]:
 def columns_of_samples(images: pd.DataFrame) -> list[dict[Any, Any]]:
     """Of each image the columns besides path and label that say something."""
     others = images.drop(columns=["path", "label"])
-    plain = {name: 1.0 if name == "weight" else "" for name in others}
-    kept = others[[name for name in others if (others[name] != plain[name]).any()]]
+    plain = {"weight": 1.0, "group": "", "split": ""}  # what a table without them says
+    kept = others[[n for n in others if n not in plain or (others[n] != plain[n]).any()]]
     return kept.to_dict("records")
 
 

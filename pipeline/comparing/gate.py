@@ -17,6 +17,7 @@ from pipeline.params import Section
 from pipeline.scoring.names import HEADLINE
 
 Bound = Annotated[float, Field(ge=0)]
+NOISE = 1e-9  # of differences of floats: what meets a bound exactly meets it
 COMMON_UNITS = 30  # of fewer, resamples of the common test images say nothing of a model
 RELABELLED = 0.1  # of the common images: beyond it the champion is judged by other rules
 UNSAYABLE = 0.01  # of them, under a new label that one of the models does not know
@@ -78,9 +79,9 @@ def _overall(comparison: Comparison, params: PromotionParams, *, grew: bool) -> 
         return Verdict(False, f"{params.metric} is undefined on the common test images")
     gain, low, high = found.gain
     shown = f"{params.metric} {_words(found)}{_on(comparison)}"
-    if low > 0 and gain >= params.min_gain:
+    if low > 0 and gain >= params.min_gain - NOISE:
         return Verdict(True, f"better with confidence: {shown}")
-    if grew and low >= -params.max_regression:
+    if grew and low >= -params.max_regression - NOISE:
         bound = f"within promotion.max_regression {params.max_regression:g}"
         return Verdict(True, f"more data, and not worse: {shown}, {bound}")
     if low > 0:
@@ -95,7 +96,7 @@ def _sufferer(comparison: Comparison, params: PromotionParams) -> str:
 
     A class of fewer than `FEW_UNITS` common test images has no say.
     """
-    worst, words = -params.max_class_regression, ""
+    worst, words = -params.max_class_regression - NOISE, ""
     for label, of_class in comparison.classes.items():
         recall = of_class.figures.get("recall")
         # not its groups: of few a fall may be chance, but a class that is lost is worse

@@ -12,7 +12,8 @@ import pandas as pd
 
 from pipeline.findings.finding import EXAMPLES, PICTURES, Example, Finding, listed, together
 
-DIFFERENCES = "case, spaces, dashes or Unicode form only"
+DIFFERENCES = "case, spaces, dashes, Unicode form or a number's spelling only"
+NUMBER = re.compile(r"(-?\d+)\.0+")
 SHORTEST_WORD = 4  # letters: among shorter words one letter makes another word too often
 LONGEST = 100  # letters: what is longer is a sentence, of which typos are not looked for
 ENUMERATED = 30  # labels that are each one letter from all the others count something
@@ -20,13 +21,13 @@ MOST_LABELS = 20_000  # as many are compared for typos; more are names rather th
 
 
 def same_label(labelled: pd.DataFrame) -> Finding:
-    """Labels that differ by case, spaces, dashes or Unicode form only."""
+    """Labels that differ by case, spaces, dashes, Unicode form or a number's spelling only."""
     sentence = f"labels that differ by {DIFFERENCES}: make them one"
     return _spelt_otherwise("same_label", sentence, labelled, "label")
 
 
 def same_group(grouped: pd.DataFrame) -> Finding:
-    """Groups that differ by case, spaces, dashes or Unicode form only."""
+    """Groups that differ by case, spaces, dashes, Unicode form or a number's spelling only."""
     sentence = f"groups that differ by {DIFFERENCES}: if they are one, splits may tear it"
     return _spelt_otherwise("same_group", sentence, grouped[grouped["group"] != ""], "group")
 
@@ -74,7 +75,8 @@ def _finding(
 def _by_spelling(labels: Sequence[str]) -> dict[str, list[str]]:
     groups: dict[str, list[str]] = defaultdict(list)
     for label in labels:
-        words = _words(label)
+        number = NUMBER.fullmatch(label.strip())  # 7.0 is 7; 007 may be another
+        words = number[1] if number else _words(label)
         # a space between digits counts, for 1-2 is not 12
         groups[re.sub(r"(?<!\d) | (?!\d)", "", words)].append(label)
     return groups

@@ -14,6 +14,7 @@ from pipeline.comparing.pairs import NothingInCommonError
 from pipeline.comparing.revisions import PARAMS, WORKSPACE, file_of, find_revision
 from pipeline.errors import InputError
 from pipeline.params import load_section
+from pipeline.scoring.names import with_interval
 from pipeline.stages.evaluate import EvaluateParams
 
 
@@ -66,8 +67,6 @@ def judge() -> Judgement:
 def figures(document: dict[str, dict[str, float]]) -> str:
     """The headline of a commit's message, of what reports/metrics.json holds."""
     try:
-        metrics = document["fine_tuned"]
-        low, high = metrics["accuracy_low"], metrics["accuracy_high"]
-        return f"accuracy {metrics['accuracy']:.4f} [{low:.4f}, {high:.4f}]"
+        return f"accuracy {with_interval(document['fine_tuned'], 'accuracy')}"
     except KeyError as error:
         raise InputError("reports/metrics.json", f"lacks {error}", "run `dvc repro`") from error

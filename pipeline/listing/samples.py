@@ -89,7 +89,7 @@ def _cells(
             if isinstance(read, RejectedImage):
                 raise read
             if extension == LABEL:
-                cells["label"] = read.decode().removesuffix("\n").removesuffix("\r")
+                cells["label"] = read.decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
             else:
                 fields: Any = json.loads(read)
                 plain = {k: v for k, v in fields.items() if not isinstance(v, (dict, list))}

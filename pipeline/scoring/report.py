@@ -34,7 +34,8 @@ def figures(
             percentiles (Efron & Tibshirani 1993, chapter 13).
 
     Returns:
-        Name to number; a headline metric m comes with m_low and m_high, and
+        Name to number; a headline metric m comes with m_low and m_high (not of one
+        image or group, whose resamples are all alike), and
         `groups` where images have some.  What the images leave undefined is absent.
     """
     labels = pd.Categorical(images["label"], categories=classes).codes.astype(np.int64)
@@ -48,6 +49,8 @@ def figures(
     for name, value in values.items():
         if np.isfinite(value[0]):
             scores[name] = float(value[0])
+            if count == 1:
+                continue  # all resamples are alike, and say nothing
             low, high = np.nanpercentile(spread[name], [2.5, 97.5])
             scores[f"{name}_low"], scores[f"{name}_high"] = float(low), float(high)
     scores["majority_baseline_accuracy"] = float((images["label"] == majority).mean())

@@ -18,6 +18,7 @@ from pipeline.sources.place import in_words
 from pipeline.tables import FOLD, MANIFEST_COLUMNS, PLACE_COLUMNS
 
 OPTIONAL_COLUMNS = ("weight", "group", "split")
+LONGEST = 2**31 - 1  # letters of a cell; csv's own limit is of 131,072
 WHOLE = re.compile(r"\A(-?\d+)\.0\Z", re.ASCII)  # as `_whole` would spell it in text
 RESERVED_COLUMNS = {*MANIFEST_COLUMNS, *PLACE_COLUMNS, FOLD} - {"path", "label", *OPTIONAL_COLUMNS}
 
@@ -131,6 +132,7 @@ def _read_text(name: str, content: bytes) -> pd.DataFrame:
     text = io.StringIO(content.decode("utf-8-sig"), newline="")
     reader = csv.reader(text, delimiter=separator, strict=True)
     rows = []
+    csv.field_size_limit(LONGEST)
     try:
         header = next(reader, [])
         for row in reader:

@@ -70,9 +70,10 @@ def strata(
     rows = images[["digest", *by]].reset_index(drop=True)
     # copies may differ in the columns; file names must not decide
     rows = rows.sort_values(["digest", *by]).drop_duplicates("digest")
-    stratum = rows["label"]
-    for name in columns:
-        stratum = stratum + " / " + rows[name]
+    # a slash of their own is doubled, or two strata could have one name
+    stratum, *others = (rows[name].str.replace("/", "//") for name in ["label", *columns])
+    for other in others:
+        stratum = stratum + " / " + other
     kinds = pd.DataFrame({"unit": units[rows.index], "stratum": stratum})
     return kinds.groupby(["unit", "stratum"]).size().reset_index(name="pictures")
 
@@ -162,6 +163,8 @@ def as_times(
 def _seconds(values: pd.Series) -> NDArray[np.float64]:
     # pandas takes `now` for the time of the run
     written = values.where(values.str.match(r"\s*\d"))
+    # of nanoseconds pandas would have dates up to the year 2262 only
+    written = written.str.replace(r"([.,]\d{6})\d+", r"\1", regex=True)
     dates = pd.to_datetime(written, format="ISO8601", utc=True, errors="coerce")
     # whose own differences are of nanoseconds, which end in the year 2262
     stamps = dates.dt.tz_localize(None).to_numpy().astype("datetime64[us]")

@@ -57,9 +57,9 @@ def _is_quoted(cut: Any) -> Any:
 Cut = Annotated[float | str, BeforeValidator(_is_quoted)]
 
 
-WAYS = {  # to have more images of a class in a split, by strategy
+OTHERWISE = {  # to share images out, where some strategy leaves a split short of them
     "hash": "use split.strategy stratified",
-    "stratified": "raise split.val and split.test",
+    "stratified": "change split.val and split.test",
     "column": "name others in column split",
     "time": "move split.time_cuts",
 }
@@ -205,18 +205,18 @@ def check_places(images: pd.DataFrame, params: SplitParams, manifest: Path) -> N
     table = pd.crosstab(images["label"], images["split"]).reindex(columns=SPLITS, fill_value=0)
     for split in SPLITS:
         if table[split].sum() == 0:
-            fix = f"add images, or {WAYS[params.strategy]}"
+            fix = f"add images, or {OTHERWISE[params.strategy]}"
             raise InputError(manifest, f"no image of {len(images)} fell into {split}", fix)
     for label, row in table.iterrows():
         absent = [split for split in SPLITS if row[split] == 0]
         if "train" in absent:
-            fix = f"add images of it, or {WAYS[params.strategy]}"
+            fix = f"add images of it, or {OTHERWISE[params.strategy]}"
             raise InputError(manifest, f"class {label!r} has no training image", fix)
         if absent:
             where = " or ".join(absent)
             say(
                 f"split: class {label!r} has no image in {where}: its figures will say little; "
-                f"add images, or {WAYS[params.strategy]}"
+                f"add images, or {OTHERWISE[params.strategy]}"
             )
 
 
@@ -238,7 +238,7 @@ def too_few(images: pd.DataFrame, params: SplitParams) -> dict[str, dict[str, in
         have = ", ".join(f"{number} in {split}" for split, number in short.items())
         say(
             f"split: class {label!r} has {have}, below split.min_per_class {least}; "
-            f"add images of it, join it with another class, {WAYS[params.strategy]}, "
+            f"add images of it, join it with another class, {OTHERWISE[params.strategy]}, "
             "or lower split.min_per_class"
         )
     if len(few) > SHOWN:
