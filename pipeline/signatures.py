@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,19 +42,23 @@ def section_name(stage: str, argument: str) -> str:
     return stage if argument == "params" else argument
 
 
-def check_params(document: Mapping[Any, Any], stages: Sequence[str], name: str) -> None:
+def check_params(
+    document: Mapping[Any, Any], stages: Sequence[str], name: str, *, sections: Collection[str]
+) -> None:
     """Read all that some stages would, before one runs.
 
     Args:
         document: What params.yaml is to hold.
         stages: Of dvc.yaml; what is none of this package's is left out.
         name: Of the document, for the error.
+        sections: To read, too, whichever stage would.
 
     Raises:
         InputError: A section, a key or a value does not fit.
     """
     for stage in STAGES:
-        if stage in stages:
-            module = importlib.import_module(f"pipeline.stages.{stage}")
-            for argument, section in read_signature(module.run).sections.items():
-                section_of(document, section_name(stage, argument), section, name)
+        module = importlib.import_module(f"pipeline.stages.{stage}")
+        for argument, section in read_signature(module.run).sections.items():
+            wanted = section_name(stage, argument)
+            if stage in stages or wanted in sections:
+                section_of(document, wanted, section, name)

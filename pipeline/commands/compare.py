@@ -159,7 +159,11 @@ def _draw(comparison: Comparison, file: Path) -> tuple[bytes | None, list[str]]:
         if file == SHEET:
             file.unlink(missing_ok=True)  # of an earlier comparison
         return None, []
-    places = places_of(read_manifest(MANIFEST), RAW) if MANIFEST.is_file() else {}
+    try:
+        places = places_of(read_manifest(MANIFEST), RAW) if MANIFEST.is_file() else {}
+    except InputError as error:  # of the workspace, while others may be compared
+        say(f"compare: no pictures: {error.file}: {error.reason}")
+        places = {}
     picture, unseen = sheet(comparison, places)
     with replacing(file) as partial:
         partial.write_bytes(picture)

@@ -63,6 +63,8 @@ def past(branch: Revision, limit: int | None) -> tuple[list[Entry], list[Unread]
         try:
             figures = _figures(file_of(Revision(commit, commit), METRICS))
             entries.append(Entry(commit, date, subject, figures))
+        except InputError as error:
+            unread.append(Unread(commit, subject, error.reason))
         except UNREADABLE as error:
             unread.append(Unread(commit, subject, f"{type(error).__name__}: {error}"))
     if not entries:

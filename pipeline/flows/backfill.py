@@ -25,7 +25,7 @@ from pipeline.comparing.outs import files_of
 from pipeline.comparing.revisions import WORKSPACE, Revision, find_revision
 from pipeline.engines import ExtractParams
 from pipeline.errors import InputError
-from pipeline.files import replacing
+from pipeline.files import replacing, scratch
 from pipeline.flows.alone import alone
 from pipeline.flows.clone import check_clean, check_top, head
 from pipeline.flows.tasks import ordinary
@@ -39,6 +39,7 @@ from pipeline.tables import distinct, read_manifest
 
 What = Literal["model", "data", "code"]
 TABLE = Path("reports/backfill.csv")
+CLONES = Path(".dvc/tmp/backfill")
 KEY = ("what", "commit", "today")
 COLUMNS = (*KEY, "revision", "images", *HEADLINE, "accuracy_low", "accuracy_high", "error")
 MODEL, SPLITS, RAW = Path("models/model.keras"), Path("data/splits.csv"), Path("data/raw")
@@ -159,8 +160,8 @@ def train_anew(revision: Revision, what: What) -> dict[str, float]:
     say = get_run_logger().info
     today = Revision("HEAD", head())
     code, data = (today, revision) if what == "data" else (revision, today)
-    with tempfile.TemporaryDirectory() as folder:
-        clone = Path(folder) / "clone"
+    with scratch(CLONES) as folder:  # of a killed run the next one removes it, keys and all
+        clone = folder / "clone"
         git("clone", "--quiet", "--shared", "--no-checkout", ".", str(clone))
         git("checkout", "--quiet", "--detach", str(code.commit), folder=clone)
         take_data(data, clone)
@@ -197,8 +198,11 @@ def read_table(file: Path) -> list[Row]:
     """The rows that are there; none where there is no file."""
     if not file.exists():
         return []
-    with file.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
+    try:
+        with file.open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(file, f"cannot be read: {error}", "move it away") from error
     if rows and not set(COLUMNS) <= set(rows[0]):
         raise InputError(file, f"lacks columns of {list(COLUMNS)}", "move it away")
     return rows

@@ -17,7 +17,12 @@ from pipeline.programs import dvc
 LACKS = re.compile(r"\bmissing\b(?! dependencies)")  # what DVC says of files, and of plugins
 
 
-def sync(where: Remote | None, pending: list[str], *, backed: bool) -> None:
+def is_backed() -> bool:
+    """Whether a DVC remote takes what is pushed."""
+    return bool(dvc.run("config", "core.remote").strip())
+
+
+def sync(where: Remote | None, pending: list[str]) -> None:
     """Take over what others have pushed, and have HEAD's data and models in place.
 
     Args:
@@ -45,7 +50,7 @@ def sync(where: Remote | None, pending: list[str], *, backed: bool) -> None:
     data = [file for file in here if file in data or not outs_exist(file)]
     journal.write(Entry("sync", after, data=data))
     try:
-        if backed:
+        if is_backed():
             fetch()
         bring(data)
         check_out(raw_stages(), force=False)
@@ -54,6 +59,7 @@ def sync(where: Remote | None, pending: list[str], *, backed: bool) -> None:
         if not data:  # or else the next run brings it
             journal.clear()
         raise
+    journal.clear()
 
 
 def check_mine(theirs: list[str], pending: list[str]) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Literal, NamedTuple
 
 from pipeline.errors import InputError
@@ -12,7 +15,8 @@ from pipeline.programs.git import answer, git, listed
 
 TAG = "model@v"  # as `dvc artifacts get` wants it
 SHOWN = 5
-REFUSED = re.compile(r"\[remote rejected\].*declined")  # by a hook, or a rule of its host
+# by a hook, or a rule of its host; or by a host that cannot take commit and tag both or none
+REFUSED = re.compile(r"\[remote rejected\].*declined|does not support --atomic")
 
 
 class LastingError(InputError):
@@ -38,7 +42,11 @@ class Remote(NamedTuple):
 def on_paths(paths: Sequence[str], *words: str) -> None:
     """Run git on files of these very names, be they patterns or look like options."""
     if paths:
-        git("--literal-pathspecs", *words, "--", *paths)
+        with NamedTemporaryFile() as file:  # a command line holds only so many
+            file.write(b"".join(os.fsencode(path) + b"\0" for path in paths))
+            file.flush()
+            listed_in = [f"--pathspec-from-file={file.name}", "--pathspec-file-nul"]
+            git("--literal-pathspecs", *words, *listed_in)
 
 
 def check_top() -> None:
@@ -85,9 +93,14 @@ def restore(paths: Sequence[str]) -> None:
     known = set(listed("ls-tree", "-r", "-z", "--name-only", "HEAD"))
     gone = [path for path in paths if path not in known]  # first: a folder may take one's place
     on_paths(gone, "rm", "--quiet", "--cached", "--force", "--ignore-unmatch")
-    for path in gone:
-        Path(path).unlink(missing_ok=True)
-    on_paths([path for path in paths if path in known], "checkout", "HEAD")
+    for path in map(Path, gone):
+        if not any(folder.is_symlink() for folder in path.parents):  # or it is another file
+            with suppress(NotADirectoryError):
+                path.unlink(missing_ok=True)
+    there = [path for path in paths if path in known]
+    on_paths(there, "checkout", "HEAD")
+    if modules := [path for path in there if Path(path).is_dir() and not Path(path).is_symlink()]:
+        git("submodule", "update", "--init", "--recursive", "--force", "--", *modules)
 
 
 def tracked(pattern: str) -> list[str]:
@@ -165,7 +178,7 @@ def fetched(where: Remote) -> bool:
     there = bool(git("ls-remote", where.name, full))
     tags = f"+refs/tags/{TAG}*:refs/tags/{TAG}*"  # others' tags may move, and are theirs
     branches = [f"+{full}:{where.reference}"] if there else []
-    git("fetch", "--quiet", "--no-tags", where.name, *branches, tags)
+    git("fetch", "--quiet", "--no-tags", "--no-prune", where.name, *branches, tags)
     return there
 
 
@@ -221,12 +234,12 @@ def commit(message: str, paths: Sequence[str]) -> None:
 
 
 def find(words: str, since: str) -> str:
-    """The latest commit since another whose message holds some words; empty if there is none.
+    """The first commit since another whose message holds some words; empty if there is none.
 
-    A hook may have put others before them.
+    A hook may have put others before them, and a later one may revert it.
     """
-    found = ["--fixed-strings", f"--grep={words}", "--max-count=1", "--format=%H"]
-    return git("log", "--no-show-signature", *found, f"{since}..HEAD")
+    found = ["--reverse", "--fixed-strings", f"--grep={words}", "--format=%H"]
+    return git("log", "--no-show-signature", *found, f"{since}..HEAD").partition("\n")[0]
 
 
 def _somebody() -> list[str]:
@@ -240,5 +253,7 @@ def remove_stale_locks() -> None:
     """Remove what a killed git left; only for who knows that no other git is at work."""
     folder = Path(git("rev-parse", "--absolute-git-dir"))
     names = ["index.lock", "HEAD.lock", "packed-refs.lock", "config.lock"]
-    for lock in [*(folder / name for name in names), *(folder / "refs").rglob("*.lock")]:
+    shared = Path(git("rev-parse", "--git-common-dir"))  # with other worktrees
+    ours = [shared / f"refs/heads/{branch()}.lock", *shared.glob(f"refs/tags/{TAG}*.lock")]
+    for lock in [*(folder / n for n in names), *(folder / "refs").rglob("*.lock"), *ours]:
         lock.unlink(missing_ok=True)

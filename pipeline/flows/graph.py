@@ -34,7 +34,14 @@ def read_graph() -> dict[str, Stage]:
             if several := {"matrix", "foreach"} & spec.keys():
                 reason = f"stage {name} has {several.pop()}, which flows cannot run one by one"
                 raise InputError(GRAPH, reason, "write its stages out")
+            if spec.get("wdir", ".") != ".":
+                reason = f"stage {name} has wdir, from which flows do not follow paths"
+                raise InputError(GRAPH, reason, "write its paths from the project's folder")
         found = {name: _stage(spec) for name, spec in specs.items()}
+        for name, stage in found.items():
+            if unread := [path for path in (*stage.reads, *stage.makes) if "${" in path]:
+                reason = f"stage {name} names {unread[0]!r}, which flows do not fill in"
+                raise InputError(GRAPH, reason, "write the path out")
     except (OSError, KeyError, TypeError, AttributeError) as error:
         fix = "run in a project's top folder"
         raise InputError(GRAPH, f"names no stages: {error!r}", fix) from error

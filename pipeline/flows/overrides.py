@@ -19,7 +19,7 @@ def override(file: Path, assignments: Sequence[str], stages: Sequence[str]) -> N
 
     Args:
         assignments: As "train_head.epochs=5"; what follows the sign is YAML.
-        stages: That are to run with them.
+        stages: That are to run with them; others that read what is given count, too.
 
     Raises:
         InputError: The file has no such key, or a value is not YAML or not what a
@@ -58,7 +58,8 @@ def overridden(file: Path, assignments: Sequence[str], stages: Sequence[str]) ->
     form.dump(document, text)
     told = parse_yaml(file, text.getvalue().encode())
     name = f"{file} with {', '.join(assignments)}"
-    check_params(told, stages, name)
+    given = {assignment.partition(".")[0].strip() for assignment in assignments}
+    check_params(told, stages, name, sections=given)
     if "promotion" in told:
         section_of(told, "promotion", PromotionParams, name)
     return text.getvalue()

@@ -18,7 +18,7 @@ from prefect.states import Completed, Failed
 from pipeline.errors import InputError
 from pipeline.flows import artifacts, clone, journal
 from pipeline.flows.alone import alone
-from pipeline.flows.catch_up import check_out, sync, update
+from pipeline.flows.catch_up import check_out, is_backed, sync, update
 from pipeline.flows.champion import Judgement, figures, gate, judge
 from pipeline.flows.clone import LastingError, PartedError, Remote
 from pipeline.flows.journal import Entry
@@ -35,7 +35,7 @@ from pipeline.flows.train import bring_up_to_date
 from pipeline.markdown import plain
 from pipeline.programs import dvc
 from pipeline.programs.dvc import StageError
-from pipeline.programs.git import answer, git
+from pipeline.programs.git import answer, git, readable
 
 METRICS = Path("reports/metrics.json")
 
@@ -48,7 +48,7 @@ def retrain() -> State[str]:
         with alone("flow"):
             state = attempt()
     except (InputError, StageError, OSError) as error:
-        state = Failed(name="Failed", message=str(error))
+        state = Failed(name="Failed", message=readable(str(error)))
     except Exception as error:  # noqa: BLE001  # whatever it is, who looks must see it
         get_run_logger().exception("a fault of the pipeline itself")
         state = Failed(name="Failed", message=f"{type(error).__name__}: {error}")
@@ -61,13 +61,14 @@ def attempt() -> State[str]:
     """Mend what a killed run left, then run."""
     pending = mend()
     clone.check_clean()
-    where, backed = clone.remote(), bool(dvc.run("remote", "list").strip())
+    where = clone.remote()
+    sync(where, pending)  # before what it brings is judged: others may have mended, or spoilt it
+    backed = is_backed()
     if where and not backed:
-        reason = "has a git remote but no DVC remote: what is pushed would lack its data"
+        reason = "has a git remote but no default DVC remote: what is pushed would lack its data"
         raise InputError(Path.cwd(), reason, "run `dvc remote add --default NAME URL`")
     check_versioned()
     gate()
-    sync(where, pending, backed=backed)
     journal.write(Entry("train", clone.head()))
     try:
         judgement = challenge()

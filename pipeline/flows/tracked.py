@@ -89,7 +89,12 @@ def check_settled() -> None:
     }
     for name, stage in _lock().items():
         for dep in stage.get("deps", []):
-            if dep.get("md5") != kept.get(dep["path"], dep.get("md5")):
+            whole = dep["path"] in kept
+            if whole and dep.get("md5") == kept[dep["path"]]:
+                continue
+            # of a part of it DVC keeps no digest that could be compared
+            held = [] if whole else [path for path in kept if meet([path], [dep["path"]])]
+            if whole or (held and modified(clone.tracked("*.dvc"))):
                 reason = f"changed while {name} read it"
                 fix = "run again once all new files are there; move them in, rather than copy"
                 raise InputError(dep["path"], reason, fix)

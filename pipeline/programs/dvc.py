@@ -99,8 +99,8 @@ def _finished(folder: Path, *words: str, more: Mapping[str, str] | None = None) 
     done = leash.run([*DVC, *words], folder, {**environment(), **(more or {})})
     printed, said = _text(done.stdout), _text(done.stderr)
     if done.returncode:
-        lines = [line for line in said.splitlines() if line.strip()]
-        reason = " ".join(lines[-3:]) or f"status {done.returncode}"
+        lines = [line.strip() for line in said.splitlines() if line.strip()]
+        reason = " ".join(_reason(lines).split()) or f"status {done.returncode}"
         raise InputError(f"dvc {' '.join(words)}", reason, "mend what DVC names, then rerun")
     return printed, said
 

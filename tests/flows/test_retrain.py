@@ -17,7 +17,7 @@ from pipeline.flows.champion import judge
 from pipeline.flows.journal import Entry
 from pipeline.programs import dvc
 from tests.flows.retraining import UP_TO_DATE, check_published, once
-from tests.toy import Toy
+from tests.toy import GIT, Toy
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
 
@@ -576,7 +576,7 @@ def test_a_lock_that_a_killed_fetch_left_is_removed(promoted, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(catch_up, "incoming", die)
         with pytest.raises(SystemExit):
-            catch_up.sync(clone.remote(), [], backed=True)
+            catch_up.sync(clone.remote(), [])
 
     assert once(promoted).name == "Unchanged"
     assert not lock.exists()
@@ -623,3 +623,154 @@ def test_a_file_that_others_made_a_folder_and_a_folder_made_a_file_are_taken_ove
 
         assert toy.git("rev-parse", "HEAD") == there
         assert toy.git("status", "--porcelain") == ""
+
+
+def pushed(toy: Toy, folder: Path) -> Toy:
+    """Another clone, whose commits reach the remote by `push`."""
+    other = Toy(folder)
+    toy.run("git", "clone", "--quiet", str(toy.bare), str(other.folder), folder=toy.folder.parent)
+    return other
+
+
+def test_what_others_push_is_checked_and_their_repair_is_seen(promoted, tmp_path):
+    """A frozen stage would have a model judged by old answers."""
+    other = pushed(promoted, tmp_path / "other")
+    graph = (other.folder / "dvc.yaml").read_text()
+    other.write("dvc.yaml", graph.replace("  evaluate:\n", "  evaluate:\n    frozen: true\n"))
+    other.git("commit", "--quiet", "--all", "--message", "Freeze")
+    other.git("push", "--quiet")
+    promoted.answers(95)
+
+    refused = once(promoted)
+    other.write("dvc.yaml", graph)
+    other.git("commit", "--quiet", "--all", "--message", "Thaw")
+    other.git("push", "--quiet")
+    mended = once(promoted)
+
+    assert "stage evaluate is frozen" in refused.message
+    assert mended.name == "Promoted", mended.message
+
+
+def test_nothing_is_deleted_through_a_link_that_took_a_folders_place(promoted, tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "base.yaml").write_text("precious")
+    other = pushed(promoted, tmp_path / "other")
+    other.write("configs/base.yaml", "a file")
+    other.git("add", "configs")
+    other.git("commit", "--quiet", "--message", "A folder")
+    other.git("push", "--quiet")
+    assert once(promoted).name == "Unchanged"
+    other.git("rm", "--quiet", "-r", "configs")
+    (other.folder / "configs").symlink_to(outside)
+    other.git("add", "configs")
+    other.git("commit", "--quiet", "--message", "A link")
+    other.git("push", "--quiet")
+
+    assert once(promoted).name == "Unchanged"
+
+    assert (outside / "base.yaml").read_text() == "precious"
+    assert (promoted.folder / "configs").is_symlink()
+
+
+def test_a_commit_of_very_many_files_is_taken_over(promoted, tmp_path):
+    """More than a command line holds."""
+    other = pushed(promoted, tmp_path / "other")
+    for number in range(30_000):
+        other.write(f"many/{'x' * 90}{number}", "")
+    other.git("add", "many")
+    other.git("commit", "--quiet", "--message", "Many")
+    other.git("push", "--quiet")
+
+    assert once(promoted).name == "Unchanged"
+    assert len(list((promoted.folder / "many").iterdir())) == 30_000
+
+
+def test_a_promotion_is_found_though_somebody_reverted_it(promoted):
+    entry = Entry("commit", clone.head(), "model@v2.0.0")
+    promoted.write("figures", "better")
+    promoted.git("add", "figures")
+    promoted.git("commit", "--quiet", "--message", f"{retrain.subject(entry)}better")
+    made = clone.head()
+    promoted.git("revert", "--no-edit", "HEAD")
+
+    assert retrain.promotion(entry) == made
+
+
+def test_tags_that_only_this_clone_has_outlive_a_fetch_that_prunes(promoted):
+    promoted.git("tag", "model@v7.0.0", "HEAD")
+    promoted.git("config", "fetch.prune", "true")
+    promoted.git("config", "fetch.pruneTags", "true")
+
+    assert once(promoted).name == "Unchanged"
+
+    assert "model@v7.0.0" in promoted.git("tag").split()
+
+
+def test_a_git_host_that_cannot_take_both_or_none_is_named_at_once(promoted, tmp_path):
+    promoted.run("git", "config", "receive.advertiseAtomic", "false", folder=promoted.bare)
+    promoted.answers(95)
+
+    state = retrain.retrain(return_state=True)  # which leaves a commit for the next run to push
+
+    assert state.name == "Failed"
+    assert "does not support --atomic" in state.message
+    assert promoted.status() == ""
+    promoted.run("git", "config", "receive.advertiseAtomic", "true", folder=promoted.bare)
+    once(promoted)
+    check_published(promoted, tmp_path / "second")
+
+
+def test_a_dvc_remote_that_is_not_the_default_is_told_before_anything_runs(promoted):
+    promoted.dvc("config", "--unset", "core.remote")
+    promoted.git("commit", "--quiet", "--all", "--message", "No default")
+    promoted.git("push", "--quiet", "origin", "main")
+
+    assert "has a git remote but no default DVC remote" in once(promoted).message
+
+
+def test_a_module_that_others_move_on_is_moved_on(promoted, tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_ALLOW_PROTOCOL", "file")
+    library = tmp_path / "library"
+    library.mkdir()
+    for words in (["init", "--quiet"], ["commit", "--quiet", "--allow-empty", "-m", "one"]):
+        promoted.run(*GIT, *words, folder=library)
+    promoted.git("submodule", "--quiet", "add", str(library), "lib")
+    promoted.git("commit", "--quiet", "--message", "A module")
+    promoted.git("push", "--quiet", "origin", "main")
+    other = pushed(promoted, tmp_path / "other")
+    other.git("submodule", "--quiet", "update", "--init")
+    promoted.run(*GIT, "commit", "--quiet", "--allow-empty", "-m", "two", folder=library)
+    other.run("git", "pull", "--quiet", "origin", "HEAD", folder=other.folder / "lib")
+    other.git("commit", "--quiet", "--all", "--message", "Move it on")
+    other.git("push", "--quiet")
+
+    assert once(promoted).name == "Unchanged"
+    moved = promoted.run("git", "rev-parse", "HEAD", folder=promoted.folder / "lib").strip()
+    assert moved == promoted.run("git", "rev-parse", "HEAD", folder=library).strip()
+
+
+def test_a_part_of_the_data_that_changes_while_a_stage_reads_it_is_for_the_next_run(
+    promoted, monkeypatch
+):
+    graph = (promoted.folder / "dvc.yaml").read_text()
+    promoted.write("dvc.yaml", graph.replace("[data/raw,", "[data/raw/answers.csv,"))
+    promoted.dvc("repro", "--quiet")
+    promoted.git("commit", "--quiet", "--all", "--message", "Read a part")
+    promoted.dvc("push", "--quiet")
+    promoted.git("push", "--quiet", "origin", "main")
+    assert once(promoted).name == "Unchanged"
+    promoted.answers(95)
+    repro = dvc.repro
+
+    def repro_while_it_changes(*words, target, **options):
+        outcome = repro(*words, target=target, **options)
+        if target == "data/raw.dvc":
+            promoted.answers(90)
+        return outcome
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dvc, "repro", repro_while_it_changes)
+        assert "changed while ingest read it" in once(promoted).message
+
+    assert once(promoted).name == "Promoted"

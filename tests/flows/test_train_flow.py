@@ -202,6 +202,7 @@ def test_params_are_set_and_kept(toy):
         (["split=5"], "would replace a whole section"),
         (["split.val=0.9", "split.seed=8"], r"with split.val=0.9.*val \+ test must be below 1"),
         (["promotion.metric=luck"], "promotion.metric"),
+        (["fine_tune.epochs=few"], r"fine_tune\.epochs: should be a valid integer"),
         (["ingest.max_bytes=many"], r"ingest\.max_bytes: should be a valid integer"),
     ):
         with pytest.raises(InputError, match=match):
@@ -304,6 +305,25 @@ def test_a_stage_runs_after_those_it_reads_wherever_dvc_yaml_has_it(toy):
 
     assert list(state.result()) == ["data/raw.dvc", "ingest", "split", "evaluate"]
     assert train(return_state=True).name == "Cached"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "match"),
+    [
+        ("  ingest:\n", "  ingest:\n    wdir: data\n", "stage ingest has wdir"),
+        ("[data/raw,", '["${folder}/raw",', r"stage ingest names '\$\{folder\}/raw'"),
+    ],
+)
+def test_paths_that_flows_would_not_find_are_refused(toy, old, new, match):
+    file = toy.folder / "dvc.yaml"
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new, 1))
+
+    with pytest.raises(InputError, match=match):
+        train()
+
+    file.write_text(text)
 
 
 @pytest.mark.parametrize("many", ["matrix: {n: [a, b]}", "foreach: [a, b]"])
