@@ -65,7 +65,9 @@ def attempt() -> State[str]:
     sync(where, pending)  # before what it brings is judged: others may have mended, or spoilt it
     backed = is_backed()
     if where and not backed:
-        reason = "has a git remote but no default DVC remote: what is pushed would lack its data"
+        reason = (
+            "has a git remote but no DVC remote by default: what is pushed would lack its data"
+        )
         raise InputError(Path.cwd(), reason, "run `dvc remote add --default NAME URL`")
     check_versioned()
     gate()

@@ -726,7 +726,7 @@ def test_a_dvc_remote_that_is_not_the_default_is_told_before_anything_runs(promo
     promoted.git("commit", "--quiet", "--all", "--message", "No default")
     promoted.git("push", "--quiet", "origin", "main")
 
-    assert "has a git remote but no default DVC remote" in once(promoted).message
+    assert "has a git remote but no DVC remote by default" in once(promoted).message
 
 
 def test_a_module_that_others_move_on_is_moved_on(promoted, tmp_path, monkeypatch):
