@@ -72,9 +72,9 @@ def main(words: Sequence[str] | None = None) -> int:
 def line(victim: Victim, kills: Sequence[Kill]) -> list[object]:
     """A row of the table."""
     moments, losses = [kill.moment_s for kill in kills], [kill.lost_s for kill in kills]
-    within = sum(0 < kill.computed < victim.views for kill in kills)
+    within = sum(0 < kill.computed < victim.ran for kill in kills)
     span = f"{min(moments):.1f} to {max(moments):.1f}"
-    work = victim.views / victim.speed
+    work = victim.ran / victim.speed
     mean = sum(losses) / len(losses)
     return [victim.stage, len(kills), span, victim.seconds, work, within, mean, max(losses)]
 

@@ -36,7 +36,8 @@ class Victim:
         done = self.finish()
         found = done.views(stage)
         self.seconds, self.views, self.speed = done.seconds, found.computed, found.speed
-        require(self.computed() == self.views > 0, f"{stage}: all views are counted", done.said)
+        self.ran = found.computed - found.alike
+        require(self.computed() == self.ran > 0, f"{stage}: all views are counted", done.said)
         self.digests = self.outs()
 
     def kill(self, moment: float) -> Kill | None:
@@ -72,7 +73,7 @@ class Victim:
         require(self.outs() == self.digests, f"{words}, run again: the same bytes", done.said)
         left = sorted(self.project.folder.rglob("partial.*"))
         require(not left, f"{words}, run again: nothing is left over", f"{left}")
-        return Kill(moment, computed, (self.computed() - self.views) / self.speed)
+        return Kill(moment, computed, (self.computed() - self.ran) / self.speed)
 
     def forget(self) -> None:
         """Remove the outs, the store and the count."""
