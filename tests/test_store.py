@@ -121,6 +121,22 @@ def test_a_damaged_database_is_set_aside(tmp_path, capsys, damage):
     assert (tmp_path / "store.damaged").is_file()
 
 
+def test_a_run_whose_database_is_set_aside_counts_anew_in_the_next(tmp_path):
+    """Else its entries would look newer than those of any run to come."""
+    for _ in range(5):
+        filled_store(tmp_path, count=1)
+    store = opened(tmp_path)
+    store._start_anew(tmp_path / NAME, sqlite3.DatabaseError("malformed"))
+    store.write("noise", [(key(1), b"value")])
+    store.close()
+
+    kept = sqlite3.connect(tmp_path / NAME)
+    (used,) = kept.execute("SELECT max(used) FROM entries").fetchone()
+    (run,) = kept.execute("SELECT max(id) FROM runs").fetchone()
+    kept.close()
+    assert used == run
+
+
 @pytest.mark.parametrize("statement", ["CREATE TABLE runs (id, photo)", "CREATE TABLE mine (id)"])
 @pytest.mark.parametrize("named", [True, False])
 @pytest.mark.usefixtures("shown")

@@ -244,7 +244,7 @@ class Store:
     def _start_anew(self, file: Path, error: Exception) -> None:
         if self._database:
             self._database.close()
-        self._database = None
+        self._database, self._run = None, 0
         try:
             if file.stat().st_ino == self._inode:  # or else another run has set it aside by now
                 kept = set_aside(file)
