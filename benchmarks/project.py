@@ -64,10 +64,12 @@ class Done(NamedTuple):
             rf"^{stage}: (\d+) views from the store, (\d+) computed(?: at ([\d.]+) views/s)?"
             r"(?:, (\d+) of them as others)?"
         )
-        found = re.search(pattern, self.said, re.MULTILINE)
+        found = re.findall(pattern, self.said, re.MULTILINE)  # in each precision
         if not found:
             raise SystemExit(f"{stage} did not say what it computed:\n{self.said}")
-        return Views(int(found[1]), int(found[2]), float(found[3] or 0), int(found[4] or 0))
+        stored, computed, alike = (sum(int(one[at] or 0) for one in found) for at in (0, 1, 3))
+        seconds = sum((int(one[1]) - int(one[3] or 0)) / float(one[2]) for one in found if one[2])
+        return Views(stored, computed, (computed - alike) / seconds if seconds else 0, alike)
 
 
 def own_peak_mb() -> float:

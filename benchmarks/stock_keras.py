@@ -49,6 +49,9 @@ def main(words: Sequence[str] | None = None) -> int:
     options.add_argument(
         "--onednn", action="store_true", help="let the guide's TensorFlow use oneDNN, as ours does"
     )
+    options.add_argument(
+        "--bfloat16", action="store_true", help="let the pipeline learn in bfloat16"
+    )
     chosen = report.parse(options, words)
     weights = chosen.weights or ("imagenet" if chosen.backbone == INSTALLED else "none")
     if Path(weights).is_file():
@@ -61,6 +64,9 @@ def main(words: Sequence[str] | None = None) -> int:
         project.set("backbone", name=chosen.backbone, weights=weights)
         project.set("train_head", epochs=EPOCHS, patience=EPOCHS)
         project.set("fine_tune", epochs=EPOCHS, patience=EPOCHS, layers=chosen.layers)
+        if chosen.bfloat16:
+            project.set("extract", precision="bfloat16")
+            project.set("fine_tune", precision="bfloat16")
         project.repro("sample")
         ours = project.repro()
         require("sample" not in ours.stages, "sample runs before the clock does", ours.said)
@@ -78,8 +84,11 @@ def main(words: Sequence[str] | None = None) -> int:
     how = "measured" if whole else f"extrapolated from {chosen.epochs} epochs a phase"
     note = "" if whole else f" (after {chosen.epochs} epochs a phase, so not comparable)"
     meaning = " With random weights accuracy means nothing." if weights == "none" else ""
+    ours_in = " The pipeline learns in bfloat16." if chosen.bfloat16 else ""
     setting = "told to use oneDNN, as the pipeline does" if chosen.onednn else "as it is installed"
     variants = [chosen.backbone] if chosen.backbone != INSTALLED else []
+    if chosen.bfloat16:
+        variants.append("bfloat16")
     if chosen.onednn:
         variants.append("oneDNN on both sides")
     elif not report.has_avx512():
@@ -88,7 +97,7 @@ def main(words: Sequence[str] | None = None) -> int:
         chosen,
         f"{chosen.backbone}, weights {Path(weights).name}, last {chosen.layers} layers, "
         f"{EPOCHS} epochs a phase. **The Keras guide's way takes {total / ours.seconds:.1f} times "
-        f"as long** ({how}); its TensorFlow is {setting}. To its favour its "
+        f"as long** ({how}); its TensorFlow is {setting}.{ours_in} To its favour its "
         "decoded images are cached in memory; the "
         "pipeline has an empty store and no DVC cache, augments more, and ends with a model "
         "file that was evaluated from raw images, with intervals.",

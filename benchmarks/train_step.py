@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from benchmarks import report
 from benchmarks.project import apart
 from pipeline.backbones.catalog import BackboneParams
 from pipeline.backbones.cut import multiplications
-from pipeline.engines import ExtractParams
+from pipeline.engines import ExtractParams, Precision
 from pipeline.frozen.network import FrozenNetwork, FrozenSpec
 from pipeline.training.epochs import bare
 from pipeline.training.fused import fused
@@ -35,6 +35,7 @@ class Steps(NamedTuple):
 
     keras: float
     ours: float
+    bfloat16: float
     limit: float
 
 
@@ -46,16 +47,32 @@ def main(words: Sequence[str] | None = None) -> int:
     rows = []
     for name, layers in CASES:
         found = apart(measure, name, layers, chosen.steps)
-        ratios = f"{found.ours / found.keras:.2f}", f"{found.ours / found.limit:.2f}"
-        rows.append((name, layers, *found, *ratios))
+        pairs = (
+            (found.ours, found.keras),
+            (found.bfloat16, found.keras),
+            (found.ours, found.limit),
+        )
+        rows.append((name, layers, *found, *(f"{one / other:.2f}" for one, other in pairs)))
     report.write(
         chosen,
         f"Milliseconds of a step on {BATCH} images' activations at the cut, with a head of "
         f"{HIDDEN} units and Adam: `train_on_batch` of the plain layers, and the pipeline's "
-        "step; medians of steps taken in turns. The limit is the multiplications of the "
-        "layers that run, three times (forward, and backward to weights and inputs).",
+        "step, also with `fine_tune.precision: bfloat16` (on a processor without it that is slow, "
+        "and `fine_tune` refuses); medians of steps taken in turns. The limit is the "
+        "multiplications of the layers that run in float32, three times (forward, and backward "
+        "to weights and inputs).",
         report.table(
-            ("backbone", "layers", "Keras", "ours", "limit", "**ours / Keras**", "ours / limit"),
+            (
+                "backbone",
+                "layers",
+                "Keras",
+                "ours",
+                "ours, bfloat16",
+                "limit",
+                "**ours / Keras**",
+                "bfloat16 / Keras",
+                "ours / limit",
+            ),
             rows,
         ),
     )
@@ -68,7 +85,7 @@ def measure(name: str, layers: int, steps: int) -> Steps:
     import keras  # noqa: PLC0415
 
     params = BackboneParams(name=name, weights="none", image_size=None, resize="bicubic")
-    extract = ExtractParams(engine="openvino", storage="float32")
+    extract = ExtractParams(engine="openvino", precision="float32", storage="float32")
     network = FrozenNetwork(FrozenSpec(params, extract, layers))
     whole = network.backbone.network
     for index, operation in enumerate(whole.operations):
@@ -77,8 +94,13 @@ def measure(name: str, layers: int, steps: int) -> Steps:
     plain = keras.Model(bare(network.cut), network.pooled)
     theirs = classifier(plain)
     theirs.compile(keras.optimizers.Adam(1e-4), "categorical_crossentropy", metrics=["accuracy"])
-    ours = compile_step(
-        classifier(fused(plain, whole)), keras.optimizers.Adam(1e-4), "categorical_crossentropy"
+    ours, low = (
+        compile_step(
+            classifier(fused(plain, whole, precision)),
+            keras.optimizers.Adam(1e-4),
+            "categorical_crossentropy",
+        )
+        for precision in get_args(Precision)
     )
     random = np.random.default_rng(1)
     inputs = bare(
@@ -87,19 +109,25 @@ def measure(name: str, layers: int, steps: int) -> Steps:
     labels = np.eye(CLASSES, dtype=np.float32)[random.integers(0, CLASSES, BATCH)]
     batch = inputs, labels, np.ones(BATCH, np.float32)
     times = in_turns(
-        [lambda: theirs.train_on_batch(*batch), lambda: np.asarray(ours(*batch))], steps
+        [
+            lambda: theirs.train_on_batch(*batch),
+            lambda: np.asarray(ours(*batch)),
+            lambda: np.asarray(low(*batch)),
+        ],
+        steps,
     )
     macs = sum(map(multiplications, plain.operations))
     macs += network.values("features") * HIDDEN + HIDDEN * CLASSES
-    theirs_ms, ours_ms = times
-    return Steps(theirs_ms, ours_ms, 2 * macs * 3 * BATCH / matrix_rate() * 1e3)
+    keras_ms, ours_ms, low_ms = times
+    return Steps(keras_ms, ours_ms, low_ms, 2 * macs * 3 * BATCH / matrix_rate() * 1e3)
 
 
 def classifier(suffix: Any) -> Any:
-    """The layers behind the cut with a head."""
+    """The layers behind the cut, BatchNorm in inference mode, with a head."""
     import keras  # noqa: PLC0415
 
-    x = keras.layers.Dense(HIDDEN, activation="relu")(suffix.output)
+    x = suffix(bare(suffix.inputs), training=False)
+    x = keras.layers.Dense(HIDDEN, activation="relu")(x)
     x = keras.layers.Dropout(0.5)(x)
     return keras.Model(suffix.inputs, keras.layers.Dense(CLASSES, activation="softmax")(x))
 

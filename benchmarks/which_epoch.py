@@ -22,7 +22,7 @@ from pipeline.backbones.catalog import BackboneParams
 from pipeline.engines import ExtractParams
 from pipeline.features import read_features
 from pipeline.frozen.network import FrozenNetwork, FrozenSpec
-from pipeline.images.pictures import places_by_digest, read_plan
+from pipeline.images.pictures import places_by_digest, read_plan, with_splits
 from pipeline.params import load_section
 from pipeline.stages.fine_tune import FineTuneParams
 from pipeline.tables import SPLITS, distinct, read_manifest
@@ -139,7 +139,7 @@ def fine_tune_run(folder: Path, store: str) -> Run:
     weights, classes = Path("models/head.weights.h5"), len(setting.classes)
     head = load_head(setting.head, network.values("features"), classes, weights)
     model = trainable_part(network, head)
-    plan = read_plan(Path("data/views.csv"))
+    plan = with_splits(read_plan(Path("data/views.csv")), setting.images)
     places = places_by_digest(Path("data/raw"), setting.images, plan)
     room, budget = Path("models/activations"), params.activation_budget_gb
     with activations(network, plan, places, budget_gb=budget, folder=room) as inputs:

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import model_validator
 
+from pipeline.errors import InputError
 from pipeline.images.decode import Pixels
 from pipeline.params import Section
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     import keras
 
 Engine = Literal["openvino", "tensorflow"]
+Precision = Literal["float32", "bfloat16"]
 Outputs = list[NDArray[np.float32]]
 Run = Callable[[Iterable[Pixels]], Iterator[Outputs]]
 
@@ -33,26 +36,57 @@ class ExtractParams(Section):
     """What runs the frozen part of the backbone, and how its results are kept."""
 
     engine: Engine
+    precision: Precision  # of the arithmetic, for images to train on; for others float32
     storage: Literal["float32", "float16"]  # of features and activations
 
+    @model_validator(mode="after")
+    def _bfloat16_is_openvinos(self) -> ExtractParams:
+        if (self.engine, self.precision) == ("tensorflow", "bfloat16"):
+            raise ValueError("engine tensorflow computes in precision float32 alone")
+        return self
 
+
+HINTS: dict[Precision, str] = {"float32": "f32", "bfloat16": "bf16"}  # OpenVINO's names
 TENSORFLOW_BATCH = 32  # pictures; constant, and the last batch is filled up to it
 REQUESTS_A_STREAM = 2  # one runs while the next already waits
 GRAPH = 2  # how a network is made into a graph: another way may round otherwise
 
 
-def compile_frozen(model: keras.Model, engine: Engine, *, threads: int | None = None) -> Run:
+def compile_frozen(
+    model: keras.Model,
+    engine: Engine,
+    *,
+    precision: Precision = "float32",
+    threads: int | None = None,
+) -> Run:
     """Make `model` ready to run.
 
     Args:
         model: From pixels (n, size, size, 3) in [0, 255] to one or more tensors.
+        precision: Of what is computed, with `openvino`; results are float32.
         threads: Of the processor, with `openvino`; None: all.
 
     Returns:
         A function of pictures, (size, size, 3) uint8 each, that yields each
         picture's row of every output, in order.
     """
-    return _openvino(model, threads) if engine == "openvino" else _tensorflow(model)
+    return _openvino(model, precision, threads) if engine == "openvino" else _tensorflow(model)
+
+
+def require_bfloat16(key: str) -> None:
+    """Refuse params that ask for it where it would be emulated, slower than float32.
+
+    Args:
+        key: Of params.yaml.
+
+    Raises:
+        InputError: This machine's processor does not multiply bfloat16.
+    """
+    import openvino  # noqa: PLC0415
+
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        reason = f"{key} is bfloat16, which this machine's processor cannot multiply"
+        raise InputError("params.yaml", reason, f"set {key} to float32")
 
 
 def engine_version(engine: Engine) -> str:
@@ -98,10 +132,12 @@ def openvino_graph(model: keras.Model) -> Any:
     return openvino.Model(results, graph.get_parameters())
 
 
-def _openvino(model: keras.Model, threads: int | None) -> Run:
+def _openvino(model: keras.Model, precision: Precision, threads: int | None) -> Run:
     import openvino  # noqa: PLC0415
 
-    hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "f32"}
+    if precision == "bfloat16":
+        require_bfloat16("extract.precision")
+    hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": HINTS[precision]}
     if threads:
         hints["INFERENCE_NUM_THREADS"] = str(threads)
     compiled = openvino.Core().compile_model(openvino_graph(model), "CPU", hints)

@@ -16,12 +16,25 @@ from ruamel.yaml import YAML
 
 from benchmarks.project import apart
 from pipeline.__main__ import main
+from pipeline.engines import require_bfloat16
+from pipeline.errors import InputError
 from pipeline.tensorflow_start import start_tensorflow
 
 ROOT = Path(__file__).parents[1]
 DATA = ("ingest", "split", "augment")
 LEARN = ("extract", "train_head", "fine_tune", "evaluate")
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+
+
+def _lacks_bfloat16() -> bool:
+    try:
+        require_bfloat16("extract.precision")
+    except InputError:
+        return True
+    return False
+
+
+needs_bfloat16 = pytest.mark.skipif(_lacks_bfloat16(), reason="of the processor")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -16,7 +16,7 @@ from pipeline.backbones.load import load_backbone
 from pipeline.engines import TENSORFLOW_BATCH, Run, compile_frozen
 from pipeline.images.pictures import map_ahead
 from pipeline.tensorflow_start import start_tensorflow
-from tests.conftest import ROOT
+from tests.conftest import ROOT, needs_bfloat16
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (TENSORFLOW_BATCH + 5, 64, 64, 3), np.uint8)
 
@@ -35,21 +35,24 @@ def outputs(keras, request):
     assert len(cut) == 2
 
     @cache
-    def compiled(engine: str) -> Run:
-        return compile_frozen(model, engine)
+    def compiled(engine: str, precision: str) -> Run:
+        return compile_frozen(model, engine, precision=precision)
 
-    def run(engine: str, pictures: np.ndarray) -> list[np.ndarray]:
-        rows = list(compiled(engine)(iter(pictures)))
+    def run(engine: str, pictures: np.ndarray, precision: str = "float32") -> list[np.ndarray]:
+        rows = list(compiled(engine, precision)(iter(pictures)))
         assert len(rows) == len(pictures)
         return [np.stack(tensors) for tensors in zip(*rows, strict=True)]
 
     return run
 
 
-def test_openvino_rows_do_not_depend_on_order_or_number(outputs):
+@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=needs_bfloat16)])
+def test_openvino_rows_do_not_depend_on_order_or_number(outputs, precision):
     order = np.random.default_rng(1).permutation(len(PICTURES))
-    together, shuffled = outputs("openvino", PICTURES), outputs("openvino", PICTURES[order])
-    alone = outputs("openvino", PICTURES[3:4])
+    together, shuffled, alone = (
+        outputs("openvino", pictures, precision)
+        for pictures in (PICTURES, PICTURES[order], PICTURES[3:4])
+    )
 
     for row, mixed, single in zip(together, shuffled, alone, strict=True):
         np.testing.assert_array_equal(mixed, row[order])
@@ -61,6 +64,16 @@ def test_engines_agree_on_every_tensor_of_the_cut(outputs):
         outputs("openvino", PICTURES), outputs("tensorflow", PICTURES), strict=True
     ):
         np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.abs(theirs).max())
+
+
+@needs_bfloat16
+def test_bfloat16_rounds_and_does_no_more(outputs):
+    for low, exact in zip(
+        outputs("openvino", PICTURES, "bfloat16"), outputs("openvino", PICTURES), strict=True
+    ):
+        off = np.sqrt(np.mean((low - exact) ** 2) / np.mean(exact**2))
+        assert 1e-5 < off < 0.1
+        assert low.dtype == np.float32
 
 
 @pytest.mark.slow

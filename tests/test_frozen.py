@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import openvino
 import pandas as pd
 import pytest
 
@@ -27,7 +28,7 @@ from pipeline.images.pictures import read_plan
 from pipeline.images.views import View, render
 from pipeline.model_file import load_model
 from pipeline.store.database import NAME, connect, kinds
-from tests.conftest import DATA, ROOT, picture
+from tests.conftest import DATA, ROOT, needs_bfloat16, picture
 
 FEATURES = Path("data/features/features.npy")
 PREDICTIONS = Path("data/cached_predictions.csv")
@@ -35,7 +36,7 @@ BACKBONE = BackboneParams(
     name="EfficientNetLite0", weights="none", image_size=32, resize="bicubic"
 )
 
-EXTRACT = ExtractParams(engine="openvino", storage="float32")
+EXTRACT = ExtractParams(engine="openvino", precision="float32", storage="float32")
 VGG = BackboneParams(name="VGG16", weights="none", image_size=32, resize="bicubic")
 
 
@@ -177,7 +178,7 @@ def test_beyond_the_budget_no_activations_are_stored(filled, counted):
 
     database = connect(filled.folder / "store" / NAME, writable=False)
     names = [name for (name,) in database.execute("SELECT name FROM kinds") if " px " in name]
-    assert names == ["EfficientNetLite0 32 px features (openvino, float32)"]
+    assert names == ["EfficientNetLite0 32 px features (openvino in float32, float32)"]
 
 
 @pytest.mark.slow
@@ -198,6 +199,53 @@ def test_activations_that_the_store_cannot_hold_push_no_features_out(filled, cap
         ]
         database.close()
         assert kept == [("features", len(np.unique(np.load(FEATURES), axis=0)))]
+
+
+@needs_bfloat16
+def test_in_bfloat16_only_what_is_learnt_from_is_computed_otherwise(trained, counted):
+    """So the shipped model, which is judged in float32, agrees with the cached path."""
+    whole, index = np.load(FEATURES), pd.read_csv("data/features/index.csv")
+    splits = pd.read_csv("data/splits.csv").drop_duplicates("digest").set_index("digest")
+    learnt = (splits.loc[index["digest"], "split"] == "train").to_numpy()
+    trained.set("extract", precision="bfloat16")
+    trained.set("fine_tune", precision="bfloat16")
+
+    assert trained.run("extract", "train_head", "fine_tune", "evaluate") == 0
+
+    other = np.load(FEATURES)
+    np.testing.assert_array_equal(other[~learnt], whole[~learnt])
+    assert (other[learnt] != whole[learnt]).any(axis=1).all()
+    np.testing.assert_allclose(other, whole, atol=0.1 * whole.max())
+    assert counted("extract") == ((~learnt).sum(), 0)  # said last, of float32
+
+
+@needs_bfloat16
+def test_in_bfloat16_too_the_frozen_layers_run_online_to_the_same_model(trained):
+    trained.set("extract", precision="bfloat16")
+    assert trained.run("extract", "train_head", "fine_tune") == 0
+    before = PREDICTIONS.read_bytes(), Path("reports/fine_tune.csv").read_bytes()
+    trained.set("fine_tune", activation_budget_gb=0.0)
+
+    assert trained.run("fine_tune") == 0
+
+    assert (PREDICTIONS.read_bytes(), Path("reports/fine_tune.csv").read_bytes()) == before
+
+
+@pytest.mark.parametrize(
+    ("section", "stage"), [("extract", "extract"), ("fine_tune", "fine_tune")]
+)
+def test_bfloat16_is_refused_where_the_processor_lacks_it(
+    trained, refused, monkeypatch, section, stage
+):
+    """As a processor of before it tells OpenVINO."""
+    monkeypatch.setattr(openvino.Core, "get_property", lambda *_: ["FP32", "INT8"])
+    monkeypatch.setenv("PIPELINE_STORE", "off")
+    trained.set(section, precision="bfloat16")
+
+    said = refused(stage)
+
+    assert f"{section}.precision is bfloat16, which this machine's processor cannot" in said
+    assert f"set {section}.precision to float32" in said
 
 
 @pytest.mark.slow
@@ -233,9 +281,9 @@ def test_a_value_too_large_for_half_precision_is_an_error(filled, counted, refus
 def changed(what: str) -> FrozenSpec:
     """The spec of these tests with one thing changed."""
     backbone, extract, layers = BACKBONE, EXTRACT, 4
-    if what in {"engine", "storage"}:
-        other = {"engine": "tensorflow", "storage": "float16"}[what]
-        extract = extract.model_copy(update={what: other})
+    if what in {"engine", "precision", "storage"}:
+        other = {"engine": "tensorflow", "precision": "bfloat16", "storage": "float16"}
+        extract = extract.model_copy(update={what: other[what]})
     elif what == "layers":
         layers = 10
     elif what:
@@ -251,7 +299,7 @@ def network(keras) -> FrozenNetwork:
 
 
 @pytest.mark.parametrize(
-    "what", ["engine", "storage", "layers", "name", "image_size", "resize", "weights"]
+    "what", ["engine", "precision", "storage", "layers", "name", "image_size", "resize", "weights"]
 )
 def test_whatever_changes_a_row_changes_its_key(trained, network, what):
     plan = read_plan(Path("data/views.csv"))

@@ -8,9 +8,12 @@ import pytest
 from pipeline.backbones.catalog import CATALOG, BackboneParams
 from pipeline.backbones.cut import best_cut, crossing, first_unfrozen
 from pipeline.backbones.load import load_backbone
+from pipeline.engines import ExtractParams
+from pipeline.frozen.network import FrozenNetwork, FrozenSpec
 from pipeline.tensorflow_start import start_tensorflow
 from pipeline.training.epochs import bare
 from pipeline.training.fused import fused
+from pipeline.training.tuning import trainable_part
 
 CLOSE = 1e-9  # of the largest value; float64 adds up in another order too
 FAST = {
@@ -112,6 +115,48 @@ def test_a_convolution_that_others_read_keeps_its_batch_norm_apart(keras):
     quick = fused(network, network)
 
     np.testing.assert_allclose(quick(pictures), network(pictures), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "layers"), [("EfficientNetLite0", 10), ("VGG16", 4)])
+def test_bfloat16_rounds_what_convolutions_multiply(keras, name, layers):
+    """VGG's convolutions are neither pointwise nor followed by a BatchNorm."""
+    params = BackboneParams(name=name, weights="none", image_size=64, resize="bicubic")
+    network = load_backbone(params).network
+    cut = crossing(network, best_cut(network, first_unfrozen(network, layers)))
+    plain = keras.Model(bare(cut), network.output)
+    plain.trainable = True
+    random = np.random.default_rng(1)
+    inputs = bare([random.normal(size=(2, *t.shape[1:])).astype(np.float32) for t in cut])
+
+    exact, low = (
+        outputs_and_gradients(fused(plain, network, precision), plain.trainable_variables, inputs)
+        for precision in ("float32", "bfloat16")
+    )
+
+    for one, other in zip(exact, low, strict=True):
+        assert other.dtype == "float32"
+        assert 1e-6 < np.linalg.norm(other - one) / np.linalg.norm(one) < 0.05
+
+
+def test_what_learns_in_bfloat16_is_judged_in_float32(keras, monkeypatch):
+    monkeypatch.setattr("pipeline.training.tuning.require_bfloat16", lambda _: None)
+    backbone = BackboneParams(
+        name="EfficientNetLite0", weights="none", image_size=64, resize="bicubic"
+    )
+    extract = ExtractParams(engine="openvino", precision="float32", storage="float32")
+    network = FrozenNetwork(FrozenSpec(backbone, extract, 10))
+    head = keras.Sequential([keras.layers.Dense(2, activation="softmax")])
+    head.build((None, network.values("features")))
+    shapes = network.activation_shapes
+    shown = bare([np.random.default_rng(1).normal(size=(3, *shape)) for shape in shapes])
+
+    exact, low = (trainable_part(network, head, how) for how in ("float32", "bfloat16"))
+
+    np.testing.assert_array_equal(low(shown, training=False), exact(shown, training=False))
+    assert (low(shown, training=True) != exact(shown, training=True)).numpy().any()
+    variables = low.trainable_variables
+    assert {id(v) for v in variables} == {id(v) for v in exact.trainable_variables}
+    assert len(variables) == len(exact.trainable_variables)
 
 
 @pytest.mark.slow

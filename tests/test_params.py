@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.commands.predict import limits_of
+from pipeline.engines import ExtractParams
 from pipeline.errors import InputError
 from pipeline.flows.overrides import override
 from pipeline.images.decode import Limits
@@ -81,6 +82,16 @@ def test_cuts_that_are_no_times_are_refused(tmp_path, cuts, match):
         load_split(tmp_path, timed.replace("cuts: []", f"cuts: {cuts}"))
 
     assert good.time_cuts == ["2024-05-01", "2024-06-01T12:00"]
+
+
+def test_bfloat16_is_openvinos(tmp_path):
+    text = (ROOT / "params.yaml").read_text().replace("engine: openvino", "engine: tensorflow")
+    (tmp_path / "params.yaml").write_text(
+        text.replace("precision: float32", "precision: bfloat16")
+    )
+
+    with pytest.raises(InputError, match=r"extract: engine tensorflow computes in .* float32"):
+        load_section(tmp_path / "params.yaml", "extract", ExtractParams)
 
 
 def test_folds_do_not_go_with_time(tmp_path):

@@ -9,19 +9,28 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 
 from pipeline.backbones.catalog import BackboneParams
 from pipeline.backbones.cut import best_cut, crossing, first_unfrozen, values_per_image
 from pipeline.backbones.load import Backbone, load_backbone
-from pipeline.engines import ExtractParams, Outputs, Run, compile_frozen, engine_version
+from pipeline.engines import (
+    ExtractParams,
+    Outputs,
+    Precision,
+    Run,
+    compile_frozen,
+    engine_version,
+)
 from pipeline.errors import InputError
 from pipeline.images.decode import Pixels
 from pipeline.images.pictures import Job, pictures
@@ -96,6 +105,29 @@ class FrozenNetwork:
         """SHA-256 of the backbone's weights."""
         return self.backbone.weights_digest()
 
+    def at(self, precision: Precision) -> FrozenNetwork:
+        """This network, computed otherwise; weights are shared."""
+        other = copy(self)
+        extract = self.spec.extract.model_copy(update={"precision": precision})
+        other.spec = replace(self.spec, extract=extract)
+        return other
+
+    def shares(self, plan: pd.DataFrame) -> Iterator[tuple[FrozenNetwork, NDArray[np.int64]]]:
+        """Which network computes which views of a plan.
+
+        A model is judged by what it is when it ships: in float32, whatever it learns from.
+
+        Args:
+            plan: With a column split.
+
+        Yields:
+            A network and the numbers of its views; together they are all.
+        """
+        own = (plan["split"] == "train").to_numpy() | (self.spec.extract.precision == "float32")
+        for network, chosen in ((self, own), (self.at("float32"), ~own)):
+            if chosen.any():
+                yield network, np.flatnonzero(chosen)
+
     def compile(self, *, threads: int | None = None) -> Run:
         """Ready the engine; each row is the pooled features, then the cut's tensors.
 
@@ -104,10 +136,10 @@ class FrozenNetwork:
             OSError: The temporary folder is full, for one.
         """
         model = self.backbone.from_pixels([self.pooled, *self.cut])
-        engine = self.spec.extract.engine
+        engine, precision = self.spec.extract.engine, self.spec.extract.precision
         try:
-            return compile_frozen(model, engine, threads=threads)
-        except OSError:
+            return compile_frozen(model, engine, precision=precision, threads=threads)
+        except (OSError, InputError):
             raise
         except Exception as error:  # each engine has errors of its own
             words = " ".join(str(error).split())[:300]
@@ -147,6 +179,7 @@ class FrozenNetwork:
             "resize": params.resize,
             "engine": self.spec.extract.engine,
             "engine_version": engine_version(self.spec.extract.engine),
+            "precision": self.spec.extract.precision,
             "keras_version": version("keras"),
             "pillow_version": version("pillow"),
             "storage": self.spec.extract.storage,
@@ -155,7 +188,8 @@ class FrozenNetwork:
     def kind(self, part: Part) -> str:
         """What the store's listing calls such rows."""
         params, extract = self.spec.backbone, self.spec.extract
-        return f"{params.name} {params.size} px {part} ({extract.engine}, {extract.storage})"
+        how = f"{extract.engine} in {extract.precision}, {extract.storage}"
+        return f"{params.name} {params.size} px {part} ({how})"
 
     def digest(self) -> bytes:
         """32 bytes for what a row depends on besides its picture.

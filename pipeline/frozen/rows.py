@@ -24,6 +24,7 @@ from pipeline.store.access import LIMIT, Store, open_store
 KEEP_EVERY_S = 1.0  # a killed run loses what waits and what is being written, twice that
 VIEW_FORMAT = "<" + "".join({int: "q", float: "d"}[type_] for type_ in VIEW_TYPES.values())
 
+Numbers = NDArray[np.int64]
 Sink = Callable[[int, NDArray[np.generic]], None]
 """Takes a row's number in the plan and its values, flat."""
 
@@ -41,7 +42,7 @@ def frozen_rows(
     """Give `sink` every view's row of one part, computing only what the store lacks.
 
     Args:
-        plan: Views, with columns digest and those of `View`.
+        plan: Views, with columns digest, split and those of `View`.
         places: Where the image of each digest lies.
         stage: Named beside the progress bar and in the store.
         sink: Called in no particular order.
@@ -52,6 +53,25 @@ def frozen_rows(
             `ingest`; the cluster that the environment names cannot compute; a
             row is not finite or the storage cannot hold it.
     """
+    for share, numbers in network.shares(plan):
+
+        def take(number: int, values: NDArray[np.generic], numbers: Numbers = numbers) -> None:
+            sink(int(numbers[number]), values)
+
+        own = plan.iloc[numbers]
+        _rows_of_share(share, own, places, stage, part=part, sink=take, also_keep=also_keep)
+
+
+def _rows_of_share(
+    network: FrozenNetwork,
+    plan: pd.DataFrame,
+    places: Mapping[str, Place],
+    stage: str,
+    *,
+    part: Part,
+    sink: Sink,
+    also_keep: Sequence[Part],
+) -> None:
     missing, speed = np.ones(len(plan), bool), ""
     with closing(open_store(stage)) as store, progress(stage, len(plan), "view") as bar:
         digests = row_keys(network, plan, part)
@@ -86,8 +106,8 @@ def frozen_rows(
 
 
 def in_order_of_place(
-    plan: pd.DataFrame, places: Mapping[str, Place], numbers: NDArray[np.int64]
-) -> NDArray[np.int64]:
+    plan: pd.DataFrame, places: Mapping[str, Place], numbers: Numbers
+) -> Numbers:
     """Sort numbers of a plan's rows by where images lie: archives are read forwards."""
     digests = list(places)
     rank = {digests[at]: rank for rank, at in enumerate(in_order(list(places.values())))}

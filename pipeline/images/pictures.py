@@ -50,6 +50,15 @@ def read_plan(file: Path) -> pd.DataFrame:
     return read_table(file, ("digest", "view", *VIEW_TYPES), VIEW_TYPES)
 
 
+def with_splits(plan: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
+    """A plan of views with the split of each view's image, in column split.
+
+    Args:
+        images: With columns digest and split; one row a digest.
+    """
+    return plan.assign(split=plan["digest"].map(images.set_index("digest")["split"]))
+
+
 def places_by_digest(raw: Path, images: pd.DataFrame, plan: pd.DataFrame) -> dict[str, Place]:
     """The place of each image of a plan of views.
 

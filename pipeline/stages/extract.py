@@ -11,7 +11,7 @@ from pipeline.features import ARRAY, INDEX, MADE_WITH
 from pipeline.files import Reads, Writes, replacing, write_json
 from pipeline.frozen.network import CutParams, FrozenNetwork, FrozenSpec, Part
 from pipeline.frozen.rows import frozen_rows
-from pipeline.images.pictures import places_by_digest, read_plan
+from pipeline.images.pictures import places_by_digest, read_plan, with_splits
 from pipeline.tables import distinct, read_manifest, write_table
 
 
@@ -33,8 +33,9 @@ def run(
     Raises:
         InputError: The backbone cannot be built; or see `frozen_rows`.
     """
-    plan = read_plan(views)
-    places = places_by_digest(raw, distinct(read_manifest(splits)), plan)
+    images = distinct(read_manifest(splits))
+    plan = with_splits(read_plan(views), images)
+    places = places_by_digest(raw, images, plan)
     network = FrozenNetwork(FrozenSpec(backbone, params, fine_tune.layers))
     fits = network.size("activations", len(plan)) <= fine_tune.activation_budget_gb * 1e9
     also_keep: list[Part] = ["activations"] if fits else []

@@ -16,12 +16,12 @@ from pydantic import ConfigDict
 
 from pipeline.backbones.catalog import BackboneParams
 from pipeline.console import say
-from pipeline.engines import ExtractParams
+from pipeline.engines import ExtractParams, Precision
 from pipeline.errors import InputError
 from pipeline.features import read_features
 from pipeline.files import Beside, Reads, Writes
 from pipeline.frozen.network import CutParams, FrozenNetwork, FrozenSpec
-from pipeline.images.pictures import places_by_digest, read_plan
+from pipeline.images.pictures import places_by_digest, read_plan, with_splits
 from pipeline.model_file import ENDING, Card, save_model
 from pipeline.provenance import write_provenance
 from pipeline.tables import (
@@ -47,6 +47,8 @@ class FineTuneParams(CutParams, LearningParams):
     """The second phase of learning.  Seed, loss and weights are those of `train_head`."""
 
     model_config = ConfigDict(extra="forbid")
+
+    precision: Precision  # of the convolutions' products while learning; judged in float32
 
 
 def run(
@@ -79,7 +81,7 @@ def run(
         raise InputError(model, f"does not end in {ENDING}", "name a file that does")
     images = distinct(read_manifest(splits))
     classes = sorted(images["label"].unique())
-    plan = read_plan(views)
+    plan = with_splits(read_plan(views), images)
     places = places_by_digest(raw, images, plan)
     train, val, test = (images[images["split"] == split] for split in SPLITS)
 
@@ -89,7 +91,7 @@ def run(
     network = FrozenNetwork(FrozenSpec(backbone, extract, params.layers))
     check_same_backbone(features, network.weights_digest)
     head = load_head(train_head, network.values("features"), len(classes), head_weights)
-    tuned = trainable_part(network, head)
+    tuned = trainable_part(network, head, params.precision)
     budget, folder = params.activation_budget_gb, model.with_name("activations")
     with activations(network, plan, places, budget_gb=budget, folder=folder) as inputs:
         epochs = training_epochs(train_head, params, train, classes, inputs=inputs, index=plan)

@@ -6,6 +6,7 @@ import math
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ def activations(
     row's place in its batch).
 
     Args:
-        plan: Views, with columns digest and those of `View`.
+        plan: Views, with columns digest, split and those of `View`.
         places: Where the image of each digest lies.
         budget_gb: Of disk, in 10^9 bytes.
         folder: Where a folder of scratch files may stand for the duration.
@@ -74,13 +75,16 @@ def _stored(network: FrozenNetwork, array: Rows) -> Gather:
 
 
 def _online(network: FrozenNetwork, plan: pd.DataFrame, places: Mapping[str, Place]) -> Gather:
-    run = network.compile()
+    compiled = cache(lambda precision: network.at(precision).compile())
 
     def gather(rows: NDArray[np.int64]) -> list[NDArray[np.float32]]:
         flat = np.empty((len(rows), network.values("activations")), np.float32)
-        shown = network.spec.pictures(jobs(places, plan.iloc[rows]))
-        for number, outputs in enumerate(run(shown)):
-            flat[number] = network.take("activations", outputs)
+        wanted = plan.iloc[rows]
+        for share, numbers in network.shares(wanted):
+            run = compiled(share.spec.extract.precision)
+            shown = share.spec.pictures(jobs(places, wanted.iloc[numbers]))
+            for number, outputs in zip(numbers, run(shown), strict=True):
+                flat[number] = share.take("activations", outputs)
         return _split(network, flat)
 
     return gather

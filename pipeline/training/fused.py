@@ -10,18 +10,25 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from pipeline.backbones.cut import tensors_of
+from pipeline.engines import Precision
 
 if TYPE_CHECKING:
     import keras
 
 
-def fused(suffix: keras.Model, network: keras.Model) -> keras.Model:
+def fused(
+    suffix: keras.Model, network: keras.Model, precision: Precision = "float32"
+) -> keras.Model:
     """Rebuild `suffix`, part of `network`, to train with BatchNorm in inference mode.
 
     A BatchNorm that alone follows a convolution becomes part of its kernel; gradients
     still reach kernel, scale and offset.  Not so where only the BatchNorm learns: its
     gradient would cost that of a kernel that does not.  A pointwise convolution becomes a matrix
     product, whose gradients TensorFlow computes faster on a CPU.
+
+    Args:
+        precision: Of what convolutions multiply but depthwise ones, which only
+            move memory; sums, weights and all else are float32.
 
     Returns:
         Model with the inputs, outputs and variables of `suffix`.
@@ -30,6 +37,7 @@ def fused(suffix: keras.Model, network: keras.Model) -> keras.Model:
 
     norms = {id(conv): norm for conv, norm in _pairs(suffix, network)}
     folded = {id(norm) for norm in norms.values()}
+    arranged = _is_pointwise if precision == "float32" else _is_convolution
 
     class Fused(keras.Layer):  # type: ignore[misc]
         """A convolution and, where it has one, its BatchNorm."""
@@ -43,13 +51,13 @@ def fused(suffix: keras.Model, network: keras.Model) -> keras.Model:
             conv, kernel, bias = self.conv, self.conv.kernel, self.conv.bias
             if self.norm is not None:
                 kernel, bias = _with_norm(conv, self.norm)
-            outputs = _convolve(conv, inputs, kernel)
+            outputs = _convolve(conv, inputs, kernel, precision)
             return conv.activation(outputs if bias is None else outputs + bias)
 
     def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
         if id(operation) in folded:
             return args[0]  # what `Fused` returned
-        if id(operation) in norms or _is_pointwise(operation):
+        if id(operation) in norms or arranged(operation):
             return Fused(operation, norms.get(id(operation)))(*args)
         return operation(*args, **kwargs)
 
@@ -92,23 +100,30 @@ def _with_norm(conv: Any, norm: Any) -> tuple[Any, Any]:
     return conv.kernel * (ops.reshape(scale, conv.kernel.shape[2:]) if depthwise else scale), bias
 
 
-def _convolve(conv: Any, inputs: Any, kernel: Any) -> Any:
+def _convolve(conv: Any, inputs: Any, kernel: Any, precision: Precision) -> Any:
     from keras import layers, ops  # noqa: PLC0415
 
+    depthwise = isinstance(conv, layers.DepthwiseConv2D)
+    if precision == "bfloat16" and not depthwise:
+        inputs, kernel = ops.cast(inputs, precision), ops.cast(kernel, precision)
+        return ops.cast(_convolve(conv, inputs, kernel, "float32"), "float32")
     if _is_pointwise(conv):
         flat = ops.reshape(inputs, (-1, inputs.shape[-1]))
         product = ops.matmul(flat, ops.reshape(kernel, kernel.shape[2:]))
         return ops.reshape(product, (-1, *inputs.shape[1:-1], conv.filters))
-    plain = ops.depthwise_conv if isinstance(conv, layers.DepthwiseConv2D) else ops.conv
+    plain = ops.depthwise_conv if depthwise else ops.conv
     return plain(inputs, kernel, conv.strides, conv.padding, conv.data_format, conv.dilation_rate)
 
 
-def _is_pointwise(operation: Any) -> bool:
+def _is_convolution(operation: Any) -> bool:
     from keras import layers  # noqa: PLC0415
 
+    return type(operation) is layers.Conv2D and operation.data_format == "channels_last"
+
+
+def _is_pointwise(operation: Any) -> bool:
     return (
-        type(operation) is layers.Conv2D
+        _is_convolution(operation)
         and operation.kernel_size == (1, 1) == operation.strides
         and operation.groups == 1
-        and operation.data_format == "channels_last"
     )

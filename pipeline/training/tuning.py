@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.engines import Precision, require_bfloat16
 from pipeline.training.epochs import bare
 from pipeline.training.fused import fused
 
@@ -16,15 +17,23 @@ if TYPE_CHECKING:
     from pipeline.frozen.network import FrozenNetwork
 
 
-def trainable_part(network: FrozenNetwork, head: keras.Model) -> keras.Model:
+def trainable_part(
+    network: FrozenNetwork, head: keras.Model, precision: Precision = "float32"
+) -> keras.Model:
     """What an epoch runs: the backbone from the cut on, then the head.
 
     Its layers are the backbone's own, so training it trains the backbone.
     BatchNorm keeps its statistics; its scale and offset learn where unfrozen.
 
+    Args:
+        precision: Of convolutions while learning; with `training=False` it is float32.
+
     Returns:
         Model from the cut's activations (n, ...), one input a tensor, to
         probabilities (n, class).
+
+    Raises:
+        InputError: This machine cannot compute in that precision.
     """
     import keras  # noqa: PLC0415
 
@@ -32,17 +41,22 @@ def trainable_part(network: FrozenNetwork, head: keras.Model) -> keras.Model:
         if isinstance(operation, keras.Layer):
             operation.trainable = index >= network.first
     plain = keras.Model(bare(network.cut), network.pooled, name="suffix")
-    suffix = fused(plain, network.backbone.network)
+    suffix = learning = fused(plain, network.backbone.network)
+    if precision == "bfloat16":
+        require_bfloat16("fine_tune.precision")
+        learning = fused(plain, network.backbone.network, precision)
 
     class Tuned(keras.Model):  # type: ignore[misc]
         """Keeps the suffix at `training=False`, which a functional model would not."""
 
         def __init__(self) -> None:
             super().__init__()
-            self.suffix, self.head = suffix, head  # as attributes, so that Keras finds weights
+            self.suffix, self.learning = suffix, learning  # attributes, for Keras to find weights
+            self.head = head
 
         def call(self, inputs: Any, training: bool = False) -> Any:
-            return self.head(self.suffix(inputs, training=False), training=training)
+            features = (self.learning if training else self.suffix)(inputs, training=False)
+            return self.head(features, training=training)
 
     tuned = Tuned()
     tuned(bare([np.zeros((1, *tensor.shape[1:]), np.float32) for tensor in network.cut]))
