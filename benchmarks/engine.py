@@ -74,8 +74,8 @@ def main(words: Sequence[str] | None = None) -> int:
         chosen,
         f"Images a second at each backbone's own size, {chosen.precision}. `extract` reads, "
         "decodes, checks and renders real PNG files, and keeps features and activations in the "
-        "store; its own rate begins when TensorFlow has started and the graph is compiled. Backbones "
-        f"but {INSTALLED} have random weights, which are as fast."
+        "store; its own rate begins when TensorFlow has started and the graph is compiled. "
+        f"Backbones but {INSTALLED} have random weights, which are as fast."
         + (" Validation and test images, an eighth, are computed in float32." if low else ""),
         report.table(
             (
@@ -143,8 +143,7 @@ def save_graph(wanted: FrozenSpec, file: Path) -> None:
     import openvino  # noqa: PLC0415
 
     network = FrozenNetwork(wanted)
-    model = network.backbone.from_pixels([network.pooled, *network.cut])
-    openvino.save_model(openvino_graph(model), file, compress_to_fp16=False)
+    openvino.save_model(openvino_graph(network.model), file, compress_to_fp16=False)
 
 
 def predict(project: Path, wanted: FrozenSpec, views: int, onednn: bool) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -117,6 +118,7 @@ def _as_function(model: keras.Model, batch: int) -> Any:
     return tf.function(outputs, input_signature=[spec]).get_concrete_function()
 
 
+@lru_cache(maxsize=1)  # in two precisions it is asked for twice, and takes seconds
 def openvino_graph(model: keras.Model) -> Any:
     """`model` as OpenVINO takes it: one picture, (1, size, size, 3) uint8, to its outputs."""
     import openvino  # noqa: PLC0415

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.images.decode import Limits
-from pipeline.images.known import file_keys
+from pipeline.images.known import Known
 from pipeline.sources import found
-from pipeline.sources.place import Place
+from pipeline.sources.state import file_state
 from pipeline.store.database import NAME, connect
 from tests.conftest import picture
 from tests.test_ingest import outs
@@ -125,15 +124,52 @@ def test_other_limits_are_other_results(filled, counted):
 def test_a_file_changed_just_now_is_not_trusted(tmp_path):
     file = tmp_path / "a.png"
     file.touch()
-    assert list(file_keys([Place(file)], Limits())) == [b""]
+    assert file_state(file) == ""
 
     os.utime(file, (1, 1))
-    assert list(file_keys([Place(file)], Limits())) == [b""]  # its other time is of now
+    assert file_state(file) == ""  # its other time is of now
 
     time.sleep(2.1)
-    (key,) = file_keys([Place(file)], Limits())
-    assert len(key) == 32
-    assert list(file_keys([Place(tmp_path / "absent")], Limits())) == [b""]
+    assert file_state(file)
+    assert file_state(tmp_path / "absent") == ""
+
+
+def test_what_was_decoded_of_an_archive_before_a_kill_is_known(filled, counted, monkeypatch):
+    """Each image is an entry of its own here, as each second's are."""
+    monkeypatch.setattr("pipeline.images.known.KEEP_EVERY_S", 0.0)
+    write(members("folders", 6), filled.raw / "shard.tar")
+    add, seen = Known.add, []
+
+    def dying(known, number, result):
+        add(known, number, result)
+        seen.append(number)
+        if len(seen) == 30:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Known, "add", dying)
+    assert filled.run("ingest") == 130
+    monkeypatch.setattr(Known, "add", add)
+
+    assert counted() == (30, 6)
+    assert counted() == (36, 0)
+
+
+def test_a_table_that_names_other_members_finds_the_rest_known(filled, counted):
+    archive = filled.raw / "shard.tar"
+    write(members("folders", 6), archive)
+    names = sorted(members("folders", 6))
+    table = filled.raw / "labels.csv"
+
+    def name(chosen: list[str]) -> None:
+        rows = [f"shard.tar/{path},{path.split('/')[0]}" for path in chosen]
+        table.write_text("\n".join(["path,label", *rows]))
+
+    name(names[2:])
+    assert counted() == (0, 10)
+
+    name(names)
+
+    assert counted() == (10, 2)
 
 
 def test_a_stored_result_that_is_none_is_computed_again(filled, counted):

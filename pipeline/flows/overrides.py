@@ -77,7 +77,10 @@ def _null(representer: Any, _: None) -> Any:
 
 
 def _known(section: Any, name: str, key: str, file: Path) -> dict[str, Any]:
-    names = tuple(map(str, section)) if isinstance(section, dict) else ()
+    if not isinstance(section, dict):
+        reason = f"{key.strip()!r} goes beyond a key, whose value is {section!r}"
+        raise InputError(file, reason, f"leave out .{name} and what follows it")
+    names = tuple(map(str, section))
     if name not in names:
         raise InputError(file, *unknown(key.strip(), names, "key"))
     found: dict[str, Any] = section

@@ -13,7 +13,7 @@ from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -35,6 +35,9 @@ from pipeline.errors import InputError
 from pipeline.images.decode import Pixels
 from pipeline.images.pictures import Job, pictures
 from pipeline.params import Section
+
+if TYPE_CHECKING:
+    import keras
 
 Part = Literal["features", "activations"]
 
@@ -105,6 +108,11 @@ class FrozenNetwork:
         """SHA-256 of the backbone's weights."""
         return self.backbone.weights_digest()
 
+    @cached_property
+    def model(self) -> keras.Model:
+        """What an engine runs: from pixels to the pooled features, then the cut's tensors."""
+        return self.backbone.from_pixels([self.pooled, *self.cut])
+
     def at(self, precision: Precision) -> FrozenNetwork:
         """This network, computed otherwise; weights are shared."""
         other = copy(self)
@@ -124,9 +132,10 @@ class FrozenNetwork:
             A network and the numbers of its views; together they are all.
         """
         own = (plan["split"] == "train").to_numpy() | (self.spec.extract.precision == "float32")
-        for network, chosen in ((self, own), (self.at("float32"), ~own)):
-            if chosen.any():
-                yield network, np.flatnonzero(chosen)
+        if own.any():
+            yield self, np.flatnonzero(own)
+        if not own.all():
+            yield self.at("float32"), np.flatnonzero(~own)
 
     def compile(self, *, threads: int | None = None) -> Run:
         """Ready the engine; each row is the pooled features, then the cut's tensors.
@@ -135,10 +144,9 @@ class FrozenNetwork:
             InputError: The engine cannot run this backbone.
             OSError: The temporary folder is full, for one.
         """
-        model = self.backbone.from_pixels([self.pooled, *self.cut])
         engine, precision = self.spec.extract.engine, self.spec.extract.precision
         try:
-            return compile_frozen(model, engine, precision=precision, threads=threads)
+            return compile_frozen(self.model, engine, precision=precision, threads=threads)
         except (OSError, InputError):
             raise
         except Exception as error:  # each engine has errors of its own

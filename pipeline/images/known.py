@@ -1,4 +1,9 @@
-"""What earlier runs found out about files that have not changed since, from the store."""
+"""What `ingest` found out of every image, also in earlier runs of files that have not changed.
+
+A file of its own has an entry of the store.  Members of an archive share
+entries, as many as were decoded in a second: to look a hundred thousand up one
+by one takes longer than to decode a thousand.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +11,45 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.images.decode import Limits
 from pipeline.images.examine import Decoded
-from pipeline.images.measures import Measures
 from pipeline.sources.place import Place
 from pipeline.sources.state import file_state
 from pipeline.store.access import Store
 
-MEANING = 4  # of a stored result; raise it when other code says something else of the same file
+MEANING = 5  # of a stored result; raise it when other code says something else of the same file
 KIND = "images as ingest saw them"
+KEEP_EVERY_S = 1.0
+ROW = np.dtype(
+    [
+        ("member", "S16"),  # of what an archive says of it, a digest; empty for a file of its own
+        ("digest", "S64"),  # empty: not known
+        ("width", "<i8"),
+        ("height", "<i8"),
+        ("perceptual_hash", "S16"),
+        ("brightness", "<f8"),
+        ("contrast", "<f8"),
+        ("sharpness", "<f8"),
+    ]
+)
+Rows = NDArray[np.void]
+
+
+@dataclass
+class Archive:
+    """The places that lie in one archive, by number, and how many entries tell of them."""
+
+    state: str  # "" of one changed just now, which is not remembered
+    numbers: list[int]
+    entries: int = 0
 
 
 class Known:
@@ -26,52 +58,91 @@ class Known:
     Args:
         places: Of the images to examine.
         limits: A result is known for these only.
+
+    Attributes:
+        rows: (place,) of dtype `ROW`.
     """
 
     def __init__(self, store: Store, places: Sequence[Place], limits: Limits) -> None:
+        self.rows: Rows = np.zeros(len(places), ROW)
         self._store = store
-        self._keys = list(file_keys(places, limits))
-        self._waiting: list[tuple[bytes, bytes]] = []
+        self._prefix = json.dumps([MEANING, version("pillow"), limits])
+        self._archives: dict[Path, Archive] = {}
+        self._own: dict[int, bytes] = {}  # keys of files of their own
+        self._places = places
+        self._waiting: list[int] = []
         self._last = time.monotonic()
+        for number, place in enumerate(places):
+            if not place.member:
+                if state := file_state(place.file):
+                    self._own[number] = self._key(state)
+            elif archive := self._archives.get(place.file):
+                archive.numbers.append(number)
+            else:
+                state = file_state(place.file)
+                state = state and state + place.file.suffix.lower()  # one file, two names
+                self._archives[place.file] = Archive(state, [number])
 
-    def recall(self) -> dict[int, Decoded]:
-        """What is known, by the number of the place."""
-        numbers = [number for number, key in enumerate(self._keys) if key]
-        found = self._store.read([key for key in self._keys if key])
-        return {numbers[at]: result for at, value in found if (result := _decoded(value))}
+    def recall(self) -> None:
+        """Fill in what is known."""
+        for archive in self._archives.values():
+            members = [_member(self._places[number]) for number in archive.numbers]
+            numbers = np.array(archive.numbers)
+            self.rows["member"][numbers] = members
+            if found := list(self._entries(archive)):
+                entries = np.concatenate(found)
+                entries = entries[np.argsort(entries["member"], kind="stable")]
+                wanted = self.rows["member"][numbers]
+                at = np.searchsorted(entries["member"], wanted).clip(max=len(entries) - 1)
+                same = entries["member"][at] == wanted
+                self.rows[numbers[same]] = entries[at[same]]
+        numbers = np.array([*self._own])
+        for at, value in self._store.read([*self._own.values()]):
+            if len(value) == ROW.itemsize:
+                self.rows[numbers[at]] = np.frombuffer(value, ROW)[0]
 
     def add(self, number: int, result: Decoded) -> None:
-        """Keep what was found out of the place of that number."""
-        if key := self._keys[number]:
-            self._waiting.append((key, json.dumps(result).encode()))
-        if time.monotonic() - self._last > 1.0:
+        """Take what was found out of the place of that number."""
+        member = self.rows["member"][number]
+        self.rows[number] = (member, *result[:-1], *result.measures)
+        self._waiting.append(number)
+        if time.monotonic() - self._last > KEEP_EVERY_S:
             self.close()
 
     def close(self) -> None:
         """Put what waits into the store."""
-        if self._waiting:
-            self._store.write(KIND, self._waiting)
+        together: dict[Path, list[int]] = {}
+        entries: list[tuple[bytes, bytes]] = []
+        for number in self._waiting:
+            if self._places[number].member:
+                together.setdefault(self._places[number].file, []).append(number)
+            elif key := self._own.get(number):
+                entries.append((key, self.rows[number].tobytes()))
+        for file, numbers in together.items():
+            archive = self._archives[file]
+            if archive.state:
+                key = self._key(archive.state, archive.entries)
+                entries.append((key, self.rows[numbers].tobytes()))
+                archive.entries += 1
+        if entries:
+            self._store.write(KIND, entries)
         self._waiting, self._last = [], time.monotonic()
 
+    def _entries(self, archive: Archive) -> Iterator[Rows]:
+        """What is stored of an archive, entry after entry up to one that is not there."""
+        for number in count() if archive.state else ():
+            key = self._key(archive.state, number)
+            value = next((value for _, value in self._store.read([key])), b"")
+            if not value or len(value) % ROW.itemsize:
+                return
+            archive.entries = number + 1
+            yield np.frombuffer(value, ROW)
 
-def file_keys(places: Sequence[Place], limits: Limits) -> Iterator[bytes]:
-    """32 bytes for each place, which change when its file does; none of a file just changed."""
-    prefix = json.dumps([MEANING, version("pillow"), limits])
-    states: dict[Path, tuple[str, str]] = {}
-    for place in places:
-        if place.file not in states:
-            states = {} if len(states) > 1000 else states
-            states[place.file] = file_state(place.file), place.file.suffix.lower()
-        state, ending = states[place.file]
-        kind = ending if place.member else ""  # one file may have two names
-        text = f"{prefix}\0{state}\0{kind}\0{place.position}\0{place.size}\0{place.member}"
-        yield hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest() if state else b""
+    def _key(self, state: str, number: int = 0) -> bytes:
+        return hashlib.sha256(f"{self._prefix}\0{state}\0{number}".encode()).digest()
 
 
-def _decoded(value: bytes) -> Decoded | None:
-    """A stored result; None if it is not one."""
-    try:
-        digest, width, height, measures = json.loads(value)
-        return Decoded(str(digest), int(width), int(height), Measures(*measures))
-    except (ValueError, TypeError):
-        return None
+def _member(place: Place) -> bytes:
+    """16 bytes for what an archive says of a member."""
+    text = f"{place.position}\0{place.size}\0{place.member}"
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()[:16]

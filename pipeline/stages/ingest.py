@@ -23,8 +23,7 @@ from pipeline.findings.find import find
 from pipeline.findings.terminal import show_findings, show_rejected
 from pipeline.images.decode import Limits
 from pipeline.images.examine import Decoded, examine_all
-from pipeline.images.known import Known
-from pipeline.images.measures import Measures
+from pipeline.images.known import ROW, Known, Rows
 from pipeline.images.places import write_places
 from pipeline.listing.folders import FolderLabels
 from pipeline.listing.listing import Listing, Rejected
@@ -91,18 +90,15 @@ def run(
     with closing(open_store("ingest")) as store:
         remembered = Remembered(store)
         listing = list_images(raw, params.sources, params.folder_labels, remembered)
-        results = decode_all(listing.places, params, store)
+        rows, rejections = decode_all(listing.places, params, store)
+    paths = listing.images["path"]
     bad = [*listing.rejected]
-    for path, result in zip(listing.images["path"], results, strict=True):
-        if isinstance(result, RejectedImage):
-            bad.append(Rejected(path, result.reason, result.detail))
-    good = [isinstance(result, Decoded) for result in results]
-    images = listing.images.loc[np.array(good, dtype=bool)].reset_index(drop=True)
-    decoded = pd.DataFrame(
-        [result for result in results if isinstance(result, Decoded)], columns=Decoded._fields
-    )
-    seen = decoded[["digest", "width", "height"]]
+    bad += [Rejected(paths[number], why.reason, why.detail) for number, why in rejections.items()]
+    good = rows["digest"] != b""
+    images = listing.images.loc[good].reset_index(drop=True)
+    decoded = table_of(rows[good])
     places = [place for place, use in zip(listing.places, good, strict=True) if use]
+    seen = decoded[["digest", "width", "height"]]
     images = write_places(pd.concat([images, seen], axis="columns"), places, raw)
 
     table_of_bad = pd.DataFrame(sorted(bad), columns=Rejected._fields)
@@ -112,7 +108,8 @@ def run(
     images = images.sort_values(["path", "label"], kind="stable")
     where = [name for name in PLACE_COLUMNS if name in images]
     write_table(manifest, images[[*MANIFEST_COLUMNS, *extra_columns(images), *where]])
-    measured = measures_of(decoded)
+    measured = decoded[[*MEASURE_COLUMNS]].drop_duplicates("digest")
+    measured = measured.sort_values("digest", ignore_index=True)
     write_table(measures, measured)
     found = find(images, measured, params.near_duplicate_distance)
     documents = [finding.document() for finding in found]
@@ -126,32 +123,43 @@ def run(
 
 def decode_all(
     places: Sequence[Place], params: IngestParams, store: Store
-) -> list[Decoded | RejectedImage]:
-    """Decode and measure images in processes of their own, but for those that are known."""
+) -> tuple[Rows, dict[int, RejectedImage]]:
+    """Decode and measure images in processes of their own, but for those that are known.
+
+    Returns:
+        (place,) what was found out, and why what lies at other places cannot be used.
+    """
+    rejections: dict[int, RejectedImage] = {}
     limits = params.limits()
     with (
         closing(Known(store, places, limits)) as known,
         progress("ingest", len(places), "image") as bar,
     ):
-        results: dict[int, Decoded | RejectedImage] = {**known.recall()}
-        bar(len(results))
-        fresh = [number for number in in_order(places) if number not in results]
+        known.recall()
+        left = np.flatnonzero(known.rows["digest"] == b"").tolist()
+        fresh = [left[at] for at in in_order([places[number] for number in left])]
+        bar(len(places) - len(fresh))
         found = examine_all((places[n] for n in fresh), limits, params.decode_timeout_s)
         with closing(found):
             for number, result in zip(fresh, found, strict=True):
-                results[number] = result
                 if isinstance(result, Decoded):
                     known.add(number, result)
+                else:
+                    rejections[number] = result
                 bar()
     say(f"ingest: {len(places) - len(fresh)} images known and unchanged, {len(fresh)} decoded")
-    return [results[number] for number in range(len(places))]
+    return known.rows, rejections
 
 
-def measures_of(decoded: pd.DataFrame) -> pd.DataFrame:
-    """The measures of each distinct picture, ordered by digest."""
-    table = pd.DataFrame(decoded["measures"].tolist(), columns=Measures._fields)
-    table = table.assign(digest=decoded["digest"]).drop_duplicates("digest")
-    return table.sort_values("digest", ignore_index=True)[[*MEASURE_COLUMNS]]
+def table_of(rows: Rows) -> pd.DataFrame:
+    """What was found out of images, as columns."""
+    columns = {name: rows[name] for name in ROW.names or () if name != "member"}
+    texts = {
+        name: pd.Series([value.decode() for value in values.tolist()], dtype="str")
+        for name, values in columns.items()
+        if values.dtype.kind == "S"
+    }
+    return pd.DataFrame(columns | texts)
 
 
 def check(

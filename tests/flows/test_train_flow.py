@@ -197,6 +197,7 @@ def test_params_are_set_and_kept(toy):
     assert (toy.folder / "params.yaml").read_text() == changed
     for words, match in (
         (["split.seed"], "no assignment"),
+        (["split.seed.x=5"], r"goes beyond a key, whose value is 7\n.*leave out .x"),
         (["split.seed=[1"], "not YAML"),
         (["split.seed=2024-02-30"], "not YAML"),
         (["split=5"], "would replace a whole section"),
