@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 CHUNK_S = 0.2  # so long a worker works before it reports
+AT_MOST_S = 2 * CHUNK_S  # later it begins no item before it has reported
 END_S = 5.0  # for a process to end once it has closed its pipe
 
 
@@ -34,7 +35,8 @@ class Duty(NamedTuple):
 
     `together` is done to the results of several items at once.
     `timeout_s` is of the processor's time, which a busy machine does not stretch;
-    `stall_s` of the clock's, for an item that waits for what does not come.
+    `stall_s` of the clock's, for an item that waits for what does not come.  An
+    item may take up to `AT_MOST_S` longer, as the items before it took less.
     """
 
     function: Callable[[Any], Any]
@@ -133,15 +135,16 @@ def _do(items: Sequence[Any], at: Any, duty: Duty) -> tuple[list[Any], float, Ex
     results: list[Any] = []
     started = time.monotonic()
     seconds = 0.0
+    # they end the process, in a decoder's loop too, and when nobody is left to do it; once for all
+    # of a chunk, as two calls of the system for each of its items would take a twentieth as long
+    signal.setitimer(signal.ITIMER_PROF, AT_MOST_S + duty.timeout_s)
+    signal.setitimer(signal.ITIMER_REAL, AT_MOST_S + duty.stall_s)
     try:
         for place, item in enumerate(items):
             at.value = place
-            # they end the process, in a decoder's loop too, and when nobody is left to do it
-            signal.setitimer(signal.ITIMER_PROF, duty.timeout_s)
-            signal.setitimer(signal.ITIMER_REAL, duty.stall_s)
             results.append(duty.function(item))
             seconds = time.monotonic() - started
-            if seconds > 2 * CHUNK_S:
+            if seconds > AT_MOST_S:
                 break
         results = duty.together(results)
     except Exception as error:  # noqa: BLE001  # it is raised where the results are wanted
