@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 
 from pipeline.console import progress, say
@@ -23,7 +24,7 @@ from pipeline.findings.find import find
 from pipeline.findings.terminal import show_findings, show_rejected
 from pipeline.images.decode import Limits
 from pipeline.images.examine import Decoded, examine_all
-from pipeline.images.known import ROW, Known, Rows
+from pipeline.images.known import Known, Rows
 from pipeline.images.places import write_places
 from pipeline.listing.folders import FolderLabels
 from pipeline.listing.listing import Listing, Rejected
@@ -87,29 +88,12 @@ def run(
         InputError: There is nothing to ingest, too much of it is bad, a table
             names absent files, or a class is left without an image.
     """
-    with closing(open_store("ingest")) as store:
-        remembered = Remembered(store)
-        listing = list_images(raw, params.sources, params.folder_labels, remembered)
-        rows, rejections = decode_all(listing.places, params, store)
-    paths = listing.images["path"]
-    bad = [*listing.rejected]
-    bad += [Rejected(paths[number], why.reason, why.detail) for number, why in rejections.items()]
-    good = rows["digest"] != b""
-    images = listing.images.loc[good].reset_index(drop=True)
-    decoded = table_of(rows[good])
-    places = [place for place, use in zip(listing.places, good, strict=True) if use]
-    seen = decoded[["digest", "width", "height"]]
-    images = write_places(pd.concat([images, seen], axis="columns"), places, raw)
-
+    listing, images, measured, bad = take_in(params, raw)
     table_of_bad = pd.DataFrame(sorted(bad), columns=Rejected._fields)
     write_table(rejected, table_of_bad)
     show_rejected(table_of_bad, rejected)
     check(params, listing, images, bad, raw=raw, rejected=rejected)
-    images = images.sort_values(["path", "label"], kind="stable")
-    where = [name for name in PLACE_COLUMNS if name in images]
-    write_table(manifest, images[[*MANIFEST_COLUMNS, *extra_columns(images), *where]])
-    measured = decoded[[*MEASURE_COLUMNS]].drop_duplicates("digest")
-    measured = measured.sort_values("digest", ignore_index=True)
+    write_table(manifest, images)
     write_table(measures, measured)
     found = find(images, measured, params.near_duplicate_distance)
     documents = [finding.document() for finding in found]
@@ -119,6 +103,56 @@ def run(
         examples = ", ".join(listing.unlisted[:SHOWN])
         say(f"ingest: left out, for no table names them: {len(listing.unlisted)} ({examples})")
     show_findings(found, report)
+
+
+def take_in(
+    params: IngestParams, raw: Path
+) -> tuple[Listing, pd.DataFrame, pd.DataFrame, list[Rejected]]:
+    """List and decode everything.
+
+    Returns:
+        The listing without its images, which would be in memory twice; the
+        manifest of the usable ones; the measures of each picture; the others.
+    """
+    with closing(open_store("ingest")) as store:
+        remembered = Remembered(store)
+        listing = list_images(raw, params.sources, params.folder_labels, remembered)
+        rows, rejections = decode_all(listing.places, params, store)
+    paths = listing.images["path"]
+    bad = [*listing.rejected]
+    bad += [Rejected(paths[number], why.reason, why.detail) for number, why in rejections.items()]
+    images = manifest_of(listing, rows, raw)
+    listing = listing._replace(images=images[:0].copy(), places=[])
+    return listing, images, measures_of(rows), bad
+
+
+def manifest_of(listing: Listing, rows: Rows, raw: Path) -> pd.DataFrame:
+    """What is listed and could be decoded, in order of path."""
+    good = rows["digest"] != b""
+    places = [place for place, use in zip(listing.places, good, strict=True) if use]
+    images = listing.images.loc[good].reset_index(drop=True)
+    images = images.assign(**columns_of(rows[good], ("digest", "width", "height")))
+    images = write_places(images, places, raw)
+    where = [name for name in PLACE_COLUMNS if name in images]
+    images = images[[*MANIFEST_COLUMNS, *extra_columns(images), *where]]
+    return images.sort_values(["path", "label"], kind="stable")
+
+
+def measures_of(rows: Rows) -> pd.DataFrame:
+    """The measures of each distinct picture, ordered by digest."""
+    _, first = np.unique(rows["digest"], return_index=True)
+    seen = rows[first]
+    return pd.DataFrame(columns_of(seen[seen["digest"] != b""], MEASURE_COLUMNS))
+
+
+def columns_of(rows: Rows, names: Sequence[str]) -> dict[str, NDArray[np.generic] | pd.Series]:
+    """What was found out of images; bytes become text."""
+    return {
+        name: pd.Series([value.decode() for value in rows[name].tolist()], dtype="str")
+        if rows.dtype[name].kind == "S"
+        else rows[name]
+        for name in names
+    }
 
 
 def decode_all(
@@ -151,17 +185,6 @@ def decode_all(
     return known.rows, rejections
 
 
-def table_of(rows: Rows) -> pd.DataFrame:
-    """What was found out of images, as columns."""
-    columns = {name: rows[name] for name in ROW.names or () if name != "member"}
-    texts = {
-        name: pd.Series([value.decode() for value in values.tolist()], dtype="str")
-        for name, values in columns.items()
-        if values.dtype.kind == "S"
-    }
-    return pd.DataFrame(columns | texts)
-
-
 def check(
     params: IngestParams,
     listing: Listing,
@@ -190,11 +213,11 @@ def check(
             f"more than ingest.max_rejected_fraction {params.max_rejected_fraction:g}): {examples}"
         )
         raise InputError(raw, reason, f"see {rejected}, and mend or remove them")
-    empty = sorted(set(listing.classes) - set(images["label"]))
+    labels = sorted(images["label"].unique())
+    empty = sorted(set(listing.classes) - set(labels))
     if empty:
         reason = f"class {empty[0]!r} has no usable image"
         raise InputError(raw, reason, f"add images to it or remove it; see {rejected}")
-    labels = sorted(set(images["label"]))
     if len(labels) < 2:
         reason = f"holds one class only, {labels[0]!r}" if labels else "holds no usable image"
         raise InputError(raw, reason, "add images so that there are two classes or more")
