@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
-CHUNK_S = 0.2  # so long a worker works before it reports
+CHUNK_S = 0.05  # so long a worker works before it reports
 AT_MOST_S = 2 * CHUNK_S  # later it begins no item before it has reported
 END_S = 5.0  # for a process to end once it has closed its pipe
 
