@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import RejectedImage
 from pipeline.images.decode import Limits, as_pixels, image_at, image_of
-from pipeline.images.digest import image_digest
+from pipeline.images.digest import pixel_digest
 from pipeline.images.gray_copy import gray_copy
 from pipeline.images.isolated import map_isolated
 from pipeline.images.measures import Measures, measure
@@ -68,7 +68,8 @@ def examine(item: Item, limits: Limits) -> Unmeasured | RejectedImage:
         return item
     try:
         image = image_of(item, limits) if isinstance(item, bytes) else image_at(item, limits)
-        return Unmeasured(image_digest(image), *image.size, gray_copy(as_pixels(image)))
+        pixels = as_pixels(image)
+        return Unmeasured(pixel_digest(pixels), *image.size, gray_copy(pixels))
     except RejectedImage as rejection:
         return rejection
     except MemoryError:
