@@ -143,7 +143,7 @@ def save_graph(wanted: FrozenSpec, file: Path) -> None:
     import openvino  # noqa: PLC0415
 
     network = FrozenNetwork(wanted)
-    openvino.save_model(openvino_graph(network.model), file, compress_to_fp16=False)
+    openvino.save_model(openvino_graph(network.model()), file, compress_to_fp16=False)
 
 
 def predict(project: Path, wanted: FrozenSpec, views: int, onednn: bool) -> float:

@@ -138,7 +138,7 @@ def fine_tune_run(folder: Path, store: str) -> Run:
     network = FrozenNetwork(FrozenSpec(setting.backbone, setting.extract, params.layers))
     weights, classes = Path("models/head.weights.h5"), len(setting.classes)
     head = load_head(setting.head, network.values("features"), classes, weights)
-    model = trainable_part(network, head)
+    model = trainable_part(network, head, params.precision)
     plan = with_splits(read_plan(Path("data/views.csv")), setting.images)
     places = places_by_digest(Path("data/raw"), setting.images, plan)
     room, budget = Path("models/activations"), params.activation_budget_gb

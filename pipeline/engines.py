@@ -8,9 +8,9 @@ for GPUs; its rows agree with OpenVINO's to about 1e-4 of the largest value.
 from __future__ import annotations
 
 import itertools
+import platform
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -75,18 +75,18 @@ def compile_frozen(
 
 
 def require_bfloat16(key: str) -> None:
-    """Refuse params that ask for it where it would be emulated, slower than float32.
+    """Refuse params that ask for it where the processor lacks it, and would emulate it.
 
     Args:
         key: Of params.yaml.
 
     Raises:
-        InputError: This machine's processor does not multiply bfloat16.
+        InputError: The processor does not multiply bfloat16.
     """
     import openvino  # noqa: PLC0415
 
     if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        reason = f"{key} is bfloat16, which this machine's processor cannot multiply"
+        reason = f"{key} is bfloat16, which the processor of {platform.node()} cannot multiply"
         raise InputError("params.yaml", reason, f"set {key} to float32")
 
 
@@ -118,7 +118,6 @@ def _as_function(model: keras.Model, batch: int) -> Any:
     return tf.function(outputs, input_signature=[spec]).get_concrete_function()
 
 
-@lru_cache(maxsize=1)  # in two precisions it is asked for twice, and takes seconds
 def openvino_graph(model: keras.Model) -> Any:
     """`model` as OpenVINO takes it: one picture, (1, size, size, 3) uint8, to its outputs."""
     import openvino  # noqa: PLC0415

@@ -24,17 +24,7 @@ ROOT = Path(__file__).parents[1]
 DATA = ("ingest", "split", "augment")
 LEARN = ("extract", "train_head", "fine_tune", "evaluate")
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-
-
-def _lacks_bfloat16() -> bool:
-    try:
-        require_bfloat16("extract.precision")
-    except InputError:
-        return True
-    return False
-
-
-needs_bfloat16 = pytest.mark.skipif(_lacks_bfloat16(), reason="of the processor")
+needs_bfloat16 = pytest.mark.usefixtures("bfloat16")
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -55,6 +45,15 @@ def keras():
     import keras
 
     return keras
+
+
+@pytest.fixture
+def bfloat16() -> None:
+    """Skip the test where the processor has no bfloat16."""
+    try:
+        require_bfloat16("extract.precision")
+    except InputError as error:
+        pytest.skip(error.reason)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from functools import cache
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from pipeline.backbones.catalog import CATALOG, BackboneParams
 from pipeline.backbones.cut import crossing, first_unfrozen
 from pipeline.backbones.load import load_backbone
-from pipeline.engines import TENSORFLOW_BATCH, Run, compile_frozen
+from pipeline.engines import TENSORFLOW_BATCH, Precision, Run, compile_frozen
 from pipeline.images.pictures import map_ahead
 from pipeline.tensorflow_start import start_tensorflow
 from tests.conftest import ROOT, needs_bfloat16
@@ -46,8 +47,10 @@ def outputs(keras, request):
     return run
 
 
-@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=needs_bfloat16)])
-def test_openvino_rows_do_not_depend_on_order_or_number(outputs, precision):
+@pytest.mark.parametrize("precision", get_args(Precision))
+def test_openvino_rows_do_not_depend_on_order_or_number(outputs, precision, request):
+    if precision == "bfloat16":
+        request.getfixturevalue("bfloat16")
     order = np.random.default_rng(1).permutation(len(PICTURES))
     together, shuffled, alone = (
         outputs("openvino", pictures, precision)

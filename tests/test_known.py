@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from pipeline.images.known import Known
+from pipeline.images.known import KIND, Known
 from pipeline.sources import found
 from pipeline.sources.state import file_state
 from pipeline.store.database import NAME, connect
@@ -151,6 +152,23 @@ def test_what_was_decoded_of_an_archive_before_a_kill_is_known(filled, counted, 
     monkeypatch.setattr(Known, "add", add)
 
     assert counted() == (30, 6)
+    assert counted() == (36, 0)
+
+
+def test_an_entry_that_is_lost_loses_no_other(filled, counted, monkeypatch):
+    """As the store may drop what is damaged, or refuse what another process keeps it from."""
+    monkeypatch.setattr("pipeline.images.known.KEEP_EVERY_S", 0.0)
+    write(members("folders", 6), filled.raw / "shard.tar")
+    counted()
+    with closing(connect(Path(os.environ["PIPELINE_STORE"]) / NAME, writable=True)) as database:
+        database.execute(
+            "DELETE FROM entries WHERE value IN (SELECT value FROM entries JOIN kinds ON"
+            " kind = id WHERE name = ? ORDER BY value LIMIT 3 OFFSET 25)",
+            (KIND,),
+        )
+        database.commit()
+
+    assert counted() == (33, 3)
     assert counted() == (36, 0)
 
 

@@ -108,7 +108,6 @@ class FrozenNetwork:
         """SHA-256 of the backbone's weights."""
         return self.backbone.weights_digest()
 
-    @cached_property
     def model(self) -> keras.Model:
         """What an engine runs: from pixels to the pooled features, then the cut's tensors."""
         return self.backbone.from_pixels([self.pooled, *self.cut])
@@ -146,7 +145,7 @@ class FrozenNetwork:
         """
         engine, precision = self.spec.extract.engine, self.spec.extract.precision
         try:
-            return compile_frozen(self.model, engine, precision=precision, threads=threads)
+            return compile_frozen(self.model(), engine, precision=precision, threads=threads)
         except (OSError, InputError):
             raise
         except Exception as error:  # each engine has errors of its own

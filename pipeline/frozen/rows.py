@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -53,13 +54,15 @@ def frozen_rows(
             `ingest`; the cluster that the environment names cannot compute; a
             row is not finite or the storage cannot hold it.
     """
-    for share, numbers in network.shares(plan):
+    with closing(open_store(stage)) as store:
+        kept = cache(lambda: _holdable(network, store, len(plan), [part, *also_keep]))
+        for share, numbers in network.shares(plan):
 
-        def take(number: int, values: NDArray[np.generic], numbers: Numbers = numbers) -> None:
-            sink(int(numbers[number]), values)
+            def take(number: int, values: NDArray[np.generic], numbers: Numbers = numbers) -> None:
+                sink(int(numbers[number]), values)
 
-        own = plan.iloc[numbers]
-        _rows_of_share(share, own, places, stage, part=part, sink=take, also_keep=also_keep)
+            own = plan.iloc[numbers]
+            _rows_of_share(share, own, places, stage, store=store, part=part, sink=take, kept=kept)
 
 
 def _rows_of_share(
@@ -68,18 +71,20 @@ def _rows_of_share(
     places: Mapping[str, Place],
     stage: str,
     *,
+    store: Store,
     part: Part,
     sink: Sink,
-    also_keep: Sequence[Part],
+    kept: Callable[[], list[Part]],
 ) -> None:
     missing, speed = np.ones(len(plan), bool), ""
-    with closing(open_store(stage)) as store, progress(stage, len(plan), "view") as bar:
+    with progress(stage, len(plan), "view") as bar:
+        already = store.hits
         digests = row_keys(network, plan, part)
         for row, value in store.read(digests):
             if len(value) == network.size(part, 1):
                 sink(row, np.frombuffer(value, network.dtype))
                 missing[row] = False
-                bar(note=f"({store.hits} from the store)")
+                bar(note=f"({store.hits - already} from the store)")
         alike: dict[bytes, list[int]] = {}  # few augmentations draw a view more than once
         for number in in_order_of_place(plan, places, np.flatnonzero(missing)):
             alike.setdefault(digests[number], []).append(int(number))
@@ -87,14 +92,13 @@ def _rows_of_share(
             groups = list(alike.values())
             run, left = _ready(network), plan.iloc[[group[0] for group in groups]]
             started = time.monotonic()
-            kept = _holdable(network, store, len(plan), [part, *also_keep])
-            keys = {name: row_keys(network, left, name) for name in kept}
+            keys = {name: row_keys(network, left, name) for name in kept()}
             with closing(_Keeping(network, store, keys)) as keeping:
                 for number, outputs in run(jobs(places, left)):
                     rows = {
-                        name: network.take(name, outputs) for name in dict.fromkeys((part, *kept))
+                        name: network.take(name, outputs) for name in dict.fromkeys((part, *keys))
                     }
-                    for name in kept:
+                    for name in keys:
                         keeping.add(name, number, rows[name])
                     for row in groups[number]:
                         sink(row, rows[part])

@@ -23,7 +23,7 @@ from pipeline.images.decode import Limits
 from pipeline.images.examine import Decoded
 from pipeline.sources.place import Place
 from pipeline.sources.state import file_state
-from pipeline.store.access import Store
+from pipeline.store.access import ASKED_AT_ONCE, Store
 
 MEANING = 5  # of a stored result; raise it when other code says something else of the same file
 KIND = "images as ingest saw them"
@@ -129,14 +129,16 @@ class Known:
         self._waiting, self._last = [], time.monotonic()
 
     def _entries(self, archive: Archive) -> Iterator[Rows]:
-        """What is stored of an archive, entry after entry up to one that is not there."""
-        for number in count() if archive.state else ():
-            key = self._key(archive.state, number)
-            value = next((value for _, value in self._store.read([key])), b"")
-            if not value or len(value) % ROW.itemsize:
+        """What is stored of an archive, up to a gap as wide as what is asked for at once."""
+        for start in count(0, ASKED_AT_ONCE) if archive.state else ():
+            keys = [self._key(archive.state, start + at) for at in range(ASKED_AT_ONCE)]
+            found = list(self._store.read(keys))
+            for at, value in found:
+                archive.entries = start + at + 1
+                if len(value) % ROW.itemsize == 0:
+                    yield np.frombuffer(value, ROW)
+            if not found:
                 return
-            archive.entries = number + 1
-            yield np.frombuffer(value, ROW)
 
     def _key(self, state: str, number: int = 0) -> bytes:
         return hashlib.sha256(f"{self._prefix}\0{state}\0{number}".encode()).digest()

@@ -27,8 +27,8 @@ def fused(
     product, whose gradients TensorFlow computes faster on a CPU.
 
     Args:
-        precision: Of what convolutions multiply but depthwise ones, which only
-            move memory; sums, weights and all else are float32.
+        precision: Of products and sums of convolutions, but for depthwise and
+            grouped ones, which only move memory; weights and all else are float32.
 
     Returns:
         Model with the inputs, outputs and variables of `suffix`.
@@ -103,27 +103,26 @@ def _with_norm(conv: Any, norm: Any) -> tuple[Any, Any]:
 def _convolve(conv: Any, inputs: Any, kernel: Any, precision: Precision) -> Any:
     from keras import layers, ops  # noqa: PLC0415
 
-    depthwise = isinstance(conv, layers.DepthwiseConv2D)
-    if precision == "bfloat16" and not depthwise:
+    if precision == "bfloat16" and _is_convolution(conv):
         inputs, kernel = ops.cast(inputs, precision), ops.cast(kernel, precision)
         return ops.cast(_convolve(conv, inputs, kernel, "float32"), "float32")
     if _is_pointwise(conv):
         flat = ops.reshape(inputs, (-1, inputs.shape[-1]))
         product = ops.matmul(flat, ops.reshape(kernel, kernel.shape[2:]))
         return ops.reshape(product, (-1, *inputs.shape[1:-1], conv.filters))
-    plain = ops.depthwise_conv if depthwise else ops.conv
+    plain = ops.depthwise_conv if isinstance(conv, layers.DepthwiseConv2D) else ops.conv
     return plain(inputs, kernel, conv.strides, conv.padding, conv.data_format, conv.dilation_rate)
 
 
 def _is_convolution(operation: Any) -> bool:
     from keras import layers  # noqa: PLC0415
 
-    return type(operation) is layers.Conv2D and operation.data_format == "channels_last"
+    return (
+        type(operation) is layers.Conv2D
+        and operation.groups == 1
+        and operation.data_format == "channels_last"
+    )
 
 
 def _is_pointwise(operation: Any) -> bool:
-    return (
-        _is_convolution(operation)
-        and operation.kernel_size == (1, 1) == operation.strides
-        and operation.groups == 1
-    )
+    return _is_convolution(operation) and operation.kernel_size == (1, 1) == operation.strides
