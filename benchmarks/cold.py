@@ -17,9 +17,13 @@ def main(words: Sequence[str] | None = None) -> int:
     options = report.parser("cold", __doc__)
     options.add_argument("--images", type=int, help="of the demonstration's (default: all)")
     options.add_argument("--no-ops", type=int, default=5, help="runs with nothing to do")
+    options.add_argument("--bfloat16", action="store_true", help="learn in bfloat16")
     chosen = report.parse(options, words)
+    params = "Default params but for precision" if chosen.bfloat16 else "Default params"
     with throwaway(chosen.folder) as project:
         project.set("sample", limit=chosen.images)
+        if chosen.bfloat16:
+            project.learn_in_bfloat16()
         cold = project.repro()
         scores = project.scores()
         no_ops = [project.repro() for _ in range(chosen.no_ops)]
@@ -30,7 +34,7 @@ def main(words: Sequence[str] | None = None) -> int:
     bars = [("cold", cold.seconds, COLD_S), ("no-op", no_op, NO_OP_S)]
     report.write(
         chosen,
-        "Default params, empty store, no DVC cache. Seconds of a stage include what DVC does "
+        f"{params}, empty store, no DVC cache. Seconds of a stage include what DVC does "
         f"for it; the no-op is the median of {chosen.no_ops}. "
         f"A no-op takes {no_op / cold.seconds:.2%} of the cold run.",
         report.table(
@@ -42,6 +46,7 @@ def main(words: Sequence[str] | None = None) -> int:
         ),
         f"Accuracy on the {scores['fine_tuned']['images']:.0f} test images: frozen head "
         f"{scores['head']['accuracy']:.4f}, fine-tuned {scores['fine_tuned']['accuracy']:.4f}.",
+        variant="bfloat16" if chosen.bfloat16 else "",
     )
     return 0
 

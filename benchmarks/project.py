@@ -160,6 +160,11 @@ class Project:
         document[section].update(values)
         yaml.dump(document, file)
 
+    def learn_in_bfloat16(self) -> None:
+        """Set what makes a run use it wherever it may."""
+        self.set("extract", precision="bfloat16")
+        self.set("fine_tune", precision="bfloat16")
+
     def scores(self) -> dict[str, dict[str, float]]:
         """The figures that `evaluate` wrote."""
         document: dict[str, dict[str, float]] = json.loads(

@@ -65,8 +65,7 @@ def main(words: Sequence[str] | None = None) -> int:
         project.set("train_head", epochs=EPOCHS, patience=EPOCHS)
         project.set("fine_tune", epochs=EPOCHS, patience=EPOCHS, layers=chosen.layers)
         if chosen.bfloat16:
-            project.set("extract", precision="bfloat16")
-            project.set("fine_tune", precision="bfloat16")
+            project.learn_in_bfloat16()
         project.repro("sample")
         ours = project.repro()
         require("sample" not in ours.stages, "sample runs before the clock does", ours.said)
