@@ -68,6 +68,8 @@ def test_every_command_exists(line):
         assert all(word in said for word in words[2:] if word.startswith("--"))
     elif words[:3] == ["python", "-m", "pipeline"]:
         assert words[3] in {*STAGES, *COMMANDS, "--help"}
+    elif words[:3] == ["python", "-m", "pytest"]:
+        assert all((ROOT / word).is_file() for word in words[3:])
     elif words[:2] == ["python", "-m"]:
         assert words[2].removeprefix("benchmarks.") in SECTIONS
     else:
