@@ -8,11 +8,16 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from pipeline.images.decode import Limits
+from pipeline.images.examine import Decoded
 from pipeline.images.known import KIND, Known
-from pipeline.sources import found
+from pipeline.images.measures import Measures
+from pipeline.sources import found, tars
 from pipeline.sources.state import file_state
+from pipeline.store.access import open_store
 from pipeline.store.database import NAME, connect
 from tests.conftest import picture
 from tests.test_ingest import outs
@@ -170,6 +175,53 @@ def test_an_entry_that_is_lost_loses_no_other(filled, counted, monkeypatch):
 
     assert counted() == (33, 3)
     assert counted() == (36, 0)
+
+
+def test_two_runs_at_once_keep_what_each_found_out(project, monkeypatch):
+    monkeypatch.setattr("pipeline.sources.state.SETTLED_NS", 0)
+    project.raw.mkdir(parents=True)
+    archive = project.raw / "shard.tar"
+    write(members("folders"), archive)
+    places = [place for place, _ in tars.members(archive)]
+    result = Decoded("f" * 64, 40, 32, Measures("0" * 16, 1.5, 2.5, 3.5))
+    with closing(open_store("ingest")) as one, closing(open_store("ingest")) as other:
+        runs = [Known(store, places, Limits()) for store in (one, other)]
+        for run in runs:
+            run.recall()
+            assert not run.rows["digest"].any()
+        for number, run in enumerate(runs):
+            run.add(number, result)
+            run.close()
+
+        again = Known(one, places, Limits())
+        again.recall()
+
+    assert np.flatnonzero(again.rows["digest"] != b"").tolist() == [0, 1]
+    assert again.rows[1].tolist()[1:] == (b"f" * 64, 40, 32, b"0" * 16, 1.5, 2.5, 3.5)
+
+
+def test_what_lay_elsewhere_while_it_was_read_is_not_known(filled, counted, monkeypatch):
+    """To exchange folders changes no time of the files in them."""
+    filled.set("ingest", max_rejected_fraction=1.0)  # members of the other have other sizes
+    folder, other = filled.raw / "shards", filled.folder / "other"
+    found = members("folders", 6)
+    write(found, folder / "shard.tar")
+    write(dict(zip(found, reversed(found.values()), strict=True)), other / "shard.tar")
+    add = Known.add
+
+    def exchanging(known, number, result):
+        if other.exists():
+            folder.rename(filled.folder / "first")
+            other.rename(folder)
+        add(known, number, result)
+
+    monkeypatch.setattr(Known, "add", exchanging)
+    counted()
+    monkeypatch.setattr(Known, "add", add)
+    folder.rename(other)
+    (filled.folder / "first").rename(folder)
+
+    assert counted() == (24, 12)
 
 
 def test_a_table_that_names_other_members_finds_the_rest_known(filled, counted):

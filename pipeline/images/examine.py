@@ -23,6 +23,7 @@ from pipeline.sources import compressed
 from pipeline.sources.content import content
 from pipeline.sources.place import Place
 
+COPIES = 3  # of a file's bytes: as a process gets them from another, unpacked, and its decoder's
 BYTES_A_PIXEL = 32  # in every form that a picture has on its way to RGB, at most
 BATCH = 64  # images that are measured together, several times faster than one by one
 BASE_BYTES = 512 * 2**20  # for decoders' tables and threads
@@ -104,7 +105,7 @@ def examine_all(
         carried(places, limits),
         together=measured,
         timeout_s=timeout_s,
-        memory_bytes=BASE_BYTES + limits.file_bytes + BYTES_A_PIXEL * limits.pixels,
+        memory_bytes=BASE_BYTES + COPIES * limits.file_bytes + BYTES_A_PIXEL * limits.pixels,
         processes=processes,
         preload=[__name__],
     )

@@ -7,9 +7,10 @@ process, every other item gets its result, and the one at fault is named.
 from __future__ import annotations
 
 import os
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from multiprocessing import get_all_start_methods, get_context
+from multiprocessing import forkserver, get_all_start_methods, get_context
 from typing import Any, TypeVar
 
 from pipeline.images.worker import CHUNK_S, Died, Duty, Task, Worker, waited_for
@@ -63,6 +64,7 @@ def map_isolated(
     context = get_context(METHOD)
     if METHOD == "forkserver":
         context.set_forkserver_preload([*preload])
+        _start_server()
     count = processes or os.cpu_count() or 1
     duty = Duty(function, together, timeout_s, STALL * timeout_s, memory_bytes)
     tasks = Tasks(items, count)
@@ -87,6 +89,15 @@ def map_isolated(
     finally:
         for worker in workers:
             worker.kill()
+
+
+def _start_server() -> None:
+    """Start what forks processes, deaf to an interrupt: one that imports yet would tell of it."""
+    kept = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, kept)
 
 
 def hand_out(tasks: Tasks, workers: list[Worker]) -> None:

@@ -45,11 +45,11 @@ Rows = NDArray[np.void]
 
 @dataclass
 class Archive:
-    """The places that lie in one archive, by number, and how many entries tell of them."""
+    """The places that lie in one archive, by number, and the number of its next entry."""
 
-    state: str  # "" of one changed just now, which is not remembered
+    state: str
     numbers: list[int]
-    entries: int = 0
+    next: int = 0
 
 
 class Known:
@@ -67,7 +67,8 @@ class Known:
         self.rows: Rows = np.zeros(len(places), ROW)
         self._store = store
         self._prefix = json.dumps([MEANING, version("pillow"), limits])
-        self._archives: dict[Path, Archive] = {}
+        self._archives: dict[str, Archive] = {}  # by state: one may have two names
+        self._states: dict[Path, str] = {}  # of archives
         self._own: dict[int, bytes] = {}  # keys of files of their own
         self._places = places
         self._waiting: list[int] = []
@@ -76,12 +77,11 @@ class Known:
             if not place.member:
                 if state := file_state(place.file):
                     self._own[number] = self._key(state)
-            elif archive := self._archives.get(place.file):
-                archive.numbers.append(number)
-            else:
-                state = file_state(place.file)
-                state = state and state + place.file.suffix.lower()  # one file, two names
-                self._archives[place.file] = Archive(state, [number])
+                continue
+            if place.file not in self._states:
+                self._states[place.file] = _archive_state(place.file)
+            if state := self._states[place.file]:
+                self._archives.setdefault(state, Archive(state, [])).numbers.append(number)
 
     def recall(self) -> None:
         """Fill in what is known."""
@@ -110,31 +110,38 @@ class Known:
             self.close()
 
     def close(self) -> None:
-        """Put what waits into the store."""
+        """Put what waits into the store, but for files that are no longer what they were."""
         together: dict[Path, list[int]] = {}
         entries: list[tuple[bytes, bytes]] = []
         for number in self._waiting:
+            file = self._places[number].file
             if self._places[number].member:
-                together.setdefault(self._places[number].file, []).append(number)
-            elif key := self._own.get(number):
+                together.setdefault(file, []).append(number)
+            elif (key := self._own.get(number)) == self._key(file_state(file)):
                 entries.append((key, self.rows[number].tobytes()))
         for file, numbers in together.items():
-            archive = self._archives[file]
-            if archive.state:
-                key = self._key(archive.state, archive.entries)
-                entries.append((key, self.rows[numbers].tobytes()))
-                archive.entries += 1
+            state = self._states[file]
+            if state and state == _archive_state(file):
+                entries.append((self._free(self._archives[state]), self.rows[numbers].tobytes()))
         if entries:
             self._store.write(KIND, entries)
         self._waiting, self._last = [], time.monotonic()
 
+    def _free(self, archive: Archive) -> bytes:
+        """The key of an entry that no other run has written meanwhile."""
+        while True:
+            key = self._key(archive.state, archive.next)
+            archive.next += 1
+            if not list(self._store.read([key], probing=True)):
+                return key
+
     def _entries(self, archive: Archive) -> Iterator[Rows]:
         """What is stored of an archive, up to a gap as wide as what is asked for at once."""
-        for start in count(0, ASKED_AT_ONCE) if archive.state else ():
+        for start in count(0, ASKED_AT_ONCE):
             keys = [self._key(archive.state, start + at) for at in range(ASKED_AT_ONCE)]
-            found = list(self._store.read(keys))
+            found = list(self._store.read(keys, probing=True))
             for at, value in found:
-                archive.entries = start + at + 1
+                archive.next = start + at + 1
                 if len(value) % ROW.itemsize == 0:
                     yield np.frombuffer(value, ROW)
             if not found:
@@ -142,6 +149,12 @@ class Known:
 
     def _key(self, state: str, number: int = 0) -> bytes:
         return hashlib.sha256(f"{self._prefix}\0{state}\0{number}".encode()).digest()
+
+
+def _archive_state(file: Path) -> str:
+    """`file_state` with what the name says of its kind: one file may have two names."""
+    state = file_state(file)
+    return state and state + file.suffix.lower()
 
 
 def _member(place: Place) -> bytes:

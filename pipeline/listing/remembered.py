@@ -35,11 +35,10 @@ class Remembered:
         Raises:
             InputError: What `members` raises.  What it gave before is remembered.
         """
-        state = file_state(archive)
+        state = _state(archive)
         if not state:
             yield from members(archive)
             return
-        state += archive.suffix.lower()  # one file may have the names of two kinds
         number = 0
         while (known := self._recall(_key(state, number))) is not None:
             yield from ((Place(archive, *place), fault) for *place, fault in known)
@@ -49,8 +48,9 @@ class Remembered:
         rest = islice(members(archive), number * TOGETHER, None)
         found: list[tuple[Place, str]] = [*islice(rest, TOGETHER)]
         while True:
-            entry = json.dumps([(*place[1:], fault) for place, fault in found])
-            self._store.write(KIND, [(_key(state, number), entry.encode())])
+            if state == _state(archive):  # and not another archive by now
+                entry = json.dumps([(*place[1:], fault) for place, fault in found])
+                self._store.write(KIND, [(_key(state, number), entry.encode())])
             yield from found
             number += 1
             if len(found) < TOGETHER:  # none, at last, says that these were all
@@ -59,6 +59,11 @@ class Remembered:
 
     def _recall(self, key: bytes) -> list[Any] | None:
         return next((json.loads(value) for _, value in self._store.read([key])), None)
+
+
+def _state(archive: Path) -> str:
+    state = file_state(archive)
+    return state and state + archive.suffix.lower()  # one file may have the names of two kinds
 
 
 def _key(state: str, number: int) -> bytes:

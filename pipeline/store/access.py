@@ -99,11 +99,13 @@ class Store:
         """Whether so many bytes of entries can be kept; more would push out one another."""
         return size <= self._limit * TRIM_TO
 
-    def read(self, keys: Sequence[bytes]) -> Iterator[tuple[int, bytes]]:
+    def read(self, keys: Sequence[bytes], *, probing: bool = False) -> Iterator[tuple[int, bytes]]:
         """Look entries up and mark them as used.
 
         Args:
             keys: 32 bytes each.
+            probing: Whether some may never have been written, which then do not
+                count as asked for.
 
         Yields:
             Position in `keys` and value, of those that are there and whole.
@@ -112,12 +114,12 @@ class Store:
             if start % MARKED_AT_ONCE == 0:
                 self._mark(keys[start : start + MARKED_AT_ONCE])
             chunk = keys[start : start + ASKED_AT_ONCE]
-            self.asked += len(chunk)
             found: dict[bytes, bytes] = {}
             damaged: list[bytes] = []
             with self._troubles():
                 if self._database:
                     found, damaged = look_up(self._database, chunk)
+            self.asked += len(found) + len(damaged) if probing else len(chunk)
             self._forget(damaged)
             for position, key in enumerate(chunk, start):
                 if key in found:

@@ -137,7 +137,7 @@ def look_up(
     """Values by key of those that are there and whole, and the keys of damaged ones."""
     marks = ",".join("?" * len(keys))
     rows = database.execute(
-        "SELECT key, checksum, bytes.value FROM entries LEFT JOIN bytes "  # noqa: S608
+        "SELECT key, checksum, CAST(bytes.value AS BLOB) FROM entries LEFT JOIN bytes "  # noqa: S608
         f"ON bytes.id = entries.value WHERE key IN ({marks})",
         keys,
     ).fetchall()
