@@ -214,3 +214,31 @@ def test_a_chunk_of_bytes_is_no_larger_than_memory_can_hold():
     taken = [len(tasks.take()) for _ in range(8)]
 
     assert taken == [64] * 7 + [52]
+
+
+def test_an_interrupt_while_processes_start_is_told_once(tmp_path):
+    """Ctrl-C reaches what imports for all processes, too, and it has nothing to say of it."""
+    (tmp_path / "interrupting.py").write_text(
+        "import os, signal, time; os.killpg(0, signal.SIGINT); time.sleep(0.5)"
+    )
+    (tmp_path / "script.py").write_text(
+        "from pipeline.images.isolated import map_isolated\n"
+        "if __name__ == '__main__':\n"
+        "    try:\n"
+        "        list(map_isolated(len, ['a'], timeout_s=9, preload=['interrupting']))\n"
+        "    except KeyboardInterrupt:\n"
+        "        print('interrupted')\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"},
+        capture_output=True,
+        text=True,
+        check=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+
+    assert (done.stdout, done.stderr) == ("interrupted\n", "")

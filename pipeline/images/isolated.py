@@ -10,7 +10,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from multiprocessing import forkserver, get_all_start_methods, get_context
+from multiprocessing import forkserver, get_all_start_methods, get_context, resource_tracker
 from typing import Any, TypeVar
 
 from pipeline.images.worker import CHUNK_S, Died, Duty, Task, Worker, waited_for
@@ -93,6 +93,7 @@ def map_isolated(
 
 def _start_server() -> None:
     """Start what forks processes, deaf to an interrupt: one that imports yet would tell of it."""
+    resource_tracker.ensure_running()  # which would unblock it
     kept = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         forkserver.ensure_running()
