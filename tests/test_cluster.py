@@ -190,7 +190,7 @@ def test_a_scheduler_that_dies_on_the_way_is_an_error(afresh, cluster, refused, 
     said = refused("extract")
 
     assert "lost work" in said
-    assert "what is computed is kept in the store" in said
+    assert "what the store holds is not computed again" in said
     monkeypatch.delenv("DASK_SCHEDULER_ADDRESS")
     assert afresh.run("extract") == 0
 
