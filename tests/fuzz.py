@@ -28,13 +28,14 @@ from pipeline.console import progress, say
 from pipeline.errors import RejectedImage
 from pipeline.images.decode import Limits, decode_bytes
 from pipeline.images.digest import pixel_digest
+from pipeline.images.examine import memory_for
 from pipeline.images.isolated import map_isolated
 from pipeline.images.worker import Died
 from tests import corpus
 
 COUNT = 20_000
 LIMITS = Limits(pixels=4_000_000, file_bytes=2_000_000, frames=50)
-MEMORY = 512 * 2**20 + LIMITS.file_bytes + 32 * LIMITS.pixels  # as `examine_all` has it
+MEMORY = memory_for(LIMITS)
 TIMEOUT_S = 30.0
 LARGEST = 100_000  # bytes of a file that is worth mutating
 NUMBERS = (0, 1, 2, 3, 7, 8, 0x7F, 0x80, 0xFF, 0x100, 0x7FFF, 0x8000, 0xFFFF, 2**31 - 1, 2**32 - 1)

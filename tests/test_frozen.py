@@ -240,18 +240,14 @@ def test_in_bfloat16_too_the_frozen_layers_run_online_to_the_same_model(trained)
     assert (PREDICTIONS.read_bytes(), Path("reports/fine_tune.csv").read_bytes()) == before
 
 
-@pytest.mark.parametrize(
-    ("section", "stage"), [("extract", "extract"), ("fine_tune", "fine_tune")]
-)
-def test_bfloat16_is_refused_where_the_processor_lacks_it(
-    trained, refused, monkeypatch, section, stage
-):
+@pytest.mark.parametrize("section", ["extract", "fine_tune"])
+def test_bfloat16_is_refused_where_the_processor_lacks_it(trained, refused, monkeypatch, section):
     """As a processor of before it tells OpenVINO."""
     monkeypatch.setattr("openvino.Core.get_property", lambda *_: ["FP32", "INT8"])
     monkeypatch.setenv("PIPELINE_STORE", "off")
     trained.set(section, precision="bfloat16")
 
-    said = refused(stage)
+    said = refused(section)
 
     assert (
         f"{section}.precision is bfloat16, which the processor of {platform.node()} cannot" in said

@@ -51,6 +51,11 @@ Item = Place | bytes | RejectedImage
 """Where an image lies, or its bytes, or why there are none."""
 
 
+def memory_for(limits: Limits) -> int:
+    """What a process that decodes within limits may take, in bytes."""
+    return BASE_BYTES + COPIES * limits.file_bytes + BYTES_A_PIXEL * limits.pixels
+
+
 def carried(places: Iterable[Place], limits: Limits) -> Iterator[Item]:
     """Read what lies in compressed archives here: each process would unpack them anew."""
     for place in places:
@@ -105,7 +110,7 @@ def examine_all(
         carried(places, limits),
         together=measured,
         timeout_s=timeout_s,
-        memory_bytes=BASE_BYTES + COPIES * limits.file_bytes + BYTES_A_PIXEL * limits.pixels,
+        memory_bytes=memory_for(limits),
         processes=processes,
         preload=[__name__],
     )

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pipeline.images.decode import Limits
 from pipeline.images.examine import Decoded
 from pipeline.sources.place import Place
-from pipeline.sources.state import file_state
+from pipeline.sources.state import archive_state, file_state
 from pipeline.store.access import ASKED_AT_ONCE, Store
 
 MEANING = 5  # of a stored result; raise it when other code says something else of the same file
@@ -79,7 +79,7 @@ class Known:
                     self._own[number] = self._key(state)
                 continue
             if place.file not in self._states:
-                self._states[place.file] = _archive_state(place.file)
+                self._states[place.file] = archive_state(place.file)
             if state := self._states[place.file]:
                 self._archives.setdefault(state, Archive(state, [])).numbers.append(number)
 
@@ -121,7 +121,7 @@ class Known:
                 entries.append((key, self.rows[number].tobytes()))
         for file, numbers in together.items():
             state = self._states[file]
-            if state and state == _archive_state(file):
+            if state and state == archive_state(file):
                 entries.append((self._free(self._archives[state]), self.rows[numbers].tobytes()))
         if entries:
             self._store.write(KIND, entries)
@@ -149,12 +149,6 @@ class Known:
 
     def _key(self, state: str, number: int = 0) -> bytes:
         return hashlib.sha256(f"{self._prefix}\0{state}\0{number}".encode()).digest()
-
-
-def _archive_state(file: Path) -> str:
-    """`file_state` with what the name says of its kind: one file may have two names."""
-    state = file_state(file)
-    return state and state + file.suffix.lower()
 
 
 def _member(place: Place) -> bytes:

@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline.sources.found import Members
 from pipeline.sources.place import Place
-from pipeline.sources.state import file_state
+from pipeline.sources.state import archive_state
 from pipeline.store.access import Store
 
 MEANING = 1  # of what is stored; raise it when other code finds something else in the same archive
@@ -35,7 +35,7 @@ class Remembered:
         Raises:
             InputError: What `members` raises.  What it gave before is remembered.
         """
-        state = _state(archive)
+        state = archive_state(archive)
         if not state:
             yield from members(archive)
             return
@@ -48,7 +48,7 @@ class Remembered:
         rest = islice(members(archive), number * TOGETHER, None)
         found: list[tuple[Place, str]] = [*islice(rest, TOGETHER)]
         while True:
-            if state == _state(archive):  # and not another archive by now
+            if state == archive_state(archive):  # and not another archive by now
                 entry = json.dumps([(*place[1:], fault) for place, fault in found])
                 self._store.write(KIND, [(_key(state, number), entry.encode())])
             yield from found
@@ -59,11 +59,6 @@ class Remembered:
 
     def _recall(self, key: bytes) -> list[Any] | None:
         return next((json.loads(value) for _, value in self._store.read([key])), None)
-
-
-def _state(archive: Path) -> str:
-    state = file_state(archive)
-    return state and state + archive.suffix.lower()  # one file may have the names of two kinds
 
 
 def _key(state: str, number: int) -> bytes:

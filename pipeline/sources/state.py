@@ -23,3 +23,9 @@ def file_state(file: Path) -> str:
         return ""
     parts = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
     return json.dumps(parts)
+
+
+def archive_state(file: Path) -> str:
+    """`file_state` with what the name says of the archive's kind: one file may have two names."""
+    state = file_state(file)
+    return state and state + file.suffix.lower()
