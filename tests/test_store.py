@@ -517,3 +517,18 @@ def test_cache_refuses_a_negative_size(tmp_path, shown, capsys):
     assert main(["cache", "trim", "-1"]) == 1
 
     assert "cache trim: -1 GB is no size" in capsys.readouterr().err
+
+
+def test_text_where_bytes_belong_is_dropped_as_damage(tmp_path):
+    """Which SQLite hands over as text, and Python cannot decode."""
+    filled_store(tmp_path, count=2)
+    database = sqlite3.connect(tmp_path / NAME)
+    database.execute("UPDATE bytes SET value = CAST(x'ff80' AS TEXT)")
+    database.commit()
+    database.close()
+
+    store = opened(tmp_path)
+    assert list(store.read([key(0), key(1)])) == []
+    store.close()
+
+    assert store.damaged == 2
