@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.errors import RejectedImage
 from pipeline.images.decode import Limits
 from pipeline.images.examine import Decoded
 from pipeline.images.known import KIND, Known
@@ -118,6 +119,41 @@ def test_an_archive_of_which_only_the_beginning_is_remembered_is_listed_on(
     archive.write_bytes(whole)
 
     assert counted() == (0, 36)
+
+
+@pytest.mark.parametrize("archive", ["", "a.tar", "a.tar.gz"])
+def test_what_cannot_be_used_is_decoded_once_and_named_each_time(filled, counted, archive):
+    filled.set("ingest", max_rejected_fraction=1.0)
+    bad = {"dark/half.png": (filled.raw / "dark/000.png").read_bytes()[:300]}
+    bad |= {"dark/none.png": b"", "light/page.jpg": b"<html>" * 90}
+    if archive:
+        write(members("folders") | bad, filled.raw / archive)
+    else:
+        for name, content in bad.items():
+            (filled.raw / name).write_bytes(content)
+    every = 24 + 3 + 6 * bool(archive)
+
+    assert counted() == (0, every)
+    first = outs(filled)
+    rejected = (filled.folder / "data/rejected.csv").read_text()
+    assert [rejected.count(why) for why in ("damaged", "empty_file", "not_an_image")] == [1, 1, 1]
+
+    assert counted() == (every, 0)
+    assert outs(filled) == first
+
+
+def test_what_may_be_gone_the_next_time_is_looked_at_again(filled, counted, monkeypatch):
+    filled.set("ingest", decode_timeout_s=1.0, max_rejected_fraction=1.0)
+    add = Known.add
+    slow = RejectedImage("too_slow", "took more than 1 s, twice")
+    monkeypatch.setattr(
+        Known, "add", lambda known, number, seen: add(known, number, slow if number == 3 else seen)
+    )
+    assert counted() == (0, 24)
+    monkeypatch.setattr(Known, "add", add)
+
+    assert counted() == (23, 1)
+    assert counted() == (24, 0)
 
 
 def test_other_limits_are_other_results(filled, counted):

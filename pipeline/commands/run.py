@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 
 from pipeline.errors import InputError
@@ -34,14 +33,6 @@ def main(words: list[str]) -> int:
     from pipeline.flows.train import PARAMS, stages_up_to, train  # noqa: PLC0415
     from pipeline.programs.dvc import StageError  # noqa: PLC0415
 
-    def in_words(record: logging.LogRecord) -> bool:
-        """A traceback is for a bug, not for what the user can mend."""
-        if record.exc_info and isinstance(record.exc_info[1], (InputError, StageError)):
-            record.exc_info = None
-        return True
-
-    for name in ("prefect.task_runs", "prefect.flow_runs"):
-        logging.getLogger(name).addFilter(in_words)
     proxy_free()
     stages = stages_up_to(chosen.until)  # a mistake is told before an API starts
     if chosen.params:

@@ -48,6 +48,7 @@ def of_failed(folder: Path, stage: str) -> None:
         of_rejected(folder)
 
 
+@shown()
 def of_rejected(folder: Path) -> None:
     """Make the artifact of the rejected files."""
     create_markdown_artifact(
@@ -62,25 +63,43 @@ def of_comparison(account: str) -> None:
 
 
 @shown()
+def of_views(folder: Path) -> None:
+    """Make the artifact of a few images and their views."""
+    create_image_artifact(
+        picture(folder / SHEET), key="contact-sheet", description="Views of a few images"
+    )
+
+
+@shown()
+def of_metrics(folder: Path) -> None:
+    """Make the artifact of the model's figures."""
+    create_markdown_artifact(metrics(folder), key="metrics", description="Of the model that ships")
+
+
+@shown()
+def of_confusion(folder: Path) -> None:
+    """Make the artifact of the classes that are taken for one another."""
+    create_markdown_artifact(
+        confusion(folder / PREDICTIONS), key="confusion-matrix", description="Test images"
+    )
+
+
+MADE = {
+    "ingest": [of_rejected],
+    "augment": [of_views],
+    "evaluate": [of_metrics, of_confusion],
+}
+
+
 def of_run(folder: Path, *, done: Collection[str]) -> None:
-    """Make the artifacts of those stages that are up to date.
+    """Make the artifacts of those stages that are up to date, each for itself.
 
     Args:
         done: Stages that this run brought up to date; reports of others may be old.
     """
-    if "ingest" in done:
-        of_rejected(folder)
-    if "augment" in done:
-        create_image_artifact(
-            picture(folder / SHEET), key="contact-sheet", description="Views of a few images"
-        )
-    if "evaluate" in done:
-        create_markdown_artifact(
-            metrics(folder), key="metrics", description="Of the model that ships"
-        )
-        create_markdown_artifact(
-            confusion(folder / PREDICTIONS), key="confusion-matrix", description="Test images"
-        )
+    for stage, made in MADE.items():
+        for make in made if stage in done else ():
+            make(folder)
 
 
 def metrics(folder: Path) -> str:

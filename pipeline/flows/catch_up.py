@@ -22,6 +22,7 @@ def is_backed() -> bool:
     return bool(dvc.run("config", "core.remote").strip())
 
 
+@clone.unlocked()
 def sync(where: Remote | None, pending: list[str]) -> None:
     """Take over what others have pushed, and have HEAD's data and models in place.
 

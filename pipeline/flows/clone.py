@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Literal, NamedTuple
 
 from pipeline.errors import InputError
-from pipeline.programs.git import answer, git, listed
+from pipeline.programs.git import KilledError, answer, git, listed
 
 TAG = "model@v"  # as `dvc artifacts get` wants it
 SHOWN = 5
@@ -249,11 +249,22 @@ def _somebody() -> list[str]:
     return ["-c", "user.name=retrain", "-c", "user.email=retrain@localhost"]
 
 
+@contextmanager
+def unlocked() -> Iterator[None]:
+    """Where a git of this block's is killed, the next one finds no lock of its."""
+    try:
+        yield
+    except KilledError:
+        remove_stale_locks()
+        raise
+
+
 def remove_stale_locks() -> None:
     """Remove what a killed git left; only for who knows that no other git is at work."""
     folder = Path(git("rev-parse", "--absolute-git-dir"))
     names = ["index.lock", "HEAD.lock", "packed-refs.lock", "config.lock"]
     shared = Path(git("rev-parse", "--git-common-dir"))  # with other worktrees
     ours = [shared / f"refs/heads/{branch()}.lock", *shared.glob(f"refs/tags/{TAG}*.lock")]
-    for lock in [*(folder / n for n in names), *(folder / "refs").rglob("*.lock"), *ours]:
+    own = [*folder.glob("next-index-*.lock"), *(folder / "refs").rglob("*.lock")]
+    for lock in [*(folder / name for name in names), *own, *ours]:
         lock.unlink(missing_ok=True)

@@ -73,11 +73,13 @@ def attempt() -> State[str]:
     gate()
     journal.write(Entry("train", clone.head()))
     try:
-        judgement = challenge()
+        with clone.unlocked():
+            judgement = challenge()
         if judgement is None or not judgement.verdict.promote:
             undo()
             return kept_as_it_was(judgement)
-        entry = commit(judgement, where, backed=backed)
+        with clone.unlocked():
+            entry = commit(judgement, where, backed=backed)
     except BaseException as error:
         get_run_logger().error("rolling back: %s", error)
         undo()
@@ -179,6 +181,7 @@ def brings_own_data(where: Remote) -> bool:
 
 
 @task(name="publish", **over_a_network)
+@clone.unlocked()
 def publish(entry: Entry, where: Remote | None) -> None:
     """Tag the promotion and push it; its data is with the DVC remote already.
 

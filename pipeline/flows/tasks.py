@@ -1,13 +1,16 @@
-"""How the tasks of the flows are run by Prefect."""
+"""How the tasks of the flows are run by Prefect, and what it logs of their errors."""
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
+from pipeline.errors import InputError
 from pipeline.flows.clone import LastingError
+from pipeline.programs.dvc import StageError
 
 TRIES, PAUSES_S = 3, [10.0, 30.0, 90.0]  # where another try can help: over a network
 
@@ -25,3 +28,14 @@ over_a_network: dict[str, Any] = {
     "retry_delay_seconds": PAUSES_S,
     "retry_condition_fn": _helps,
 }
+
+
+def _in_words(record: logging.LogRecord) -> bool:
+    """A traceback is for a bug, not for what the user can mend."""
+    if record.exc_info and isinstance(record.exc_info[1], (InputError, StageError)):
+        record.exc_info = None
+    return True
+
+
+for _name in ("prefect.task_runs", "prefect.flow_runs"):
+    logging.getLogger(_name).addFilter(_in_words)

@@ -159,7 +159,8 @@ def image_of(encoded: bytes, limits: Limits | None) -> Image.Image:
     except MemoryError as error:
         raise RejectedImage("too_large", "needs more memory than a picture may take") from error
     except Exception as error:
-        raise RejectedImage("damaged", in_words(error)) from error
+        reason = "too_large" if "out of memory" in str(error) else "damaged"
+        raise RejectedImage(reason, in_words(error)) from error
 
 
 def _unidentified(encoded: bytes) -> RejectedImage:

@@ -19,15 +19,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import RejectedImage
 from pipeline.images.decode import Limits
 from pipeline.images.examine import Decoded
 from pipeline.sources.place import Place
 from pipeline.sources.state import archive_state, file_state
 from pipeline.store.access import ASKED_AT_ONCE, Store
 
-MEANING = 5  # of a stored result; raise it when other code says something else of the same file
+MEANING = 6  # of a stored result; raise it when other code says something else of the same file
 KIND = "images as ingest saw them"
 KEEP_EVERY_S = 1.0
+SEEN, REJECTED = b"s", b"r"  # how an entry begins
+# reasons that lie in the bytes and the limits; others may be gone the next time
+LASTING = {"damaged", "empty_file", "not_an_image", "too_many_bytes", "too_many_frames"}
+LASTING |= {"unknown_range", "unsupported_format"}
 ROW = np.dtype(
     [
         ("member", "S16"),  # of what an archive says of it, a digest; empty for a file of its own
@@ -61,10 +66,12 @@ class Known:
 
     Attributes:
         rows: (place,) of dtype `ROW`.
+        rejections: Why what lies at other places cannot be used, by number.
     """
 
     def __init__(self, store: Store, places: Sequence[Place], limits: Limits) -> None:
         self.rows: Rows = np.zeros(len(places), ROW)
+        self.rejections: dict[int, RejectedImage] = {}
         self._store = store
         self._prefix = json.dumps([MEANING, version("pillow"), limits])
         self._archives: dict[str, Archive] = {}  # by state: one may have two names
@@ -87,24 +94,26 @@ class Known:
         """Fill in what is known."""
         for archive in self._archives.values():
             members = [_member(self._places[number]) for number in archive.numbers]
-            numbers = np.array(archive.numbers)
-            self.rows["member"][numbers] = members
-            if found := list(self._entries(archive)):
-                entries = np.concatenate(found)
-                entries = entries[np.argsort(entries["member"], kind="stable")]
-                wanted = self.rows["member"][numbers]
-                at = np.searchsorted(entries["member"], wanted).clip(max=len(entries) - 1)
-                same = entries["member"][at] == wanted
-                self.rows[numbers[same]] = entries[at[same]]
-        numbers = np.array([*self._own])
+            self.rows["member"][archive.numbers] = members
+            values = list(self._entries(archive))
+            self._recall_seen(np.array(archive.numbers), values)
+            self._recall_rejected(archive.numbers, values)
+        numbers = [*self._own]
         for at, value in self._store.read([*self._own.values()]):
-            if len(value) == ROW.itemsize:
-                self.rows[numbers[at]] = np.frombuffer(value, ROW)[0]
+            if value.startswith(SEEN):
+                self.rows[numbers[at]] = np.frombuffer(value, ROW, offset=len(SEEN))[0]
+            else:
+                self._recall_rejected([numbers[at]], [value])
 
-    def add(self, number: int, result: Decoded) -> None:
+    def add(self, number: int, result: Decoded | RejectedImage) -> None:
         """Take what was found out of the place of that number."""
-        member = self.rows["member"][number]
-        self.rows[number] = (member, *result[:-1], *result.measures)
+        if isinstance(result, RejectedImage):
+            self.rejections[number] = result
+            if result.reason not in LASTING:
+                return
+        else:
+            member = self.rows["member"][number]
+            self.rows[number] = (member, *result[:-1], *result.measures)
         self._waiting.append(number)
         if time.monotonic() - self._last > KEEP_EVERY_S:
             self.close()
@@ -118,14 +127,43 @@ class Known:
             if self._places[number].member:
                 together.setdefault(file, []).append(number)
             elif (key := self._own.get(number)) == self._key(file_state(file)):
-                entries.append((key, self.rows[number].tobytes()))
+                entries += [(key, value) for value in self._values([number])]
         for file, numbers in together.items():
             state = self._states[file]
             if state and state == archive_state(file):
-                entries.append((self._free(self._archives[state]), self.rows[numbers].tobytes()))
+                archive = self._archives[state]
+                entries += [(self._free(archive), value) for value in self._values(numbers)]
         if entries:
             self._store.write(KIND, entries)
         self._waiting, self._last = [], time.monotonic()
+
+    def _values(self, numbers: Sequence[int]) -> Iterator[bytes]:
+        """What entries say of places, which are in one archive or only one."""
+        if seen := [number for number in numbers if number not in self.rejections]:
+            yield SEEN + self.rows[seen].tobytes()
+        if rejected := [number for number in numbers if number in self.rejections]:
+            found = [(number, self.rejections[number]) for number in rejected]
+            members = self.rows["member"]
+            lines = [(members[number].hex(), why.reason, why.detail) for number, why in found]
+            yield REJECTED + json.dumps(lines).encode()
+
+    def _recall_seen(self, numbers: NDArray[np.int64], values: Sequence[bytes]) -> None:
+        found = [np.frombuffer(v, ROW, offset=len(SEEN)) for v in values if v.startswith(SEEN)]
+        if found:
+            entries = np.concatenate(found)
+            entries = entries[np.argsort(entries["member"], kind="stable")]
+            wanted = self.rows["member"][numbers]
+            at = np.searchsorted(entries["member"], wanted).clip(max=len(entries) - 1)
+            same = entries["member"][at] == wanted
+            self.rows[numbers[same]] = entries[at[same]]
+
+    def _recall_rejected(self, numbers: Sequence[int], values: Sequence[bytes]) -> None:
+        found = [json.loads(v[len(REJECTED) :]) for v in values if v.startswith(REJECTED)]
+        if found:
+            why = {bytes.fromhex(member): words for lines in found for member, *words in lines}
+            for number in numbers:
+                if words := why.get(bytes(self.rows["member"][number])):
+                    self.rejections[number] = RejectedImage(*words)
 
     def _free(self, archive: Archive) -> bytes:
         """The key of an entry that no other run has written meanwhile."""
@@ -135,15 +173,14 @@ class Known:
             if not list(self._store.read([key], probing=True)):
                 return key
 
-    def _entries(self, archive: Archive) -> Iterator[Rows]:
+    def _entries(self, archive: Archive) -> Iterator[bytes]:
         """What is stored of an archive, up to a gap as wide as what is asked for at once."""
         for start in count(0, ASKED_AT_ONCE):
             keys = [self._key(archive.state, start + at) for at in range(ASKED_AT_ONCE)]
             found = list(self._store.read(keys, probing=True))
             for at, value in found:
                 archive.next = start + at + 1
-                if len(value) % ROW.itemsize == 0:
-                    yield np.frombuffer(value, ROW)
+                yield value
             if not found:
                 return
 

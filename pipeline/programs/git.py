@@ -14,7 +14,12 @@ READERS = {"cat-file", "config", "diff", "for-each-ref", "log", "ls-files", "ls-
 READERS |= {"rev-list", "rev-parse", "status", "symbolic-ref"}
 QUIET = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 # a git that tidies up in the background would be on no leash
+KILLED = 130  # statuses from here on: 128 and the signal, 129 being git's own for wrong words
 GIT = ["git", "-c", "gc.autoDetach=false", "-c", "maintenance.autoDetach=false"]
+
+
+class KilledError(InputError):
+    """A git that writes was killed; its locks are left behind."""
 
 
 class Finished(NamedTuple):
@@ -32,6 +37,7 @@ def run(*words: str, folder: Path = Path()) -> Finished:
 
     Raises:
         InputError: It is not installed.
+        KilledError: It wrote, and somebody killed it alone.
     """
     command = [*GIT, *words]
     try:
@@ -46,6 +52,9 @@ def run(*words: str, folder: Path = Path()) -> Finished:
             )
         else:
             done = leash.run(command, folder, QUIET)
+            if done.returncode >= KILLED:
+                reason = f"was killed by signal {done.returncode - 128}"
+                raise KilledError(f"git {_verb(words)}", reason, "rerun")
     except FileNotFoundError as error:
         raise InputError("git", f"cannot be run: {error}", "install it") from error
     return Finished(

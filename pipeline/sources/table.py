@@ -55,6 +55,7 @@ def with_columns(name: str, table: pd.DataFrame, needed: tuple[str, ...]) -> pd.
     for column in needed:
         if column not in columns:
             reason = f"has no column {column!r}, only {', '.join(columns) or 'none at all'}"
+            reason += ", and no rows" if table.empty else ""
             raise InputError(name, reason, f"name the column {column!r}")
     for column in columns:
         if columns.count(column) > 1:

@@ -23,7 +23,7 @@ from pipeline.files import Reads, Writes, write_json
 from pipeline.findings.find import find
 from pipeline.findings.terminal import show_findings, show_rejected
 from pipeline.images.decode import Limits
-from pipeline.images.examine import Decoded, examine_all
+from pipeline.images.examine import examine_all
 from pipeline.images.known import Known, Rows
 from pipeline.images.places import write_places
 from pipeline.listing.folders import FolderLabels
@@ -163,26 +163,23 @@ def decode_all(
     Returns:
         (place,) what was found out, and why what lies at other places cannot be used.
     """
-    rejections: dict[int, RejectedImage] = {}
     limits = params.limits()
     with (
         closing(Known(store, places, limits)) as known,
         progress("ingest", len(places), "image") as bar,
     ):
         known.recall()
-        left = np.flatnonzero(known.rows["digest"] == b"").tolist()
+        unseen = np.flatnonzero(known.rows["digest"] == b"").tolist()
+        left = [number for number in unseen if number not in known.rejections]
         fresh = [left[at] for at in in_order([places[number] for number in left])]
         bar(len(places) - len(fresh))
         found = examine_all((places[n] for n in fresh), limits, params.decode_timeout_s)
         with closing(found):
             for number, result in zip(fresh, found, strict=True):
-                if isinstance(result, Decoded):
-                    known.add(number, result)
-                else:
-                    rejections[number] = result
+                known.add(number, result)
                 bar()
     say(f"ingest: {len(places) - len(fresh)} images known and unchanged, {len(fresh)} decoded")
-    return known.rows, rejections
+    return known.rows, known.rejections
 
 
 def check(

@@ -287,6 +287,28 @@ def test_a_commit_that_a_hook_refuses_is_rolled_back(promoted):
     assert once(promoted).name == "Promoted"
 
 
+@pytest.mark.parametrize("name", ["pre-commit", "reference-transaction", "pre-push"])
+def test_a_git_that_is_killed_by_itself_leaves_no_lock_in_the_way(promoted, name):
+    """As a machine does that has run out of memory."""
+    promoted.answers(95)
+    hook = promoted.folder / ".git/hooks" / name
+    hook.write_text('#!/bin/sh\nrm "$0"\nkill -9 $PPID\n')
+    hook.chmod(0o755)
+
+    state = retrain.retrain(return_state=True)
+
+    assert not hook.exists()
+    assert promoted.status() == ""
+    if name == "pre-push":  # by the second try
+        assert state.name == "Promoted", state.message
+    else:
+        assert state.name == "Failed"
+        assert "was killed by signal 9" in state.message
+        assert promoted.scores()["accuracy"] == 0.8
+    assert not [*(promoted.folder / ".git").rglob("*.lock")]
+    assert once(promoted).name == ("Unchanged" if name == "pre-push" else "Promoted")
+
+
 @pytest.mark.slow
 def test_others_new_data_is_brought_and_meets_no_new_files_here(promoted, tmp_path):
     """Either side's images would be lost: taken for removed, or overwritten."""

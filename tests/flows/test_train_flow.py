@@ -7,6 +7,7 @@ import shutil
 
 import httpx
 import pytest
+from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
@@ -249,9 +250,24 @@ def test_a_failing_stage_says_why_and_stops_the_flow(toy):
     assert "| no\\_label | 1 | 2.png |" in artifacts(state)["rejected-files"]
     assert names(state)["ingest"] == "Failed"
     assert "split" not in names(state)
+    assert "an answer is 'stop'" in logs(state)
+    assert "Traceback" not in logs(state)  # what the user can mend is no bug
     with pytest.raises(StageError, match=r"ingest failed: error: data/raw/answers.csv: an answer"):
         state.result()
     assert train(return_state=True).is_completed()
+
+
+def test_what_lacks_its_file_keeps_nothing_else_from_being_shown(toy, trained):
+    (toy.folder / "reports/metrics.json").unlink()
+
+    @flow
+    def show() -> None:
+        shown.of_run(toy.folder, done=["evaluate"])
+
+    state = show(return_state=True)
+
+    assert set(artifacts(state)) == {"confusion-matrix"}
+    assert "not all is there to look at: [Errno 2]" in logs(state)
 
 
 @pytest.mark.parametrize("answer", ["cat", "stop"])
