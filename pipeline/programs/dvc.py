@@ -24,6 +24,8 @@ from pipeline.programs.leash import leashed
 DVC = [sys.executable, "-m", "dvc"]
 KEPT_LINES = 30  # of what a failed stage said, for its state's message
 MISSING = "Missing cache files:"  # what DVC says on stderr, and ends well
+NOT_UTF8 = "surrogates not allowed"  # in what DVC says of a file's name, without the name
+RENAME = "rename files whose names are not UTF-8; `python -m pipeline ingest` names them"
 LAST = re.compile(r"^(error: |ERROR: )")
 
 
@@ -101,7 +103,8 @@ def _finished(folder: Path, *words: str, more: Mapping[str, str] | None = None) 
     if done.returncode:
         lines = [line.strip() for line in said.splitlines() if line.strip()]
         reason = " ".join(_reason(lines).split()) or f"status {done.returncode}"
-        raise InputError(f"dvc {' '.join(words)}", reason, "mend what DVC names, then rerun")
+        fix = RENAME if NOT_UTF8 in reason else "mend what DVC names, then rerun"
+        raise InputError(f"dvc {' '.join(words)}", reason, fix)
     return printed, said
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 
 import httpx
@@ -287,6 +288,17 @@ def test_what_cannot_be_shown_costs_no_run_its_state(toy, monkeypatch, answer):
             state.result()
     else:
         assert state.is_completed()
+
+
+def test_a_file_name_at_which_dvc_stops_is_looked_for_by_ingest(toy):
+    odd = toy.folder / "data/raw" / os.fsdecode(b"caf\xe9.png")
+    odd.touch()
+
+    state = train(return_state=True)
+    odd.unlink()
+
+    with pytest.raises(InputError, match="fix: rename files whose names are not UTF-8"):
+        state.result()
 
 
 def test_a_folder_without_dvc_yaml_is_named(tmp_path, monkeypatch):
