@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from pipeline.flows import artifacts
 from pipeline.flows.alone import alone
 from pipeline.flows.graph import read_graph
 from pipeline.flows.overrides import override
+from pipeline.flows.progress import Progress
 from pipeline.flows.tasks import ordinary
 from pipeline.flows.tracked import is_read
 from pipeline.programs import dvc
@@ -24,19 +26,27 @@ PARAMS = Path("params.yaml")
 
 
 @task(task_run_name="{target}", **ordinary)
-def stage(target: str, *, ask: bool, force: bool = False) -> State[Outcome]:
+def stage(
+    target: str, *, ask: bool, hear: Callable[[str], None], force: bool = False
+) -> State[Outcome]:
     """Bring one stage up to date.
 
     Args:
         target: A stage of dvc.yaml, or a .dvc file.
         ask: Whether it can be stale; if not, DVC has said so and is not asked again.
+        hear: Gets what it says, as the log does.
         force: Run it whether it is stale or not.
     """
     log = get_run_logger()
+
+    def say(line: str) -> None:
+        log.info(line)
+        hear(line)
+
     outcome = Outcome.UNCHANGED
     if ask or force:
         options = ["--force"] if force else []
-        outcome = dvc.repro(*options, target=target, say=log.info)
+        outcome = dvc.repro(*options, target=target, say=say)
     if outcome is Outcome.RAN:
         return Completed(message=f"{target} ran", data=outcome)
     return Completed(name=CACHED, message=f"{target}: {outcome.value}", data=outcome)
@@ -82,16 +92,20 @@ def bring_up_to_date(
     changed = dvc.stale()
     # others are no stage's affair, as for `dvc repro`
     files = sorted(name for name in changed if name.endswith(".dvc") and is_read(name))
+    targets = [*files, *wanted]
+    progress = Progress(len(targets))
     outcomes: dict[str, Outcome] = {}
     moved = False  # once a file of the workspace has, DVC must be asked anew
-    for target in [*files, *wanted]:
-        own = force and target not in files
-        state: Any = stage(target, ask=moved or target in changed, force=own, return_state=True)
+    for target in targets:
+        ask, own = moved or target in changed, force and target not in files
+        state: Any = stage(target, ask=ask, force=own, hear=progress.hear, return_state=True)
         try:
             outcomes[target] = state.result()
         except dvc.StageError:
             artifacts.of_failed(Path(), target)
             raise
+        if ask or own or target == targets[-1]:
+            progress.reach(len(outcomes))
         moved = moved or outcomes[target] is not Outcome.UNCHANGED
     return outcomes
 

@@ -23,6 +23,7 @@ from pipeline.flows import artifacts as shown
 from pipeline.flows.alone import alone
 from pipeline.flows.artifacts import committed, rejected
 from pipeline.flows.backfill import backfill
+from pipeline.flows.progress import Progress
 from pipeline.flows.train import train
 from pipeline.programs.dvc import StageError
 from tests.toy import Toy, make_toy
@@ -220,6 +221,28 @@ def test_another_flow_in_the_project_is_refused(toy, monkeypatch):
         train()
     with alone("flow"), pytest.raises(InputError, match="another flow runs here"):
         backfill(["HEAD"])
+
+
+def test_a_bar_shows_how_far_a_run_has_come(toy):
+    train(return_state=True)
+    nothing = train(return_state=True)
+    toy.write("data/raw/stop.csv", "image,label,answer\n1.png,cat,stop\n")
+    failed = train(return_state=True)
+    (toy.folder / "data/raw/stop.csv").unlink()
+
+    assert artifacts(nothing)["progress"] == 100
+    assert artifacts(failed)["progress"] == 25  # the data, of four
+
+
+def test_the_bar_moves_while_a_stage_says_how_far_it_is(prefect_api):
+    @flow
+    def show() -> None:
+        bar = Progress(4)
+        bar.reach(1)
+        bar.hear("extract: 50 of 100 views, 20.0 a second, 2 s left")
+        bar.hear("ingest: 7 of 5 images and 0 of 0 others")
+
+    assert artifacts(show(return_state=True))["progress"] == 37.5
 
 
 def test_until_leaves_later_stages_alone(toy):
