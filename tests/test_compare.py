@@ -421,6 +421,12 @@ def test_an_unknown_revision_is_an_error_that_names_the_nearest(there, capsys, n
     assert near in said
 
 
+def test_a_tag_on_a_file_is_no_revision(repository, capsys):
+    subprocess.run(["git", "tag", "notes", "HEAD:dvc.lock"], check=True)
+
+    assert "'notes' is no commit but a file or folder" in refused(capsys, "compare", "notes")
+
+
 @pytest.mark.parametrize(
     "name", ["--output=stolen", "-n", "", "a\0b", "HEAD --", "$(touch stolen)", "\x1b[31m\u202e"]
 )

@@ -70,6 +70,8 @@ def find_revision(name: str) -> Revision:
     if name == "HEAD":
         reason = f"cannot read HEAD: {run('log', '-1').said}"
         raise InputError("git", reason, "commit first, if there is no commit")
+    if name in known:
+        raise InputError("git", f"{name!r} is no commit but a file or folder", "see `git log`")
     near = difflib.get_close_matches(name, dict.fromkeys(known), n=3, cutoff=0.5)
     fix = f"did you mean {' or '.join(map(repr, near))}?" if near else "see `git log`"
     if is_shallow():
