@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -170,6 +173,22 @@ def test_no_network_names_the_ways_out(keras, monkeypatch, tmp_path):
 
     assert "include_top=False" in e.value.fix
     assert "EfficientNetLite0" in e.value.fix
+
+
+def test_a_download_that_is_not_the_weights_is_not_the_sizes_fault(keras, monkeypatch, tmp_path):
+    (tmp_path / "served").mkdir()
+    name = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
+    (tmp_path / "served" / name).write_bytes(b"<html>Log in to the hotel's network</html>")
+    monkeypatch.setenv("no_proxy", "*")
+    handler = partial(SimpleHTTPRequestHandler, directory=tmp_path / "served")
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/{name}"
+        monkeypatch.setattr("keras.src.applications.vgg16.WEIGHTS_PATH_NO_TOP", address)
+        monkeypatch.setattr("keras.src.utils.file_utils.config.keras_home", lambda: str(tmp_path))
+        with pytest.raises(InputError, match=r"could not be downloaded: Incomplete or corrupted"):
+            load_backbone(params("VGG16", "imagenet"))
+        server.shutdown()
 
 
 def test_too_small_an_input_is_an_error(keras):

@@ -366,8 +366,8 @@ def test_data_changes_go_by_digest():
 
     found = data_changes(one, other)
 
-    assert (found.added.kinds, found.added.examples) == ({"test": 1}, ("d.png",))
-    assert (found.removed.kinds, found.removed.examples) == ({"test": 1}, ("d.png",))
+    assert (found.added.kinds, found.added.images) == ({"test": 1}, ("d.png",))
+    assert (found.removed.kinds, found.removed.images) == ({"test": 1}, ("d.png",))
     assert found.relabelled.kinds == {"ape -> bee": 1}
     assert found.moved.kinds == {"test -> val": 1}
 

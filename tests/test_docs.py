@@ -146,9 +146,31 @@ def test_every_file_that_is_named_can_be_there():
         named = re.findall(
             r"\b(?:docs|examples|tests|pipeline|reports|models)/[\w./-]+\w", document.read_text()
         )
+        named += re.findall(r"`(\w+/[\w/]+\.py)`", document.read_text())
         for name in named:
-            assert (ROOT / name).exists() or name in outs, f"{document.name} names {name}"
+            there = (ROOT / name).exists() or (ROOT / "pipeline" / name).exists()
+            assert there or name in outs, f"{document.name} names {name}"
     assert {str(path) for path in FILES.values()} <= outs
+
+
+def test_git_has_nothing_at_the_top_but_what_belongs_there():
+    files = {
+        ".ci",
+        ".dvc",
+        ".dvcignore",
+        ".gitignore",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "LICENSE",
+    }
+    files |= {"Makefile", "README.md", "benchmarks", "data", "docs", "dvc.lock", "dvc.yaml"}
+    files |= {"examples", "models", "params.yaml", "pipeline", "prefect.yaml", "pyproject.toml"}
+    files |= {"reports", "requirements-gpu.lock", "requirements.lock", "tests"}
+    done = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    assert {name.split("/")[0] for name in done.stdout.split("\0") if name} == files
 
 
 def test_decisions_are_numbered_without_gaps():

@@ -172,13 +172,15 @@ def test_predict_keeps_to_ingests_limits_or_to_the_same_without_params(tmp_path,
     shipped = limits_of(ROOT / "params.yaml")
     monkeypatch.chdir(tmp_path)
 
-    assert limits_of(Path("params.yaml")) == shipped == Limits()
+    assert limits_of() == shipped == Limits()
 
     text = (ROOT / "params.yaml").read_text()
     (tmp_path / "params.yaml").write_text(text.replace("max_pixels: 100000000", "max_pixels: 5"))
-    assert limits_of(Path("params.yaml")) == Limits(pixels=5)
-    with pytest.raises(InputError, match="does not exist"):
-        limits_of(Path("other.yaml"))
+    assert limits_of() == Limits(pixels=5)
+    (tmp_path / "params.yaml").unlink()
+    for named in ("other.yaml", "params.yaml"):  # who names a file means it
+        with pytest.raises(InputError, match="does not exist"):
+            limits_of(Path(named))
 
 
 @pytest.mark.parametrize(
@@ -194,6 +196,14 @@ def test_a_limit_that_makes_no_sense_is_refused(tmp_path, old, new, match):
 
     with pytest.raises(InputError, match=rf"(?s){match}"):
         load_section(tmp_path / "params.yaml", "ingest", IngestParams)
+
+
+def test_a_key_that_is_no_text_is_none_to_override(tmp_path):
+    file = tmp_path / "params.yaml"
+    file.write_text((ROOT / "params.yaml").read_text() + "1: {x: 2}\n")
+
+    with pytest.raises(InputError, match=r"unknown key '1\.x'"):
+        override(file, ["1.x=3"], ["split"])
 
 
 def test_an_override_keeps_a_link_and_the_ends_of_lines(tmp_path):

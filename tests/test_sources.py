@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import resource
 import shutil
 import tarfile
 import zipfile
@@ -16,11 +17,13 @@ import pyarrow as pa
 import pytest
 
 from pipeline.__main__ import main
+from pipeline.errors import RejectedImage
 from pipeline.images.decode import decode_at
 from pipeline.images.digest import pixel_digest
 from pipeline.images.places import read_places
-from pipeline.sources import compressed
-from pipeline.sources.place import in_order
+from pipeline.sources import compressed, found, parquet
+from pipeline.sources.content import content
+from pipeline.sources.place import Place, in_order
 from pipeline.tables import read_manifest
 from tests.conftest import fill_class_folders, picture
 from tests.test_ingest import manifest, rejected
@@ -602,6 +605,39 @@ def test_a_compressed_archive_cut_short_is_an_error(project, refused, kind):
     (project.raw / kind).write_bytes(whole[: len(whole) // 2])
 
     assert kind in refused("ingest")
+
+
+@pytest.mark.parametrize("kind", ["a.tar", "a.zip", "a.tar.gz", "a.parquet"])
+def test_what_the_system_will_not_open_is_not_taken_for_damaged(tmp_path, kind):
+    """Damage is remembered; that too many files are open passes."""
+    file = tmp_path / kind
+    if kind == "a.parquet":
+        hugging_face(file)
+        place = next(parquet.members(file, "image"))[0]
+    else:
+        write(members("folders"), file)
+        place = next(found.ARCHIVES[kind.removeprefix("a")](file))[0]
+    whole = content(place)
+    shutil.copy(file, other := tmp_path / f"other-{kind}")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(RejectedImage) as caught:
+            content(place._replace(file=other))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert caught.value.reason == "unreadable"
+    assert content(place._replace(file=other)) == whole
+
+
+def test_a_member_of_a_compressed_archive_that_memory_cannot_hold_is_rejected(tmp_path):
+    write(members("folders"), file := tmp_path / "a.tar.gz")
+
+    with pytest.raises(RejectedImage) as caught:
+        content(Place(file, "huge", 0, 2**60))
+
+    assert caught.value.reason == "too_large"
 
 
 def test_packing_changes_no_digest_label_or_column(project, capsys):

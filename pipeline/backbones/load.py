@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,17 +84,14 @@ def load_backbone(params: BackboneParams) -> Backbone:
 def _keras_application(params: BackboneParams) -> keras.Model:
     import keras  # noqa: PLC0415
 
-    weights = "imagenet" if params.weights == "imagenet" else None
+    shape = (params.size, params.size, 3)
+    build = partial(getattr(keras.applications, params.name), include_top=False, input_shape=shape)
+    if params.weights != "imagenet":
+        return _built(build, params)
     try:
-        return getattr(keras.applications, params.name)(
-            include_top=False, weights=weights, input_shape=(params.size, params.size, 3)
-        )
-    except ValueError as error:
-        reason = f"{params.name} cannot take images of {params.size} pixels: {error}"
-        raise InputError("params.yaml", reason, "raise backbone.image_size") from error
+        return build(weights="imagenet")
     except Exception as error:
-        if weights is None:
-            raise
+        _built(build, params)  # is the size to blame?
         raise InputError(
             "params.yaml",
             f"backbone.weights 'imagenet' of {params.name} could not be downloaded: {error}",
@@ -101,6 +99,15 @@ def _keras_application(params: BackboneParams) -> keras.Model:
             f"keras.applications.{params.name}(include_top=False); or use EfficientNetLite0, "
             "whose weights are installed",
         ) from error
+
+
+def _built(build: Callable[..., keras.Model], params: BackboneParams) -> keras.Model:
+    """The network with random weights."""
+    try:
+        return build(weights=None)
+    except ValueError as error:
+        reason = f"{params.name} cannot take images of {params.size} pixels: {error}"
+        raise InputError("params.yaml", reason, "raise backbone.image_size") from error
 
 
 def _load_file(network: keras.Model, file: Path, name: str) -> None:

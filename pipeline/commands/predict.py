@@ -26,7 +26,7 @@ from pipeline.stages.ingest import LimitParams
 from pipeline.tables import probability_column
 
 PARAMS = Path("params.yaml")
-LIMITS_HELP = "whose section ingest limits pixels, bytes and frames (default: %(default)s)"
+LIMITS_HELP = f"whose section ingest limits pixels, bytes and frames (default: {PARAMS}, if any)"
 
 
 class Prediction(NamedTuple):
@@ -41,7 +41,7 @@ def main(words: list[str]) -> int:
     """Print a prediction for each image; return 1 when an image could not be used."""
     parser = argparse.ArgumentParser(prog="python -m pipeline predict", description=__doc__)
     parser.add_argument("paths", type=Path, nargs="+", metavar="IMAGE_OR_FOLDER")
-    parser.add_argument("--params", type=Path, default=PARAMS, metavar="FILE", help=LIMITS_HELP)
+    parser.add_argument("--params", type=Path, metavar="FILE", help=LIMITS_HELP)
     parser.add_argument("--model", type=Path, default=Path("models/model.keras"), metavar="FILE")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print a JSON list")
@@ -79,15 +79,15 @@ def list_files(paths: Sequence[Path]) -> list[Path]:
     return files
 
 
-def limits_of(params: Path) -> Limits:
+def limits_of(named: Path | None = None) -> Limits:
     """What one image may cost where `ingest` runs, or by default where there is no params.yaml.
 
     Raises:
         InputError: The file cannot be used, or was named and is not there.
     """
-    if params == PARAMS and not params.exists():
+    if named is None and not PARAMS.exists():
         return DEFAULT_LIMITS
-    return load_section(params, "ingest", LimitParams).limits()
+    return load_section(named or PARAMS, "ingest", LimitParams).limits()
 
 
 def predict(

@@ -184,7 +184,7 @@ def _data(changes: Changes) -> Part:
             way,
             f"{change.count}",
             ", ".join(f"{kind}: {count}" for kind, count in change.kinds.items()),
-            ", ".join(change.examples[:3]),
+            ", ".join(change.images[:3]),
         )
         for way, change in ways.items()
         if change.count

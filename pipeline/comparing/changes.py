@@ -13,8 +13,6 @@ from pipeline.errors import InputError
 from pipeline.params import parse_yaml
 from pipeline.tables import distinct
 
-EXAMPLES = 20
-
 
 @dataclass(frozen=True)
 class ParamChange:
@@ -27,11 +25,11 @@ class ParamChange:
 
 @dataclass(frozen=True)
 class ImageChange:
-    """Distinct images that changed in one way: how many, of which kinds, and the first few."""
+    """Distinct images that changed in one way: how many, of which kinds, and their paths."""
 
     count: int
     kinds: Mapping[str, int]
-    examples: tuple[str, ...]
+    images: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ def _change(images: pd.DataFrame, kinds: pd.Series) -> ImageChange:
     return ImageChange(
         count=len(images),
         kinds={str(kind): int(count) for kind, count in counts.items()},
-        examples=tuple(sorted(images["path"])[:EXAMPLES]),
+        images=tuple(sorted(images["path"])),
     )
 
 

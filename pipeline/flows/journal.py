@@ -57,6 +57,11 @@ def write(entry: Entry) -> None:
         json.dump(asdict(entry), stream)
         stream.flush()
         os.fsync(stream.fileno())
+    folder = os.open(file().parent, os.O_RDONLY)  # which holds the name
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def clear() -> None:

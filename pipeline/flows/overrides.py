@@ -80,8 +80,8 @@ def _known(section: Any, name: str, key: str, file: Path) -> dict[str, Any]:
     if not isinstance(section, dict):
         reason = f"{key.strip()!r} goes beyond a key, whose value is {section!r}"
         raise InputError(file, reason, f"leave out .{name} and what follows it")
-    names = tuple(map(str, section))
-    if name not in names:
-        raise InputError(file, *unknown(key.strip(), names, "key"))
+    if name not in section:
+        names = [other for other in section if isinstance(other, str)]
+        raise InputError(file, *unknown(key.strip(), tuple(names), "key"))
     found: dict[str, Any] = section
     return found

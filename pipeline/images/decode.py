@@ -165,7 +165,7 @@ def image_of(encoded: bytes, limits: Limits | None) -> Image.Image:
 
 def _unidentified(encoded: bytes) -> RejectedImage:
     for kind, (at, beginnings) in FOREIGN.items():
-        if encoded[at:].startswith(beginnings):
+        if encoded.startswith(beginnings, at):
             return RejectedImage("unsupported_format", f"is {kind}; save it as PNG or JPEG")
     for name in KNOWN:
         if Image.OPEN[name][1](encoded[:16]):  # type: ignore[misc]  # each of ours has such a test

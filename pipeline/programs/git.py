@@ -14,8 +14,8 @@ READERS = {"cat-file", "config", "diff", "for-each-ref", "log", "ls-files", "ls-
 READERS |= {"rev-list", "rev-parse", "status", "symbolic-ref"}
 QUIET = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 # a git that tidies up in the background would be on no leash
-KILLED = 130  # statuses from here on: 128 and the signal, 129 being git's own for wrong words
 GIT = ["git", "-c", "gc.autoDetach=false", "-c", "maintenance.autoDetach=false"]
+KILLED = 130  # statuses from here on: 128 and the signal, 129 being git's own for wrong words
 
 
 class KilledError(InputError):

@@ -124,10 +124,8 @@ def _orphans() -> Iterator[Any]:
 def _signal(send: Any) -> None:
     import psutil  # noqa: PLC0415
 
-    try:
+    with suppress(psutil.Error):  # it has ended, or is another user's by now
         send()
-    except psutil.NoSuchProcess:
-        return
 
 
 if __name__ == "__main__":

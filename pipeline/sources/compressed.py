@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError, RejectedImage
-from pipeline.sources.place import Place, in_words
+from pipeline.sources.place import Place, in_words, rejection_of
 from pipeline.sources.tars import FIX, SKIP, UNREADABLE, Header, found_in
 
 CODECS = {".tar.gz": "gzip", ".tgz": "gzip", ".tar.zst": "zstd", ".tzst": "zstd"}
@@ -77,9 +77,9 @@ def read(place: Place) -> bytes:
     """
     try:
         content = _stream(place).read(place.position, place.size)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, MemoryError) as error:
         _own.stream = None
-        raise RejectedImage("damaged", in_words(error)) from error
+        raise rejection_of(error) from error
     if len(content) != place.size:
         raise RejectedImage("damaged", f"{place.file.name} ends within it")
     return content

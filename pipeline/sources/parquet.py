@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.errors import InputError, RejectedImage
-from pipeline.sources.place import Place, fault, in_words
+from pipeline.sources.place import Place, in_words, rejection_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -103,9 +103,9 @@ def read(place: Place) -> bytes:
             images = _images(place.file, column, group)
         content = images[place.position - start].as_py()
     except OSError as error:
-        raise RejectedImage(*fault(error)) from error
+        raise rejection_of(error) from error
     except InputError as error:
-        raise RejectedImage("damaged", in_words(error)) from error
+        raise rejection_of(error.__cause__ or error) from error
     if not content or len(content) != place.size:
         raise RejectedImage("missing", f"{place.file.name} has another image there")
     return bytes(content)

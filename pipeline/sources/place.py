@@ -69,10 +69,8 @@ def read_file(file: Path, limit: int | None) -> bytes:
             return _read(opened, limit)
         finally:
             os.close(opened)
-    except OSError as error:
-        raise RejectedImage(*fault(error)) from error
-    except MemoryError as error:
-        raise RejectedImage("too_large", "does not fit into memory") from error
+    except (OSError, MemoryError) as error:
+        raise rejection_of(error) from error
     except ValueError as error:  # a name with a zero byte
         raise RejectedImage("missing", in_words(error)) from error
 
@@ -90,6 +88,15 @@ def _read(opened: int, limit: int | None) -> bytes:
     if written or len(content) != before.st_size:
         raise RejectedImage("changes", "was written to while it was read")
     return content
+
+
+def rejection_of(error: BaseException) -> RejectedImage:
+    """Why bytes could not be read: for want of memory, by the system's word, or for damage."""
+    if isinstance(error, MemoryError):
+        return RejectedImage("too_large", "does not fit into memory")
+    if isinstance(error, OSError) and error.errno:
+        return RejectedImage(READ_FAULTS.get(error.errno, "unreadable"), in_words(error))
+    return RejectedImage("damaged", in_words(error))
 
 
 def check_size(size: int, limit: int | None) -> None:
@@ -112,20 +119,11 @@ def read_span(file: Path, start: int, size: int) -> bytes:
         with file.open("rb", buffering=0) as stream:
             stream.seek(start)
             content = stream.read(size)
-    except OSError as error:
-        raise RejectedImage(*fault(error)) from error
-    except MemoryError as error:
-        raise RejectedImage("too_large", "does not fit into memory") from error
-    except (ValueError, OverflowError) as error:
-        raise RejectedImage("damaged", in_words(error)) from error
+    except (OSError, MemoryError, ValueError, OverflowError) as error:
+        raise rejection_of(error) from error
     if len(content) != size:
         raise RejectedImage("damaged", f"{file.name} ends within it")
     return content
-
-
-def fault(error: OSError) -> tuple[str, str]:
-    """The code and the words for what the system will not read."""
-    return READ_FAULTS.get(error.errno or 0, "unreadable"), in_words(error)
 
 
 def in_words(error: BaseException) -> str:

@@ -1,6 +1,6 @@
 """Where each unit goes: by a hash, in exact shares, by the table's own column or by time.
 
-Each strategy returns the place of each row, one of `SPLITS`, equal within a unit.
+Each strategy returns the split of each unit.
 """
 
 from __future__ import annotations

@@ -66,17 +66,25 @@ def connect(file: Path, *, writable: bool) -> sqlite3.Connection:
     how = "mode=rwc" if writable else "mode=ro&immutable=1"
     address = f"{file.absolute().as_uri()}?{how}"
     database = sqlite3.connect(address, uri=True, timeout=WAIT_S, check_same_thread=False)
-    new = _is_new(database)
-    if writable:
-        if new:
-            database.execute(f"PRAGMA page_size={PAGE}")
-            database.execute("PRAGMA auto_vacuum=INCREMENTAL")
-            database.execute(f"PRAGMA application_id={APPLICATION}")
-        _write_ahead(database)
-        # a power cut may lose the latest entries, never damage older ones
-        database.execute("PRAGMA synchronous=NORMAL")
-        database.executescript(SCHEMA)
+    try:
+        new = _is_new(database)
+        if writable:
+            _prepare(database, new=new)
+    except BaseException:
+        database.close()  # or its file could not be set aside whole
+        raise
     return database
+
+
+def _prepare(database: sqlite3.Connection, *, new: bool) -> None:
+    if new:
+        database.execute(f"PRAGMA page_size={PAGE}")
+        database.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        database.execute(f"PRAGMA application_id={APPLICATION}")
+    _write_ahead(database)
+    # a power cut may lose the latest entries, never damage older ones
+    database.execute("PRAGMA synchronous=NORMAL")
+    database.executescript(SCHEMA)
 
 
 def _is_new(database: sqlite3.Connection) -> bool:
@@ -84,7 +92,6 @@ def _is_new(database: sqlite3.Connection) -> bool:
     tables = database.execute("SELECT name FROM sqlite_master WHERE type='table'").fetchall()
     ours = application == APPLICATION or {name for (name,) in tables} <= TABLES
     if application not in {0, APPLICATION} or not ours:
-        database.close()
         raise ForeignError("it is another program's database")
     return not application and not tables
 

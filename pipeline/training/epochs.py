@@ -122,7 +122,8 @@ def view_rows(
     by_digest = rows.groupby(level=0).agg(["min", "size"])
     absent = digests[~digests.isin(by_digest.index)]
     if not absent.empty:
-        reason = f"no views of {len(absent)} images, such as {absent.iloc[0]}"
+        reason = f"lacks views of {len(absent)} images, such as {absent.iloc[0]}"
+        reason += ", or what was made from it does"
         raise InputError("data/views.csv", reason, "run `dvc repro`, which makes all anew")
     by_digest = by_digest.loc[digests]
     return by_digest["min"].to_numpy(np.int64), by_digest["size"].to_numpy(np.int64)
