@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import InputError
 from pipeline.params import load_section
+from pipeline.splitting.folds import fold_of_row
 from pipeline.splitting.leakage import prove
 from pipeline.splitting.shares import quotas
 from pipeline.splitting.units import unit_of_row
@@ -144,7 +145,9 @@ def test_neither_adding_nor_removing_images_moves_one(steps, modulus):
         )
         units = unit_of_row(table)
         place = split.places(table, units, split.unit_draws(table, units, 1), params, M)
-        folds = split.fold_of_row(table, units, place, params, M)
+        folds = fold_of_row(
+            table, units, place, M, folds=params.folds, seed=params.seed, columns=None
+        )
         now = dict(zip(ordered, zip(place[units], folds, strict=True), strict=True))
 
         assert {key: now[key] for key in now if key in seen} == {

@@ -7,9 +7,10 @@ import re
 from prefect import get_run_logger, task
 
 from pipeline.errors import InputError
-from pipeline.flows import clone, journal
-from pipeline.flows.clone import PartedError, Remote
+from pipeline.flows import clone, journal, remote
 from pipeline.flows.journal import Entry
+from pipeline.flows.locks import unlocked
+from pipeline.flows.remote import PartedError, Remote
 from pipeline.flows.tasks import over_a_network
 from pipeline.flows.tracked import derived_stages, imports, modified, outs_exist, raw_stages
 from pipeline.programs import dvc
@@ -22,7 +23,7 @@ def is_backed() -> bool:
     return bool(dvc.run("config", "core.remote").strip())
 
 
-@clone.unlocked()
+@unlocked()
 def sync(where: Remote | None, pending: list[str]) -> None:
     """Take over what others have pushed, and have HEAD's data and models in place.
 
@@ -90,7 +91,7 @@ def check_mine(theirs: list[str], pending: list[str]) -> None:
 @task(name="catch up", **over_a_network)
 def incoming(where: Remote) -> str:
     """The commit that others have pushed on top of HEAD; HEAD where there is none."""
-    return clone.incoming(where)
+    return remote.incoming(where)
 
 
 @task(name="fetch", **over_a_network)

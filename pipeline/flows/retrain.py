@@ -16,12 +16,12 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from pipeline.errors import InputError
-from pipeline.flows import artifacts, clone, journal
+from pipeline.flows import artifacts, clone, journal, locks, remote
 from pipeline.flows.alone import alone
 from pipeline.flows.catch_up import check_out, is_backed, sync, update
 from pipeline.flows.champion import Judgement, figures, gate, judge
-from pipeline.flows.clone import LastingError, PartedError, Remote
 from pipeline.flows.journal import Entry
+from pipeline.flows.remote import LastingError, PartedError, Remote
 from pipeline.flows.tasks import ordinary, over_a_network
 from pipeline.flows.tracked import (
     check_settled,
@@ -61,7 +61,7 @@ def attempt() -> State[str]:
     """Mend what a killed run left, then run."""
     pending = mend()
     clone.check_clean()
-    where = clone.remote()
+    where = remote.of_branch()
     sync(where, pending)  # before what it brings is judged: others may have mended, or spoilt it
     backed = is_backed()
     if where and not backed:
@@ -73,12 +73,12 @@ def attempt() -> State[str]:
     gate()
     journal.write(Entry("train", clone.head()))
     try:
-        with clone.unlocked():
+        with locks.unlocked():
             judgement = challenge()
         if judgement is None or not judgement.verdict.promote:
             undo()
             return kept_as_it_was(judgement)
-        with clone.unlocked():
+        with locks.unlocked():
             entry = commit(judgement, where, backed=backed)
     except BaseException as error:
         get_run_logger().error("rolling back: %s", error)
@@ -102,7 +102,7 @@ def mend() -> list[str]:
         return []
     log = get_run_logger()
     log.info("a killed run was at step %s", entry.step)
-    clone.remove_stale_locks()
+    locks.remove_stale()
     Path(".dvc/tmp/rwlock").unlink(missing_ok=True)  # DVC's, by process ids
     if entry.step == "sync":
         half = {*clone.between(entry.head, clone.head())} & {*clone.changed()}
@@ -110,7 +110,7 @@ def mend() -> list[str]:
         return entry.data
     if promotion(entry):
         try:
-            publish(entry, clone.remote())
+            publish(entry, remote.of_branch())
         except PartedError as error:
             log.info("%s", error)
         return []
@@ -148,7 +148,7 @@ def commit(judgement: Judgement, where: Remote | None, *, backed: bool) -> Entry
     if backed:
         push(everything=where is not None and brings_own_data(where))
     scores = json.loads(METRICS.read_text(encoding="utf-8"))
-    entry = Entry("commit", clone.head(), clone.next_tag())
+    entry = Entry("commit", clone.head(), remote.next_tag())
     journal.write(entry)
     message = f"{subject(entry)}{figures(scores)}\n\n{judgement.verdict.reason}"
     clone.commit(message, written())
@@ -181,7 +181,7 @@ def brings_own_data(where: Remote) -> bool:
 
 
 @task(name="publish", **over_a_network)
-@clone.unlocked()
+@locks.unlocked()
 def publish(entry: Entry, where: Remote | None) -> None:
     """Tag the promotion and push it; its data is with the DVC remote already.
 
@@ -190,7 +190,7 @@ def publish(entry: Entry, where: Remote | None) -> None:
     """
     made = promotion(entry)
     try:
-        clone.publish(where, entry.tag, made)
+        remote.publish(where, entry.tag, made)
     except PartedError:
         if clone.head() == made:
             clone.move_to(entry.head, clone.between(made, entry.head))

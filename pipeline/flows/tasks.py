@@ -9,7 +9,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
 from pipeline.errors import InputError
-from pipeline.flows.clone import LastingError
+from pipeline.flows.remote import LastingError
 from pipeline.programs.dvc import StageError
 
 TRIES, PAUSES_S = 3, [10.0, 30.0, 90.0]  # where another try can help: over a network

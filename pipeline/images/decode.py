@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageFile, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from pipeline.errors import RejectedImage
 from pipeline.images.jpeg import has_end
-from pipeline.images.modes import BACKGROUND, WIDEST, Samples, to_gray_or_rgb
-from pipeline.images.png import fault_of_png
-from pipeline.images.tiff import check_tiff
+from pipeline.images.modes import BACKGROUND, to_gray_or_rgb
+from pipeline.images.orientation import upright
+from pipeline.images.png import check_png
+from pipeline.images.tiff import check_tiff, samples_of
 from pipeline.sources.content import content
 from pipeline.sources.place import Place, check_size, in_words
 
@@ -53,20 +53,6 @@ FOREIGN = {  # what a file begins with, at which byte; to say what it is
 PngImagePlugin.MAX_TEXT_CHUNK = 2**24  # bytes, unpacked: some printers' profiles have millions
 warnings.filterwarnings("ignore", module=r"PIL\.")  # they name no file; what fails is rejected
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # nor does what it logs
-
-BITS, PHOTOMETRIC, FORMAT = 258, 262, 339  # tags of TIFF: of a sample, its meaning, its sort
-MIN_IS_WHITE, SIGNED = 0, 2
-PNG_STEPS = {"L;2": 85, "L;4": 17}  # between levels of gray of few bits, once they are 8
-METADATA = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")  # Pillow's names
-TURNS = {  # EXIF orientation to what puts the picture upright
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 Pixels = NDArray[np.uint8]  # (height, width, 3) RGB
 
@@ -180,7 +166,7 @@ def _upright(encoded: bytes, limits: Limits | None) -> Image.Image:
             _check_size(image, limits)
             _check_frames(image, encoded, limits)
         if image.format == "PNG":
-            _check_png(image, encoded)
+            check_png(image, encoded)
         if image.format == "TIFF":
             check_tiff(getattr(image, "tag_v2", {}), encoded)
         drawn = getattr(image, "dispose_extent", None)  # of a GIF
@@ -189,10 +175,8 @@ def _upright(encoded: bytes, limits: Limits | None) -> Image.Image:
             raise RejectedImage("damaged", "JPEG without an end mark: part of it may be missing")
         if limits:
             _check_size(image, limits)  # an icon's picture may be larger than it says
-        samples = _samples(getattr(image, "tag_v2", {}))
-        turn = TURNS.get(_orientation(image))
-        plain = image if turn is None else image.transpose(turn)
-        converted = to_gray_or_rgb(plain, samples)
+        samples = samples_of(getattr(image, "tag_v2", {}))
+        converted = to_gray_or_rgb(upright(image), samples)
         return converted if drawn is None else _on_canvas(converted, drawn)
 
 
@@ -219,40 +203,3 @@ def _check_frames(image: Image.Image, encoded: bytes, limits: Limits) -> None:
         frames = getattr(image, "n_frames", 1)
     if frames > limits.frames:
         raise RejectedImage("too_many_frames", f"{frames:,} frames, more than {limits.frames:,}")
-
-
-def _check_png(image: ImageFile.ImageFile, encoded: bytes) -> None:
-    """Check what Pillow does not: checksums and the end; and scale a level that it does not."""
-    if fault := fault_of_png(encoded):
-        raise RejectedImage("damaged", f"PNG {fault}")
-    clear = image.info.get("transparency")
-    if isinstance(clear, tuple) and "16B" in str(image.tile[0].args):
-        reason = "PNG with one transparent colour of 16 bits, which Pillow cannot tell from others"
-        raise RejectedImage("unsupported_format", f"is {reason}; save it with an alpha channel")
-    if isinstance(clear, int) and image.mode == "L":
-        image.info["transparency"] = clear * PNG_STEPS.get(str(image.tile[0].args), 1)
-
-
-def _samples(tags: Mapping[int, Any]) -> Samples:
-    """What Pillow does not tell of a TIFF, of whose `tags` other formats have none."""
-    if not tags:
-        return Samples(WIDEST, inverted=False)
-    bits = np.atleast_1d(tags.get(BITS, 1))[0]
-    signed = np.atleast_1d(tags.get(FORMAT, 1))[0] == SIGNED
-    if signed and bits <= 8:  # with more, Pillow's values show their signs
-        raise RejectedImage("unknown_range", f"integers of {bits} bits with a sign")
-    highest = 2 ** int(bits) - 1 if 8 < bits < 16 else WIDEST
-    return Samples(highest, inverted=tags.get(PHOTOMETRIC) == MIN_IS_WHITE)
-
-
-def _orientation(image: Image.Image) -> int:
-    """What EXIF or XMP says, or 1 (upright) where they cannot be read."""
-    if image.info.keys().isdisjoint(METADATA) and not hasattr(image, "tag_v2"):
-        return 1  # at a tenth of what it takes Pillow to say so
-    try:
-        found = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except MemoryError:
-        raise
-    except Exception:  # noqa: BLE001  # Pillow's parser raises whatever it stumbles over
-        return 1
-    return found if isinstance(found, int) else 1

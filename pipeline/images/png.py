@@ -1,16 +1,37 @@
-"""A PNG's end, and its checksums, which Pillow checks for its header but not for its pixels."""
+"""What Pillow does not check of a PNG, or would mistake."""
 
 from __future__ import annotations
 
 import struct
 import zlib
 
+from PIL import ImageFile
+
+from pipeline.errors import RejectedImage
+
 SIGNATURE = 8  # bytes before the first chunk
 HEAD, CRC = struct.Struct(">I4s"), struct.Struct(">I")
+STEPS = {"L;2": 85, "L;4": 17}  # between levels of gray of few bits, once they are 8
 ANCILLARY = 0x20  # bit of a name's first letter: a reader can do without the chunk
 
 
-def fault_of_png(content: bytes) -> str:
+def check_png(image: ImageFile.ImageFile, encoded: bytes) -> None:
+    """Check what Pillow does not: checksums and the end; and scale a level that it does not.
+
+    Raises:
+        RejectedImage: It is damaged, or Pillow would mistake it.
+    """
+    if fault := _fault(encoded):
+        raise RejectedImage("damaged", f"PNG {fault}")
+    clear = image.info.get("transparency")
+    if isinstance(clear, tuple) and "16B" in str(image.tile[0].args):
+        reason = "PNG with one transparent colour of 16 bits, which Pillow cannot tell from others"
+        raise RejectedImage("unsupported_format", f"is {reason}; save it with an alpha channel")
+    if isinstance(clear, int) and image.mode == "L":
+        image.info["transparency"] = clear * STEPS.get(str(image.tile[0].args), 1)
+
+
+def _fault(content: bytes) -> str:
     """What is wrong with the chunks that a picture needs, or "".
 
     https://www.w3.org/TR/png-3/#5Chunk-layout.

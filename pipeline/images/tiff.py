@@ -14,11 +14,14 @@ import numpy as np
 
 from pipeline.errors import RejectedImage
 from pipeline.images.jpeg import has_end
+from pipeline.images.modes import WIDEST, Samples
 
 WIDTH, HEIGHT, BITS, COMPRESSION = 256, 257, 258, 259
 STRIPS = (273, 279)  # where each begins, and its bytes
 TILES = (324, 325)
 SAMPLES, ROWS, PLANAR, TILE_WIDTH, TILE_HEIGHT = 277, 278, 284, 322, 323
+PHOTOMETRIC, FORMAT = 262, 339  # what a sample means, and its sort
+MIN_IS_WHITE, SIGNED = 0, 2
 RAW, JPEG, DEFLATE = {1}, {7}, {8, 32946}
 SEPARATE = 2  # a plane for each sample
 AT_ONCE = 2**20  # bytes unpacked to see whether there are more
@@ -60,6 +63,18 @@ def check_tiff(tags: Mapping[int, Any], encoded: bytes) -> None:
     for number, (begin, size) in enumerate(pieces, start=1):
         if is_whole and not is_whole(encoded[begin : begin + size]):
             raise RejectedImage("damaged", f"piece {number} of {expected} of a TIFF is not whole")
+
+
+def samples_of(tags: Mapping[int, Any]) -> Samples:
+    """What Pillow does not tell of a TIFF, of whose `tags` other formats have none."""
+    if not tags:
+        return Samples(WIDEST, inverted=False)
+    bits = np.atleast_1d(tags.get(BITS, 1))[0]
+    signed = np.atleast_1d(tags.get(FORMAT, 1))[0] == SIGNED
+    if signed and bits <= 8:  # with more, Pillow's values show their signs
+        raise RejectedImage("unknown_range", f"integers of {bits} bits with a sign")
+    highest = 2 ** int(bits) - 1 if 8 < bits < 16 else WIDEST
+    return Samples(highest, inverted=tags.get(PHOTOMETRIC) == MIN_IS_WHITE)
 
 
 def _is_unpacked(piece: bytes) -> bool:

@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.splitting.shares import apportion
+from pipeline.splitting.strategies import TEST, Places, strata
+from pipeline.splitting.units import Units, unit_draws
 
 
-def folds_by_hash(draws: NDArray[np.float64], folds: int) -> NDArray[np.int64]:
-    """(unit,) fold, from each unit's own number in [0, 1), whatever other units there are."""
-    return np.floor(draws * folds).astype(np.int64)
+def fold_of_row(
+    images: pd.DataFrame,
+    units: Units,
+    place: Places,
+    manifest: Path,
+    *,
+    folds: int,
+    seed: int,
+    columns: Sequence[str] | None,
+) -> NDArray[np.str_]:
+    """The fold of each row as text, empty in test.
 
-
-def folds_by_share(
-    kinds: pd.DataFrame, draws: NDArray[np.float64], folds: int
-) -> NDArray[np.int64]:
-    """(unit,) fold, every stratum shared out evenly; see `apportion`."""
-    return apportion(kinds, draws, [1 / folds] * folds)
+    Args:
+        columns: Share out evenly every stratum of the label and these; None: give
+            each unit its fold by its own draw, whatever other units there are.
+    """
+    draws = unit_draws(images, units, seed, "fold\0")
+    if columns is None:
+        fold = np.floor(draws * folds).astype(np.int64)
+    else:
+        kinds = strata(images, units, columns, manifest)
+        fold = apportion(kinds[place[kinds["unit"]] != TEST], draws, [1 / folds] * folds)
+    return np.where(place == TEST, "", fold.astype(str))[units]

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.console import say
 from pipeline.errors import InputError
 from pipeline.near import Hashes, NearPairs, near_pairs
-from pipeline.tables import FOLD, SPLITS, read_table
+from pipeline.tables import FOLD, SPLITS, distinct, read_hashes, read_table
 
 READ = ("path", "label", "digest", "group", "split")
 NEAREST = 24  # pairs that are listed
@@ -81,6 +82,45 @@ def torn(table: pd.DataFrame, what: str, place: str) -> str:
     )
 
 
+def find_nearest(
+    written: pd.DataFrame, measures: Path, splits: Path, distance: int, *, together: bool
+) -> tuple[pd.DataFrame, Nearest]:
+    """The gate's second half: near-duplicates across the splits that were written.
+
+    Args:
+        measures: Where the perceptual hashes are.
+        splits: What the file will be called, for the error.
+        distance: In bits, up to which pictures are near.
+        together: Whether such were to share a split.
+
+    Returns:
+        The distinct pictures, and what was found among them.
+
+    Raises:
+        InputError: There are some, and they were to be kept together.
+    """
+    pictures = distinct(written)
+    hashes = read_hashes(measures, pictures["digest"])
+    found = nearest(pictures, hashes, distance)
+    total = sum(found.counts.values())
+    if together and total:
+        pair = described(pictures, found)[0]
+        one, other = pair["one"], pair["other"]
+        reason = (
+            f"the leakage gate of split failed: {one['path']} in {one['split']} and "
+            f"{other['path']} in {other['split']} are near-duplicates"
+        )
+        raise InputError(splits, reason, "lower split.near_distance: too many pictures look alike")
+    if total:
+        words = ", ".join(f"{number} of {name}" for name, number in found.counts.items() if number)
+        say(
+            f"split: pictures within {distance} bits of another split's: {words}; "
+            "`python -m pipeline inspect` shows them; "
+            "split.near_duplicates together keeps them in one split"
+        )
+    return pictures, found
+
+
 def nearest(pictures: pd.DataFrame, hashes: Hashes, distance: int) -> Nearest:
     """The nearest pairs of pictures in different splits, of at most `distance` bits.
 
@@ -142,3 +182,17 @@ def described(pictures: pd.DataFrame, found: Nearest) -> list[dict[str, Any]]:
         }
         for distance, *pair in found.pairs
     ]
+
+
+def gate_report(pictures: pd.DataFrame, found: Nearest, distance: int) -> dict[str, Any]:
+    """What the gate proved and found."""
+    return {
+        "proved": {
+            "pictures_in_one_split": len(pictures),
+            "groups_in_one_split": int(pictures.loc[pictures["group"] != "", "group"].nunique()),
+        },
+        "near_distance": distance,
+        "pictures": found.counts,
+        "pictures_in_crowds": found.crowded,
+        "nearest": described(pictures, found),
+    }

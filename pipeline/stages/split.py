@@ -7,7 +7,6 @@ skill.  A unit is such a set of rows.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,31 +17,28 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, model_validator
 
 from pipeline.console import say
-from pipeline.errors import InputError
 from pipeline.files import Reads, Writes, replacing, write_json
 from pipeline.near import MAX_DISTANCE, near_components
 from pipeline.params import Section
-from pipeline.splitting.folds import folds_by_hash, folds_by_share
-from pipeline.splitting.leakage import Nearest, described, nearest, prove
+from pipeline.splitting.counts import check_counts, counts, too_few
+from pipeline.splitting.folds import fold_of_row
+from pipeline.splitting.leakage import find_nearest, gate_report, prove
 from pipeline.splitting.strategies import (
-    TEST,
     Places,
     as_times,
     by_column,
     by_hash,
     by_share,
     by_time,
-    strata,
 )
 from pipeline.splitting.units import (
-    SHOWN,
     Units,
     check_labels,
     report_joined,
     unit_draws,
     unit_of_row,
 )
-from pipeline.tables import FOLD, SPLITS, distinct, read_hashes, read_manifest, write_table
+from pipeline.tables import FOLD, SPLITS, read_hashes, read_manifest, write_table
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
@@ -140,17 +136,28 @@ def run(
         say("split: splits that the data name are not used; set split.strategy to column for them")
     images["split"] = np.array(SPLITS)[place[units]]
     if params.folds:
-        images[FOLD] = fold_of_row(images, units, place, params, manifest)
-    check_places(images, params, manifest)
-    document = {**counts(images), "below_min_per_class": too_few(images, params)}
+        columns = params.stratify_columns if params.strategy == "stratified" else None
+        images[FOLD] = fold_of_row(
+            images, units, place, manifest, folds=params.folds, seed=params.seed, columns=columns
+        )
+    otherwise = OTHERWISE[params.strategy]
+    check_counts(images, manifest, otherwise)
+    few = too_few(images, params.min_per_class, otherwise)
+    document = {**counts(images), "below_min_per_class": few}
     rows = len(images)
     with replacing(splits) as partial:
         write_table(partial, images)
         del images  # what is written is what counts, and memory need not hold both
         written = prove(partial, splits, rows, folds=params.folds > 0)
-        pictures, found = find_nearest(written, measures, params, splits)
+        pictures, found = find_nearest(
+            written,
+            measures,
+            splits,
+            params.near_distance,
+            together=params.near_duplicates == "together",
+        )
     write_json(report, document)
-    write_json(leakage, gate_report(pictures, found, params))
+    write_json(leakage, gate_report(pictures, found, params.near_distance))
 
 
 def find_units(images: pd.DataFrame, hashes: NDArray[np.uint64], params: SplitParams) -> Units:
@@ -185,113 +192,3 @@ def places(
     if params.strategy == "column":
         return by_column(images, units, manifest)
     return by_time(images, units, str(params.time_column), params.time_cuts, manifest)
-
-
-def fold_of_row(
-    images: pd.DataFrame, units: Units, place: Places, params: SplitParams, manifest: Path
-) -> NDArray[np.str_]:
-    """The fold of each row as text, empty in test."""
-    draws = unit_draws(images, units, params.seed, "fold\0")
-    fold = folds_by_hash(draws, params.folds)
-    if params.strategy == "stratified":
-        kinds = strata(images, units, params.stratify_columns, manifest)
-        kinds = kinds[place[kinds["unit"]] != TEST]
-        fold = folds_by_share(kinds, draws, params.folds)
-    return np.where(place == TEST, "", fold.astype(str))[units]
-
-
-def check_places(images: pd.DataFrame, params: SplitParams, manifest: Path) -> None:
-    """Refuse splits that cannot be trained on or measured with; warn of absent classes."""
-    table = pd.crosstab(images["label"], images["split"]).reindex(columns=SPLITS, fill_value=0)
-    for split in SPLITS:
-        if table[split].sum() == 0:
-            fix = f"add images, or {OTHERWISE[params.strategy]}"
-            raise InputError(manifest, f"no image of {len(images)} fell into {split}", fix)
-    for label, row in table.iterrows():
-        absent = [split for split in SPLITS if row[split] == 0]
-        if "train" in absent:
-            fix = f"add images of it, or {OTHERWISE[params.strategy]}"
-            raise InputError(manifest, f"class {label!r} has no training image", fix)
-        if absent:
-            where = " or ".join(absent)
-            say(
-                f"split: class {label!r} has no image in {where}: its figures will say little; "
-                f"add images, or {OTHERWISE[params.strategy]}"
-            )
-
-
-def too_few(images: pd.DataFrame, params: SplitParams) -> dict[str, dict[str, int]]:
-    """Name the classes of fewer distinct pictures in a split than wanted, on stderr too.
-
-    Returns:
-        Class to split to pictures, for those that are too few.
-    """
-    pictures = images.drop_duplicates("digest")
-    table = pd.crosstab(pictures["label"], pictures["split"]).reindex(columns=SPLITS, fill_value=0)
-    least = params.min_per_class
-    thin = table[(table < least).any(axis="columns")]
-    few = {
-        str(label): {split: int(row[split]) for split in SPLITS if row[split] < least}
-        for label, row in thin.iterrows()
-    }
-    for label, short in list(few.items())[:SHOWN]:
-        have = ", ".join(f"{number} in {split}" for split, number in short.items())
-        say(
-            f"split: class {label!r} has {have}, below split.min_per_class {least}; "
-            f"add images of it, join it with another class, {OTHERWISE[params.strategy]}, "
-            "or lower split.min_per_class"
-        )
-    if len(few) > SHOWN:
-        others = ", ".join(repr(label) for label in list(few)[SHOWN:])
-        say(f"split: below split.min_per_class too: {others}")
-    return few
-
-
-def find_nearest(
-    written: pd.DataFrame, measures: Path, params: SplitParams, splits: Path
-) -> tuple[pd.DataFrame, Nearest]:
-    """The gate's second half: near-duplicates across the splits that were written.
-
-    Raises:
-        InputError: There are some, and they were to be kept together.
-    """
-    pictures = distinct(written)
-    hashes = read_hashes(measures, pictures["digest"])
-    found = nearest(pictures, hashes, params.near_distance)
-    total = sum(found.counts.values())
-    if params.near_duplicates == "together" and total:
-        pair = described(pictures, found)[0]
-        one, other = pair["one"], pair["other"]
-        reason = (
-            f"the leakage gate of split failed: {one['path']} in {one['split']} and "
-            f"{other['path']} in {other['split']} are near-duplicates"
-        )
-        raise InputError(splits, reason, "lower split.near_distance: too many pictures look alike")
-    if total:
-        words = ", ".join(f"{number} of {name}" for name, number in found.counts.items() if number)
-        say(
-            f"split: pictures within {params.near_distance} bits of another split's: {words}; "
-            "`python -m pipeline inspect` shows them; "
-            "split.near_duplicates together keeps them in one split"
-        )
-    return pictures, found
-
-
-def gate_report(pictures: pd.DataFrame, found: Nearest, params: SplitParams) -> dict[str, Any]:
-    """What the gate proved and found."""
-    return {
-        "proved": {
-            "pictures_in_one_split": len(pictures),
-            "groups_in_one_split": int(pictures.loc[pictures["group"] != "", "group"].nunique()),
-        },
-        "near_distance": params.near_distance,
-        "pictures": found.counts,
-        "pictures_in_crowds": found.crowded,
-        "nearest": described(pictures, found),
-    }
-
-
-def counts(images: pd.DataFrame) -> dict[str, dict[Hashable, int]]:
-    """Images of each class by split."""
-    by_split = images.groupby("split")["label"]
-    return {str(split): labels.value_counts().to_dict() for split, labels in by_split}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.flows import catch_up, clone, journal, retrain
+from pipeline.flows import catch_up, clone, journal, remote, retrain
 from pipeline.flows.alone import alone
 from pipeline.flows.champion import judge
 from pipeline.flows.journal import Entry
@@ -248,9 +248,9 @@ def test_an_unreachable_remote_is_tried_again_then_failed_and_published_later(
     promoted.answers(95)
     away = promoted.bare.with_name("away.git")
     promoted.bare.rename(away)
-    tried, incoming = [], clone.incoming
+    tried, incoming = [], remote.incoming
     with monkeypatch.context() as patch:
-        patch.setattr(clone, "incoming", lambda where: (tried.append(where), incoming(where))[1])
+        patch.setattr(remote, "incoming", lambda where: (tried.append(where), incoming(where))[1])
         state = once(promoted)
     assert len(tried) == 2
     assert state.name == "Failed"
@@ -598,7 +598,7 @@ def test_a_lock_that_a_killed_fetch_left_is_removed(promoted, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(catch_up, "incoming", die)
         with pytest.raises(SystemExit):
-            catch_up.sync(clone.remote(), [])
+            catch_up.sync(remote.of_branch(), [])
 
     assert once(promoted).name == "Unchanged"
     assert not lock.exists()
@@ -607,7 +607,7 @@ def test_a_lock_that_a_killed_fetch_left_is_removed(promoted, monkeypatch):
 def test_data_that_is_nowhere_is_not_looked_for_again(toy, monkeypatch):
     monkeypatch.setattr(dvc, "transfer", lambda *_: "data/raw/1.png")
 
-    with pytest.raises(clone.LastingError, match=r"neither cache nor remote has data/raw/1\.png"):
+    with pytest.raises(remote.LastingError, match=r"neither cache nor remote has data/raw/1\.png"):
         retrain.push.fn(everything=False)
 
 

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from prefect.settings import PREFECT_API_URL
 
-from pipeline.flows import clone, journal, tracked
+from pipeline.flows import journal, remote, tracked
 from pipeline.programs.leash import GRACE_S
 from tests.flows.retraining import UP_TO_DATE, check_published, once
 from tests.toy import Toy, environment
@@ -24,7 +24,7 @@ PATIENCE_S = 300.0  # on a busy machine
 CHILD = """
 import os, signal, sys, threading, time
 from pathlib import Path
-from pipeline.flows import catch_up, clone, journal, retrain
+from pipeline.flows import catch_up, clone, journal, remote, retrain
 from pipeline.programs import dvc
 
 def die():
@@ -84,8 +84,8 @@ STEPS = {
     "pushed": lambda: before(clone, "commit", always),
     "added": lambda: after(clone, "on_paths", lambda _, *words: words[0] == "add"),
     "committed": lambda: after(clone, "commit", always),
-    "tagged": lambda: before(clone, "git", is_push),
-    "published": lambda: after(clone, "git", is_push),
+    "tagged": lambda: before(remote, "git", is_push),
+    "published": lambda: after(remote, "git", is_push),
     "half rolled back": lambda: after(clone, "restore", lambda paths: "dvc.lock" in paths),
     "rolled back": lambda: after(retrain, "roll_back", always),
     "": lambda: None,
@@ -136,7 +136,7 @@ def works_in(process: psutil.Process, folder: Path) -> bool:
 def check_tags(toy: Toy, folder: Path, tags: int, *, every: bool = True) -> None:
     """Each promotion is one commit with one tag, pullable, and has nothing to do there."""
     second = check_published(toy, folder)
-    names = [f"{clone.TAG}{number}.0.0" for number in range(1, tags + 1)]
+    names = [f"{remote.TAG}{number}.0.0" for number in range(1, tags + 1)]
     subjects = second.git("log", "--reverse", "--format=%s").splitlines()
 
     assert sorted(second.git("tag").split()) == names
