@@ -1,8 +1,10 @@
-"""The error a user of the pipeline is meant to read, and the one of a single image."""
+"""The error a user of the pipeline is meant to read, that of a single image, and others' words."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+LONGEST = 500
 
 
 class InputError(Exception):
@@ -41,3 +43,9 @@ class RejectedImage(Exception):
     def __reduce__(self) -> tuple[type[RejectedImage], tuple[str, str]]:
         """Cross to another process whole."""
         return type(self), (self.reason, self.detail)
+
+
+def in_words(error: BaseException) -> str:
+    """What another's error says, in one line of no more than `LONGEST` letters."""
+    text = " ".join(str(getattr(error, "strerror", None) or error).split()) or repr(error)
+    return text[:LONGEST]

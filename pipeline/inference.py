@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.console import progress
 from pipeline.engines import Engine, Run, compile_frozen
-from pipeline.errors import InputError
+from pipeline.errors import InputError, in_words
 from pipeline.images.decode import Pixels
 from pipeline.images.pictures import Job, pictures
 from pipeline.images.places import read_places
@@ -32,7 +32,7 @@ def load_classifier(file: Path, engine: Engine) -> tuple[Run, Card]:
     try:
         return compile_frozen(model, engine), card
     except Exception as error:  # each engine has errors of its own
-        reason = f"cannot be run by {engine}: {' '.join(str(error).split())[:300]}"
+        reason = f"cannot be run by {engine}: {in_words(error)}"
         raise InputError(file, reason, FIX) from error
 
 

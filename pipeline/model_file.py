@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, in_words
 from pipeline.files import replacing
 from pipeline.images.views import ResizeFilter
 from pipeline.params import Section
@@ -102,7 +102,7 @@ def read_card(file: Path) -> Card:
     except KeyError:
         raise InputError(file, f"holds no {CARD}: it is not of this pipeline", FIX) from None
     except Exception as error:  # a hostile archive can fail in any way
-        reason = f"is not a model of this pipeline: {' '.join(str(error).split())}"
+        reason = f"is not a model of this pipeline: {in_words(error)}"
         raise InputError(file, reason, FIX) from error
 
 
@@ -121,7 +121,7 @@ def load_model(file: Path) -> tuple[keras.Model, Card]:
         model = keras.saving.load_model(file, compile=False, safe_mode=True)
         shapes = model.input_shape, model.output_shape
     except Exception as error:
-        reason = f"cannot be loaded safely: {' '.join(str(error).split())[:300]}"
+        reason = f"cannot be loaded safely: {in_words(error)}"
         raise InputError(file, reason, FIX) from error
     if shapes != ((None, card.image_size, card.image_size, 3), (None, len(card.classes))):
         reason = f"maps {shapes[0]} to {shapes[1]}, which its card contradicts"

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, in_words
 
 SECTIONS = (
     "sample",
@@ -101,8 +101,8 @@ def parse_yaml(name: str | Path, content: bytes) -> Any:
     try:
         return YAML(typ="safe").load(content.decode())
     except (YAMLError, ValueError, LookupError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise InputError(name, f"is not YAML: {reason}", "correct what it names") from error
+        reason = f"is not YAML: {in_words(error)}"
+        raise InputError(name, reason, "correct what it names") from error
 
 
 def unknown(key: str, known: Mapping[str, object] | tuple[str, ...], kind: str) -> tuple[str, str]:

@@ -181,7 +181,7 @@ def test_a_tag_and_an_experiment_are_read_from_the_cache(there, capsys):
     assert found["images"] == {"one": 40, "other": 40, "common": 40, "units": 40}
     assert [change["key"] for change in found["changes"]["params"]] == ["train_head.seed"]
     assert found["changes"]["params"][0]["other"] == "3"
-    assert sorted(found["groups"]["site"]) == ["n", "s"]
+    assert sorted(found["slices"]["site"]) == ["n", "s"]
     assert len(found["lost"]) == found["mcnemar"]["only_one"] > 0
     assert sorted(found["classes"]) == ["dark", "dim", "light"]
 

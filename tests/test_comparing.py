@@ -130,8 +130,8 @@ def test_a_few_groups_say_as_little_as_a_few_images():
     found, apart = compare(one, grouped, **OPTIONS), compare(one, other, **OPTIONS)
 
     assert (found.images.units, apart.images.units) == (9, 120)
-    assert found.groups["site"]["s"].units == 4
-    assert apart.groups["site"]["s"].units == found.groups["site"]["s"].images == 40
+    assert found.slices["site"]["s"].units == 4
+    assert apart.slices["site"]["s"].units == found.slices["site"]["s"].images == 40
     for label in CLASSES:
         of_class = other.predictions["label"] == label
         assert found.classes[label].units == len(set(patients[of_class]))
@@ -214,12 +214,12 @@ def test_figures_of_classes_and_groups_are_scikit_learns_on_their_images():
         assert of_class.images == parts[3][column]
         assert of_class.mcnemar == mcnemar(*(side[pairs.labels == column] for side in right))
     south = np.array(["n", "s", "n"] * 30) == "s"
-    assert found.groups["site"]["s"].images == 30
-    assert found.groups["site"]["s"].accuracy.other == pytest.approx(
+    assert found.slices["site"]["s"].images == 30
+    assert found.slices["site"]["s"].accuracy.other == pytest.approx(
         (guesses == pairs.labels)[south].mean()
     )
-    assert found.groups["site"]["s"].mcnemar == mcnemar(*(side[south] for side in right))
-    assert compare(one, other, **OPTIONS, max_groups=1).groups == {}
+    assert found.slices["site"]["s"].mcnemar == mcnemar(*(side[south] for side in right))
+    assert compare(one, other, **OPTIONS, max_slices=1).slices == {}
 
 
 def test_one_side_against_itself_differs_by_nothing():

@@ -59,7 +59,7 @@ def comparison(
             label: ClassDifference(50, 50, {"recall": recall}, McNemar(0, 0, 1.0))
             for label, recall in (recalls or {}).items()
         },
-        groups={},
+        slices={},
         unknown=((), ()),
         relabelled=(),
         lost=(),

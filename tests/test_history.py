@@ -11,7 +11,7 @@ from PIL import Image
 
 from pipeline.__main__ import main
 from pipeline.comparing.history_plot import history_plot
-from pipeline.comparing.past import Entry
+from pipeline.comparing.past import Recorded
 from pipeline.comparing.revisions import find_revision
 from pipeline.errors import InputError
 from tests.test_compare import commit, refused, run
@@ -135,7 +135,7 @@ def test_the_plot_is_a_picture_that_the_figures_move(repository):
 
 def test_hundreds_of_commits_are_drawn(tmp_path):
     entries = [
-        Entry(f"{number:040x}", "2026-01-01", "", {"images": 9, "accuracy": number / 300})
+        Recorded(f"{number:040x}", "2026-01-01", "", {"images": 9, "accuracy": number / 300})
         for number in range(300)
     ]
 

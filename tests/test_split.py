@@ -81,7 +81,7 @@ def hashed(table: pd.DataFrame, params: SplitParams = HASH) -> pd.Series:
     hashes = table.get("hash", pd.Series(hashes_of(table["digest"])))
     units = split.find_units(table, hashes.to_numpy(np.uint64), params)
     draws = split.unit_draws(table, units, params.seed)
-    place = split.places(table, units, draws, params, M)
+    place = split.place_units(table, units, draws, params, M)
     return pd.Series(np.array(SPLITS)[place[units]], table.index)
 
 
@@ -144,7 +144,7 @@ def test_neither_adding_nor_removing_images_moves_one(steps, modulus):
             group=[f"g{i % modulus}" if i % 2 else "" for i, _ in ordered],
         )
         units = unit_of_row(table)
-        place = split.places(table, units, split.unit_draws(table, units, 1), params, M)
+        place = split.place_units(table, units, split.unit_draws(table, units, 1), params, M)
         folds = fold_of_row(
             table, units, place, M, folds=params.folds, seed=params.seed, columns=None
         )

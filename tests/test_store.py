@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from pipeline.__main__ import main
 from pipeline.errors import InputError
 from pipeline.store import database
-from pipeline.store.access import Store, open_store, store_folder
+from pipeline.store.access import Store, open_store
 from pipeline.store.database import NAME, used_bytes
+from pipeline.store.settings import store_folder
 
 GB = 10**9
 

@@ -10,19 +10,19 @@ from pipeline.images.views import ResizeFilter
 from pipeline.params import Section
 
 
-class Entry(NamedTuple):
+class Network(NamedTuple):
     """`module` is of keras.applications, None where the network is our own; `size` in pixels."""
 
     module: str | None
     size: int
 
 
-def _family(module: str, **sizes: int) -> dict[str, Entry]:
-    return {name: Entry(module, size) for name, size in sizes.items()}
+def _family(module: str, **sizes: int) -> dict[str, Network]:
+    return {name: Network(module, size) for name, size in sizes.items()}
 
 
-CATALOG: dict[str, Entry] = {
-    "EfficientNetLite0": Entry(None, 224),
+CATALOG: dict[str, Network] = {
+    "EfficientNetLite0": Network(None, 224),
     **_family("resnet", ResNet50=224, ResNet101=224, ResNet152=224),
     **_family("resnet_v2", ResNet50V2=224, ResNet101V2=224, ResNet152V2=224),
     **_family("vgg16", VGG16=224),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.backbones import lite0
 from pipeline.backbones.catalog import CATALOG, BackboneParams
-from pipeline.errors import InputError
+from pipeline.errors import InputError, in_words
 from pipeline.tensorflow_start import start_tensorflow
 
 if TYPE_CHECKING:
@@ -120,5 +120,5 @@ def _load_file(network: keras.Model, file: Path, name: str) -> None:
     try:
         network.load_weights(file)
     except Exception as error:
-        reason = f"cannot be loaded into {name}: {' '.join(str(error).split())[:300]}"
+        reason = f"cannot be loaded into {name}: {in_words(error)}"
         raise InputError(file, reason, fix) from error

@@ -9,7 +9,7 @@ import sqlite3
 from pathlib import Path
 
 from pipeline.errors import InputError
-from pipeline.store.access import DAMAGE, FOLDER, LIMIT, store_folder, store_limit
+from pipeline.store.access import DAMAGE
 from pipeline.store.database import (
     DAMAGED,
     NAME,
@@ -25,6 +25,7 @@ from pipeline.store.database import (
     trim,
     used_bytes,
 )
+from pipeline.store.settings import FOLDER, LIMIT, store_folder, store_limit
 
 NO_RUN = 2**62  # later than any: nothing is too new to be trimmed
 

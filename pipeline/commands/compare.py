@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.comparing.account import Part, account, title_of
-from pipeline.comparing.between import between
+from pipeline.comparing.between import compare_revisions
 from pipeline.comparing.changes import Changes
 from pipeline.comparing.comparison import Comparison
 from pipeline.comparing.markdown import markdown
@@ -58,13 +58,13 @@ def main(words: list[str]) -> int:
         raise InputError("--seed", f"{seed} is negative", "give 0 or more")
 
     one, other = find_revision(chosen.a), find_revision(chosen.b)
-    comparison, changes = between(
+    comparison, changes = compare_revisions(
         one,
         other,
         resamples=resamples,
         seed=seed,
         confidence=chosen.confidence,
-        max_groups=params.max_slices,
+        max_slices=params.max_slices,
     )
     notes = _notes(one, other)
     for note in notes:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.comparing.history_plot import history_plot
-from pipeline.comparing.past import Entry, past
+from pipeline.comparing.past import Recorded, past
 from pipeline.comparing.revisions import SHORT, WORKSPACE, find_revision, is_shallow
 from pipeline.console import printable, say, wide_console
 from pipeline.errors import InputError
@@ -75,7 +75,7 @@ def main(words: list[str]) -> int:
     return 0
 
 
-def history_table(entries: list[Entry], width: int) -> Table:
+def history_table(entries: list[Recorded], width: int) -> Table:
     """A row a commit, newest first; of a subject what fits into a line of `width` letters."""
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415

@@ -35,7 +35,7 @@ def account(comparison: Comparison, changes: Changes, notes: Sequence[str]) -> l
         Part("Test images", [*notes, *_images(comparison)]),
         _metrics(comparison),
         _classes(comparison),
-        *_groups(comparison),
+        *_slices(comparison),
         _turned("From right to wrong", comparison.lost),
         _turned("From wrong to right", comparison.gained),
         _params(changes),
@@ -103,15 +103,15 @@ def _classes(comparison: Comparison) -> Part:
     return Part("Classes", [], columns, rows)
 
 
-def _groups(comparison: Comparison) -> Iterator[Part]:
-    for column, values in comparison.groups.items():
+def _slices(comparison: Comparison) -> Iterator[Part]:
+    for column, values in comparison.slices.items():
         rows = [
             (
-                f"{value} ({group.images})",
-                *_row(group.accuracy, group.units),
-                f"{group.mcnemar.p:.3g}",
+                f"{value} ({one.images})",
+                *_row(one.accuracy, one.units),
+                f"{one.mcnemar.p:.3g}",
             )
-            for value, group in values.items()
+            for value, one in values.items()
         ]
         columns = (f"{column} (images)", *_columns(comparison), P)
         yield Part(f"Accuracy by {column}", [], columns, rows)

@@ -15,14 +15,14 @@ PREDICTIONS = "reports/predictions.csv"
 SPLITS = "data/splits.csv"
 
 
-def between(
+def compare_revisions(
     one: Revision,
     other: Revision,
     *,
     resamples: int,
     seed: int,
     confidence: float,
-    max_groups: int | None,
+    max_slices: int | None,
 ) -> tuple[Comparison, Changes]:
     """Read both revisions' files and compare the second with the first.
 
@@ -44,7 +44,7 @@ def between(
         resamples=resamples,
         seed=seed,
         confidence=confidence,
-        max_groups=max_groups,
+        max_slices=max_slices,
     )
     changes = Changes(
         params=param_changes(yaml_of(one, PARAMS), yaml_of(other, PARAMS)),

@@ -39,7 +39,7 @@ class ClassDifference:
 
 
 @dataclass(frozen=True)
-class GroupDifference:
+class SliceDifference:
     """Accuracy among the common images with one value of an extra column."""
 
     images: int
@@ -78,7 +78,7 @@ class Comparison:
     Args:
         metrics: By the headline metric's name; what is undefined on both sides is absent.
         classes: By label, of both sides' classes.
-        groups: By extra column, then by its value.
+        slices: By extra column, then by its value.
         unknown: (to the first, to the second): classes that its model does not know.
         lost: From right to wrong, the surest mistakes first.
         gained: From wrong to right, the surest answers first.
@@ -91,7 +91,7 @@ class Comparison:
     metrics: Mapping[str, Difference]
     mcnemar: McNemar
     classes: Mapping[str, ClassDifference]
-    groups: Mapping[str, Mapping[str, GroupDifference]]
+    slices: Mapping[str, Mapping[str, SliceDifference]]
     unknown: tuple[tuple[str, ...], tuple[str, ...]]
     relabelled: tuple[Relabelled, ...]
     lost: tuple[Turned, ...]
@@ -105,19 +105,19 @@ def compare(
     resamples: int,
     seed: int,
     confidence: float = 0.95,
-    max_groups: int | None = None,
+    max_slices: int | None = None,
 ) -> Comparison:
     """Compare the second side with the first.
 
     Args:
         resamples: Of the paired bootstrap.
         confidence: Of every interval, between 0 and 1.
-        max_groups: Leave out extra columns of more values than these.
+        max_slices: Leave out extra columns of more values than these.
 
     Raises:
         NothingInCommonError: They have no test image in common.
     """
-    pairs = _without_wide_columns(align(one, other), max_groups)
+    pairs = _without_wide_columns(align(one, other), max_slices)
     found = differences(pairs, resamples=resamples, seed=seed, confidence=confidence)
     right = _right(pairs)
     lost, gained = _turned(pairs, right)
@@ -134,7 +134,7 @@ def compare(
         metrics={key[1]: value for key, value in found.items() if key[0] == "metric"},
         mcnemar=mcnemar(*right),
         classes=_classes(pairs, found, right),
-        groups=_groups(pairs, found, right),
+        slices=_slices(pairs, found, right),
         unknown=(_unknown(pairs, one), _unknown(pairs, other)),
         relabelled=_relabelled(pairs),
         lost=lost,
@@ -145,8 +145,8 @@ def compare(
 def _without_wide_columns(pairs: Pairs, most: int | None) -> Pairs:
     if most is None:
         return pairs
-    kept = [name for name in pairs.groups if pairs.groups[name].nunique() <= most]
-    return replace(pairs, groups=pairs.groups[kept])
+    kept = [name for name in pairs.slices if pairs.slices[name].nunique() <= most]
+    return replace(pairs, slices=pairs.slices[kept])
 
 
 def _right(pairs: Pairs) -> Right:
@@ -171,22 +171,22 @@ def _classes(
     }
 
 
-def _groups(
+def _slices(
     pairs: Pairs,
     found: Mapping[Key, Difference],
     right: Right,
-) -> dict[str, dict[str, GroupDifference]]:
+) -> dict[str, dict[str, SliceDifference]]:
     return {
         str(column): {
-            str(value): GroupDifference(
+            str(value): SliceDifference(
                 int(count),
-                _units(pairs, (pairs.groups[column] == value).to_numpy()),
-                found["group", str(column), str(value)],
-                mcnemar(*(side[(pairs.groups[column] == value).to_numpy()] for side in right)),
+                _units(pairs, (pairs.slices[column] == value).to_numpy()),
+                found["slice", str(column), str(value)],
+                mcnemar(*(side[(pairs.slices[column] == value).to_numpy()] for side in right)),
             )
-            for value, count in pairs.groups[column].value_counts().sort_index().items()
+            for value, count in pairs.slices[column].value_counts().sort_index().items()
         }
-        for column in pairs.groups
+        for column in pairs.slices
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from io import BytesIO
 
-from pipeline.comparing.past import Entry
+from pipeline.comparing.past import Recorded
 from pipeline.comparing.revisions import SHORT
 from pipeline.console import printable
 from pipeline.scoring.names import HEADLINE
@@ -13,7 +13,7 @@ from pipeline.scoring.names import HEADLINE
 NAMED = 40  # commits on the axis; of more, every second, third ... is named
 
 
-def history_plot(entries: Sequence[Entry]) -> bytes:
+def history_plot(entries: Sequence[Recorded]) -> bytes:
     """Draw a panel a metric, oldest commit left, as PNG.
 
     A dashed line stands where the number of test images changed: figures of

@@ -14,7 +14,7 @@ from pipeline.scoring.names import HIGHER_IS_BETTER
 from pipeline.scoring.resampling import resample
 
 Key = tuple[str, ...]
-"""("metric", name), ("class", label, part) or ("group", column, value)."""
+"""("metric", name), ("class", label, part) or ("slice", column, value)."""
 
 FEW_UNITS = 10  # groups or images; of fewer, all resamples may be alike and say nothing
 
@@ -66,7 +66,7 @@ def differences(
         Key to difference; what is undefined on both sides is absent.
     """
     once = np.ones((1, len(pairs.labels)))
-    one, other = figures(pairs, pairs.one, once), figures(pairs, pairs.other, once)
+    one, other = side_figures(pairs, pairs.one, once), side_figures(pairs, pairs.other, once)
     spread = _spread(pairs, resamples, seed)
     tail = 50 * (1 - confidence)
     found: dict[Key, Difference] = {}
@@ -82,8 +82,8 @@ def differences(
     return found
 
 
-def figures(pairs: Pairs, probabilities: Floats, weights: Floats) -> dict[Key, Floats]:
-    """Every figure of one side: headline metrics, each class's and each group's.
+def side_figures(pairs: Pairs, probabilities: Floats, weights: Floats) -> dict[Key, Floats]:
+    """Every figure of one side: headline metrics, each class's and each slice's.
 
     Args:
         weights: (sample, image).
@@ -100,12 +100,12 @@ def figures(pairs: Pairs, probabilities: Floats, weights: Floats) -> dict[Key, F
     for column, label in enumerate(pairs.classes):
         found |= {("class", label, part): values[:, column] for part, values in parts.items()}
     right = weights * (probabilities.argmax(axis=1) == labels)
-    for name in pairs.groups:
-        codes, values = pd.factorize(pairs.groups[name], sort=True)
+    for name in pairs.slices:
+        codes, values = pd.factorize(pairs.slices[name], sort=True)
         member = np.eye(len(values))[codes]
         accuracy = ratio(right @ member, weights @ member)
         found |= {
-            ("group", str(name), str(value)): accuracy[:, number]
+            ("slice", str(name), str(value)): accuracy[:, number]
             for number, value in enumerate(values)
         }
     return found
@@ -133,6 +133,6 @@ def _spread(pairs: Pairs, resamples: int, seed: int) -> dict[Key, Floats]:
     """Second side minus first in each resample: (resample,) by key."""
     chunks: list[dict[Key, Floats]] = []
     for weights in resample(pairs.units, resamples, seed):
-        one, other = (figures(pairs, side, weights) for side in (pairs.one, pairs.other))
+        one, other = (side_figures(pairs, side, weights) for side in (pairs.one, pairs.other))
         chunks.append({key: other[key] - one[key] for key in one})
     return {key: np.concatenate([chunk[key] for chunk in chunks]) for key in chunks[0]}

@@ -27,7 +27,7 @@ class Pairs:
         images: One row an image: digest, path, label, and `label_of_one` where
             the first side had it under another. `label` is the second side's,
             by which both are judged: a label is corrected, seldom spoilt.
-        groups: (image,) text by extra column, as the second side has it.
+        slices: (image,) text by extra column, as the second side has it.
         units: (image,) what is drawn as one, by the second side's column `group`; see `units_of`.
         classes: Those of both sides; the one that a model does not know has
             probability 0 there.
@@ -37,7 +37,7 @@ class Pairs:
     """
 
     images: pd.DataFrame
-    groups: pd.DataFrame
+    slices: pd.DataFrame
     units: NDArray[np.int64]
     classes: list[str]
     labels: NDArray[np.int64]
@@ -71,7 +71,7 @@ def align(one: Side, other: Side) -> Pairs:
     known = distinct(other.splits).set_index("digest").reindex(common)
     return Pairs(
         images=images,
-        groups=known[extra_columns(other.splits)].fillna("").reset_index(drop=True),
+        slices=known[extra_columns(other.splits)].fillna("").reset_index(drop=True),
         units=units_of(known["group"].fillna("")),
         classes=classes,
         labels=labels,

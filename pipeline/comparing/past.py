@@ -20,7 +20,7 @@ SHIPPED = "fine_tuned"  # the model file's figures, whichever model it holds
 
 
 @dataclass(frozen=True)
-class Entry:
+class Recorded:
     """A commit, and the figures of the model that it ships.
 
     Args:
@@ -43,7 +43,7 @@ class Unread:
     why: str
 
 
-def past(branch: Revision, limit: int | None) -> tuple[list[Entry], list[Unread]]:
+def past(branch: Revision, limit: int | None) -> tuple[list[Recorded], list[Unread]]:
     """Walk the first parents that changed dvc.lock or the figures.
 
     Args:
@@ -54,7 +54,7 @@ def past(branch: Revision, limit: int | None) -> tuple[list[Entry], list[Unread]
     """
     words = ["log", "--first-parent", "--no-show-signature", "--format=%H%x1f%cI%x1f%s", "-z"]
     lines = listed(*words, str(branch.commit), "--", LOCK, METRICS)
-    entries: list[Entry] = []
+    entries: list[Recorded] = []
     unread: list[Unread] = []
     for line in lines:
         if len(entries) == limit:
@@ -62,7 +62,7 @@ def past(branch: Revision, limit: int | None) -> tuple[list[Entry], list[Unread]
         commit, date, subject = readable(line).split("\x1f", maxsplit=2)
         try:
             figures = _figures(file_of(Revision(commit, commit), METRICS))
-            entries.append(Entry(commit, date, subject, figures))
+            entries.append(Recorded(commit, date, subject, figures))
         except InputError as error:
             unread.append(Unread(commit, subject, error.reason))
         except UNREADABLE as error:

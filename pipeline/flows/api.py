@@ -19,7 +19,7 @@ from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from pipeline.console import say
-from pipeline.errors import InputError
+from pipeline.errors import InputError, in_words
 from pipeline.programs.leash import leashed
 
 LOOPBACK = "127.0.0.1"
@@ -63,7 +63,7 @@ def check(url: str) -> None:
     with get_client(sync_client=True) as client:
         trouble = client.api_healthcheck()
     if trouble:
-        reason = f"the Prefect API does not answer: {' '.join(str(trouble).split())}"
+        reason = f"the Prefect API does not answer: {in_words(trouble)}"
         fix = "start it with `prefect server start`, or unset PREFECT_API_URL"
         raise InputError(url, reason, fix) from trouble
 

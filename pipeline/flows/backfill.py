@@ -24,7 +24,7 @@ from prefect.states import Completed, Failed
 from pipeline.comparing.outs import files_of
 from pipeline.comparing.revisions import WORKSPACE, Revision, find_revision
 from pipeline.engines import ExtractParams
-from pipeline.errors import InputError
+from pipeline.errors import InputError, in_words
 from pipeline.files import replacing, scratch
 from pipeline.flows.alone import alone
 from pipeline.flows.clone import check_clean, check_top, head
@@ -85,7 +85,7 @@ def fill_in(revisions: Sequence[str], what: What) -> list[Row]:
         try:
             revision = find_revision(name)
         except InputError as error:
-            found.append({"what": what, "revision": name, "error": _in_a_line(error)})
+            found.append({"what": what, "revision": name, "error": in_words(error)})
             continue
         key = what, str(revision.commit), today
         row = rows.get(key)
@@ -103,12 +103,8 @@ def _row(state: Any) -> Row:
     try:
         scores = state.result()
     except Exception as error:  # noqa: BLE001  # one commit's fault must not hide the others
-        return {"error": _in_a_line(error)}
+        return {"error": in_words(error)}
     return {name: scores[name] for name in COLUMNS if name in scores} | {"error": ""}
-
-
-def _in_a_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:500]
 
 
 @task(task_run_name="{revision.name}", **ordinary)

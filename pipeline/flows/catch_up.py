@@ -39,7 +39,7 @@ def sync(where: Remote | None, pending: list[str]) -> None:
     journal.write(Entry("sync", before, data=pending))  # a git that is killed leaves its locks
     try:
         after = incoming(where) if where else before
-        theirs = clone.between(before, after)
+        theirs = clone.files_between(before, after)
         check_mine(theirs, pending)
     except Exception:
         if not pending:

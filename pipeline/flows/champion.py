@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.comparing.account import account
-from pipeline.comparing.between import PREDICTIONS, between
+from pipeline.comparing.between import PREDICTIONS, compare_revisions
 from pipeline.comparing.gate import PromotionParams, Verdict, decide
 from pipeline.comparing.markdown import markdown
 from pipeline.comparing.outs import LOCK, recorded
@@ -47,13 +47,13 @@ def judge() -> Judgement:
     if file_of(champion, LOCK) is None or PREDICTIONS not in recorded(champion):
         return Judgement(Verdict(True, "the first model: HEAD has none"), "")
     try:
-        comparison, changes = between(
+        comparison, changes = compare_revisions(
             champion,
             challenger,
             resamples=evaluate.resamples,
             seed=evaluate.seed,
             confidence=params.confidence,
-            max_groups=evaluate.max_slices,
+            max_slices=evaluate.max_slices,
         )
     except NothingInCommonError:
         reason = "no test image in common with the champion: compare by hand, then commit"
@@ -64,7 +64,7 @@ def judge() -> Judgement:
     return Judgement(verdict, told)
 
 
-def figures(document: dict[str, dict[str, float]]) -> str:
+def headline_in_words(document: dict[str, dict[str, float]]) -> str:
     """The headline of a commit's message, of what reports/metrics.json holds."""
     try:
         return f"accuracy {with_interval(document['fine_tuned'], 'accuracy')}"

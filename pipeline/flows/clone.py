@@ -55,7 +55,7 @@ def changed(*, untracked: Literal["all", "normal", "no"] = "all") -> list[str]:
     return [line[3:] for line in listed(*words)]
 
 
-def between(one: str, other: str) -> list[str]:
+def files_between(one: str, other: str) -> list[str]:
     """Files that differ between two commits."""
     words = ["diff", "--name-only", "-z", "--no-renames", "--no-ext-diff", one, other]
     return listed(*words)

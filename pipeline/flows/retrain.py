@@ -19,7 +19,7 @@ from pipeline.errors import InputError
 from pipeline.flows import artifacts, clone, journal, locks, remote
 from pipeline.flows.alone import alone
 from pipeline.flows.catch_up import check_out, is_backed, sync, update
-from pipeline.flows.champion import Judgement, figures, gate, judge
+from pipeline.flows.champion import Judgement, gate, headline_in_words, judge
 from pipeline.flows.journal import Entry
 from pipeline.flows.remote import LastingError, PartedError, Remote
 from pipeline.flows.tasks import ordinary, over_a_network
@@ -105,7 +105,7 @@ def mend() -> list[str]:
     locks.remove_stale()
     Path(".dvc/tmp/rwlock").unlink(missing_ok=True)  # DVC's, by process ids
     if entry.step == "sync":
-        half = {*clone.between(entry.head, clone.head())} & {*clone.changed()}
+        half = {*clone.files_between(entry.head, clone.head())} & {*clone.changed()}
         clone.restore(sorted(half))
         return entry.data
     if promotion(entry):
@@ -150,7 +150,7 @@ def commit(judgement: Judgement, where: Remote | None, *, backed: bool) -> Entry
     scores = json.loads(METRICS.read_text(encoding="utf-8"))
     entry = Entry("commit", clone.head(), remote.next_tag())
     journal.write(entry)
-    message = f"{subject(entry)}{figures(scores)}\n\n{judgement.verdict.reason}"
+    message = f"{subject(entry)}{headline_in_words(scores)}\n\n{judgement.verdict.reason}"
     clone.commit(message, written())
     return entry
 
@@ -193,7 +193,7 @@ def publish(entry: Entry, where: Remote | None) -> None:
         remote.publish(where, entry.tag, made)
     except PartedError:
         if clone.head() == made:
-            clone.move_to(entry.head, clone.between(made, entry.head))
+            clone.move_to(entry.head, clone.files_between(made, entry.head))
             roll_back()
         journal.clear()  # what somebody committed on top of it is theirs to join
         raise

@@ -31,7 +31,7 @@ from pipeline.engines import (
     compile_frozen,
     engine_version,
 )
-from pipeline.errors import InputError
+from pipeline.errors import InputError, in_words
 from pipeline.images.decode import Pixels
 from pipeline.images.pictures import Job, pictures
 from pipeline.params import Section
@@ -149,8 +149,8 @@ class FrozenNetwork:
         except (OSError, InputError):
             raise
         except Exception as error:  # each engine has errors of its own
-            words = " ".join(str(error).split())[:300]
-            reason = f"{self.spec.backbone.name} cannot be run by {engine}: {words}"
+            name = self.spec.backbone.name
+            reason = f"{name} cannot be run by {engine}: {in_words(error)}"
             raise InputError("params.yaml", reason, "give extract.engine the other one") from error
 
     def size(self, part: Part, views: int) -> int:

@@ -20,7 +20,8 @@ from pipeline.frozen.cluster import cluster_address, run_on_cluster
 from pipeline.frozen.network import FrozenNetwork, Part
 from pipeline.images.pictures import VIEW_TYPES, Job, jobs
 from pipeline.sources.place import Place, in_order
-from pipeline.store.access import LIMIT, Store, open_store
+from pipeline.store.access import Store, open_store
+from pipeline.store.settings import LIMIT
 
 KEEP_EVERY_S = 1.0  # a killed run loses what waits and what is being written, twice that
 VIEW_FORMAT = "<" + "".join({int: "q", float: "d"}[type_] for type_ in VIEW_TYPES.values())

@@ -65,7 +65,7 @@ def framed_sheet(frames: Sequence[Sequence[Tile]]) -> Image.Image:
         frames: Each of at most `FRAMED_COLUMNS` tiles; more are left out.
     """
     width, height = FRAMED_TILE + 2 * MARGIN, FRAMED_TILE + LINES * LINE + 2 * MARGIN
-    places = _places([min(FRAMED_COLUMNS, len(frame)) for frame in frames])
+    places = _cells([min(FRAMED_COLUMNS, len(frame)) for frame in frames])
     rows = 1 + max((row for row, _ in places), default=0)
     sheet = Image.new("RGB", (FRAMED_COLUMNS * width, rows * height), "white")
     pen = ImageDraw.Draw(sheet)
@@ -89,7 +89,7 @@ def shrunk(pixels: Pixels) -> Image.Image:
     return image.resize(size, Image.Resampling.BICUBIC)
 
 
-def _places(sizes: Sequence[int]) -> list[tuple[int, int]]:
+def _cells(sizes: Sequence[int]) -> list[tuple[int, int]]:
     """(row, column) of each frame's first tile; a frame that does not fit begins a row."""
     places: list[tuple[int, int]] = []
     row = column = 0

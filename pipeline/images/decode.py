@@ -17,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
-from pipeline.errors import RejectedImage
+from pipeline.errors import RejectedImage, in_words
 from pipeline.images.jpeg import has_end
 from pipeline.images.modes import BACKGROUND, to_gray_or_rgb
 from pipeline.images.orientation import upright
 from pipeline.images.png import check_png
 from pipeline.images.tiff import check_tiff, samples_of
 from pipeline.sources.content import content
-from pipeline.sources.place import Place, check_size, in_words
+from pipeline.sources.place import Place, check_size
 
 # decoders of untrusted files, by Pillow's module; its others include one that starts Ghostscript
 FORMATS = {

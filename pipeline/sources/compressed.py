@@ -14,8 +14,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import InputError, RejectedImage
-from pipeline.sources.place import Place, in_words, rejection_of
+from pipeline.errors import InputError, RejectedImage, in_words
+from pipeline.sources.place import Place, rejection_of
 from pipeline.sources.tars import FIX, SKIP, UNREADABLE, Header, found_in
 
 CODECS = {".tar.gz": "gzip", ".tgz": "gzip", ".tar.zst": "zstd", ".tzst": "zstd"}

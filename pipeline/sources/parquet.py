@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.errors import InputError, RejectedImage
-from pipeline.sources.place import Place, in_words, rejection_of
+from pipeline.errors import InputError, RejectedImage, in_words
+from pipeline.sources.place import Place, rejection_of
 
 if TYPE_CHECKING:
     import pyarrow as pa

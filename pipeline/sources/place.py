@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.errors import RejectedImage
+from pipeline.errors import RejectedImage, in_words
 
 READ_FAULTS = {
     errno.ENOENT: "missing",
@@ -124,8 +124,3 @@ def read_span(file: Path, start: int, size: int) -> bytes:
     if len(content) != size:
         raise RejectedImage("damaged", f"{file.name} ends within it")
     return content
-
-
-def in_words(error: BaseException) -> str:
-    """One line of what an error says."""
-    return " ".join(str(getattr(error, "strerror", None) or error).split()) or repr(error)

@@ -13,8 +13,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.console import say
-from pipeline.errors import InputError
-from pipeline.sources.place import in_words
+from pipeline.errors import InputError, in_words
 from pipeline.tables import FOLD, MANIFEST_COLUMNS, PLACE_COLUMNS
 
 OPTIONAL_COLUMNS = ("weight", "group", "split")

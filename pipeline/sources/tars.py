@@ -8,8 +8,8 @@ from pathlib import Path
 from tarfile import ReadError
 from typing import Any
 
-from pipeline.errors import InputError
-from pipeline.sources.place import Place, in_words, read_span
+from pipeline.errors import InputError, in_words
+from pipeline.sources.place import Place, read_span
 
 ENDINGS = (".tar",)
 UNREADABLE = (tarfile.TarError, OSError, ValueError, EOFError, RecursionError)

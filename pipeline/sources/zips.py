@@ -8,8 +8,8 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.errors import InputError, RejectedImage
-from pipeline.sources.place import Place, check_size, in_words, read_span
+from pipeline.errors import InputError, RejectedImage, in_words
+from pipeline.sources.place import Place, check_size, read_span
 
 ENDINGS = (".zip",)
 FIX = "make it again, or unpack it"

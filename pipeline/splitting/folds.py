@@ -10,14 +10,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.splitting.shares import apportion
-from pipeline.splitting.strategies import TEST, Places, strata
+from pipeline.splitting.strategies import TEST, UnitSplits, strata
 from pipeline.splitting.units import Units, unit_draws
 
 
 def fold_of_row(
     images: pd.DataFrame,
     units: Units,
-    place: Places,
+    place: UnitSplits,
     manifest: Path,
     *,
     folds: int,

@@ -18,13 +18,13 @@ from pipeline.splitting.shares import apportion
 from pipeline.splitting.units import Units
 from pipeline.tables import SPLITS, extra_columns
 
-Places = NDArray[np.int64]
+UnitSplits = NDArray[np.int64]
 """(unit,) index into `SPLITS`."""
 
 TRAIN, VAL, TEST = range(3)
 
 
-def by_hash(draws: NDArray[np.float64], *, val: float, test: float) -> Places:
+def by_hash(draws: NDArray[np.float64], *, val: float, test: float) -> UnitSplits:
     """Place each unit by its own number in [0, 1), whatever other units there are."""
     return np.select([draws < test, draws < test + val], [TEST, VAL], TRAIN)
 
@@ -38,7 +38,7 @@ def by_share(
     *,
     val: float,
     test: float,
-) -> Places:
+) -> UnitSplits:
     """Share out the distinct pictures of every stratum exactly, units whole.
 
     Args:
@@ -78,7 +78,7 @@ def strata(
     return kinds.groupby(["unit", "stratum"]).size().reset_index(name="pictures")
 
 
-def by_column(images: pd.DataFrame, units: Units, manifest: Path) -> Places:
+def by_column(images: pd.DataFrame, units: Units, manifest: Path) -> UnitSplits:
     """Take the table's own split, and refuse one that tears a unit."""
     unknown = images[~images["split"].isin(SPLITS)]
     if not unknown.empty:
@@ -116,7 +116,7 @@ def by_time(
     column: str,
     cuts: Sequence[float | str],
     manifest: Path,
-) -> Places:
+) -> UnitSplits:
     """Before the first cut train, from the second on test; a unit goes by its latest row.
 
     docs/decisions/0019-time-splits-go-by-the-latest-row.md argues for the latest.
@@ -171,7 +171,7 @@ def _seconds(values: pd.Series) -> NDArray[np.float64]:
     return np.asarray((stamps - np.datetime64(0, "us")) / np.timedelta64(1, "s"), np.float64)
 
 
-def spread(place: NDArray[np.int64], units: Units) -> tuple[Places, Places]:
+def spread(place: NDArray[np.int64], units: Units) -> tuple[UnitSplits, UnitSplits]:
     """The lowest and the highest place among each unit's rows."""
     count = int(units.max()) + 1
     lowest, highest = np.full(count, len(SPLITS)), np.full(count, -1)

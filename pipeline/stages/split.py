@@ -24,7 +24,7 @@ from pipeline.splitting.counts import check_counts, counts, too_few
 from pipeline.splitting.folds import fold_of_row
 from pipeline.splitting.leakage import find_nearest, gate_report, prove
 from pipeline.splitting.strategies import (
-    Places,
+    UnitSplits,
     as_times,
     by_column,
     by_hash,
@@ -131,7 +131,7 @@ def run(
     hashes = read_hashes(measures, images["digest"])
     units = find_units(images, hashes, params)
     draws = unit_draws(images, units, params.seed)
-    place = places(images, units, draws, params, manifest)
+    place = place_units(images, units, draws, params, manifest)
     if params.strategy != "column" and (images["split"] != "").any():
         say("split: splits that the data name are not used; set split.strategy to column for them")
     images["split"] = np.array(SPLITS)[place[units]]
@@ -176,13 +176,13 @@ def find_units(images: pd.DataFrame, hashes: NDArray[np.uint64], params: SplitPa
     return units
 
 
-def places(
+def place_units(
     images: pd.DataFrame,
     units: Units,
     draws: NDArray[np.float64],
     params: SplitParams,
     manifest: Path,
-) -> Places:
+) -> UnitSplits:
     """Place the units by the strategy that is asked for."""
     shares = {"val": params.val, "test": params.test}
     if params.strategy == "hash":

@@ -1,24 +1,14 @@
-"""How a run uses the store.
-
-`PIPELINE_STORE` names its folder (by default one in the user's cache; `off`: no
-store), `PIPELINE_STORE_GB` its limit.  Neither is a param: no result depends on
-them.
-"""
+"""How a run uses the store."""
 
 from __future__ import annotations
 
-import math
-import os
 import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import platformdirs
-
 from pipeline.console import say
-from pipeline.errors import InputError
 from pipeline.store.database import (
     NAME,
     checksum,
@@ -31,47 +21,13 @@ from pipeline.store.database import (
     used_bytes,
     wait_less,
 )
+from pipeline.store.settings import LIMIT, store_folder, store_limit
 
-FOLDER, LIMIT = "PIPELINE_STORE", "PIPELINE_STORE_GB"
-DEFAULT_LIMIT_GB = 20.0
 LEFT_FREE_GB = 1.0  # of the disk: the run that fills the store has files of its own to write
 ASKED_AT_ONCE = 32  # keys, whose values are in memory together
 MARKED_AT_ONCE = 256 * ASKED_AT_ONCE  # keys, in one transaction, which costs milliseconds
 TRIM_TO = 0.9  # of the limit, so that not every write has to trim
 DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-
-
-def store_folder() -> Path | None:
-    """Where the store is, or None where there is to be none.
-
-    Raises:
-        InputError: The environment names nobody's home.
-    """
-    named = os.environ.get(FOLDER, "")
-    if named.strip().lower() == "off":
-        return None
-    default = platformdirs.user_cache_dir("image-transfer-pipeline", appauthor=False)
-    try:
-        return Path(named or default).expanduser()
-    except RuntimeError as error:
-        raise InputError(FOLDER, f"{named!r}: {error}", "name a folder") from error
-
-
-def store_limit() -> int:
-    """The largest size that the store may have, in bytes.
-
-    Raises:
-        InputError: The environment's limit is no size.
-    """
-    named = os.environ.get(LIMIT, "") or str(DEFAULT_LIMIT_GB)
-    try:
-        gigabytes = float(named)
-    except ValueError:
-        gigabytes = math.nan
-    if not 0 < gigabytes * 1e9 < math.inf:
-        fix = "give a number above 0, or unset it"
-        raise InputError(LIMIT, f"{named!r} is no size in GB", fix)
-    return int(gigabytes * 1e9)
 
 
 class Store:
@@ -132,7 +88,7 @@ class Store:
             if self._database and self._writes and self._disk_has_room():
                 self._begin(self._database)
                 self._write(self._database, kind, entries)
-                self._make_room(self._database, self._limit)
+                self._make_room(self._database)
 
     def close(self) -> None:
         """Note what this run found, and say what was damaged."""
@@ -207,13 +163,14 @@ class Store:
             )
         return self._writes
 
-    def _make_room(self, database: sqlite3.Connection, limit: int) -> None:
-        if used_bytes(database) <= limit:
+    def _make_room(self, database: sqlite3.Connection) -> None:
+        if used_bytes(database) <= self._limit:
             return
-        if trim(database, int(limit * TRIM_TO), self._run) > limit:
+        if trim(database, int(self._limit * TRIM_TO), self._run) > self._limit:
             self._writes = False
+            size = f"{self._limit / 1e9:g} GB ({LIMIT})"
             say(
-                f"store: this run and later ones use more than {limit / 1e9:g} GB ({LIMIT}); "
+                f"store: this run and later ones use more than {size}; "
                 "the rest of this run is not kept"
             )
 

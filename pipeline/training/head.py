@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import pandas as pd
 from pydantic import Field, model_validator
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, in_words
 from pipeline.tables import units_of
 from pipeline.training.epochs import Epochs, Gather, Held, image_weights, one_hot, view_rows
 from pipeline.training.learning import MOST, LearningParams
@@ -98,7 +98,7 @@ def load_head(params: HeadParams, channels: int, classes: int, weights: Path) ->
     try:
         head.load_weights(weights)
     except Exception as error:
-        reason = f"does not fit the head of params.yaml: {' '.join(str(error).split())[:300]}"
+        reason = f"does not fit the head of params.yaml: {in_words(error)}"
         raise InputError(weights, reason, "run `dvc repro train_head`") from error
     return head
 

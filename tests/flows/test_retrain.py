@@ -641,7 +641,7 @@ def test_a_file_that_others_made_a_folder_and_a_folder_made_a_file_are_taken_ove
 
     for here, there in ((before, after), (after, before)):
         toy.git("reset", "--quiet", "--hard", here)
-        clone.move_to(there, clone.between(here, there))
+        clone.move_to(there, clone.files_between(here, there))
 
         assert toy.git("rev-parse", "HEAD") == there
         assert toy.git("status", "--porcelain") == ""
