@@ -153,6 +153,19 @@ def icon(picture: bytes, width: int, height: int) -> bytes:
     return struct.pack("<HHH", 0, 1, 1) + entry + picture
 
 
+def box(kind: bytes, content: bytes) -> bytes:
+    """A box of a JPEG 2000 file."""
+    return struct.pack(">I4s", 8 + len(content), kind) + content
+
+
+def jp2(encoded: bytes, boxes: bytes) -> bytes:
+    """A JPEG 2000 file with other boxes behind the first one of its header."""
+    at = encoded.index(b"jp2h") - 4
+    (size,) = struct.unpack_from(">I", encoded, at)
+    first = encoded[at + 8 : at + 30]  # ihdr
+    return encoded[:at] + box(b"jp2h", first + boxes) + encoded[at + size :]
+
+
 def segments(jpeg: bytes) -> list[tuple[int, bytes]]:
     """The marker segments of a JPEG before its first scan, and the rest under marker 0."""
     found, at = [], 2

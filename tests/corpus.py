@@ -30,6 +30,7 @@ SOFT = SOFT.astype(np.uint8)  # what JPEG keeps within a few levels
 NOISE = RANDOM.integers(0, 256, (48, 64, 3)).astype(np.uint8)
 ORIENTATION = 0x0112
 DAMAGED = ("damaged",)
+UNSUPPORTED = ("unsupported_format",)
 REFUSED = ("too_large", "damaged")  # which comes first is the decoder's affair
 UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     1: lambda a: a,
@@ -70,6 +71,8 @@ def kinds(*, leave_out: Collection[Group] = ()) -> list[Kind]:
         jpegs,
         tiffs,
         mistaken_tiffs,
+        mistaken_bitmaps,
+        mistaken_jpeg_2000,
         bitmaps,
         other_formats,
         smallest,
@@ -570,6 +573,73 @@ def mistaken_tiffs() -> Iterator[Kind]:
         torn = page[: end - lost] + bytes(lost) + page[end:]
         yield Kind(f"TIFF of {compression} whose strip's second half is zeros", torn, DAMAGED)
 
+    raw = Image.fromarray(GRAYS)
+    small = saved(raw, "TIFF", tiffinfo={254: 1, 330: 8})
+    yield Kind("TIFF whose page is a copy of a larger one within", small, UNSUPPORTED)
+    yield Kind("DNG", saved(raw, "TIFF", tiffinfo={50706: b"\1\4\0\0"}), UNSUPPORTED)
+    yield Kind("TIFF of raw YCbCr", made.plain_tiff(COLOURS, 6), UNSUPPORTED)
+    planes = np.moveaxis(COLOURS, -1, 0)
+    apart = {284: (made.SHORT, [2]), 273: (made.LONG, [8, 43, 78]), 279: (made.LONG, [35] * 3)}
+    apart |= {258: (made.SHORT, [8] * 3), 277: (made.SHORT, [3]), 256: (made.LONG, [7])}
+    lab = made.plain_tiff(planes, 8, tags=apart | {257: (made.LONG, [5])})
+    yield Kind("TIFF of CIELAB in planes", lab, UNSUPPORTED)
+    for name, depth, kind in (("of 8 bits", 1, UNSUPPORTED), ("of 16 bits", 257, rgb(GRAYS))):
+        steps = [number * depth for number in range(256)] * 3
+        page = made.plain_tiff(GRAYS, 3, tags={320: (made.SHORT, steps)})
+        yield Kind(f"TIFF with a palette {name}", page, kind)
+    packed = zlib.compress((GRAYS / 255).astype(">f4").tobytes())
+    tags = {258: (made.SHORT, [32]), 259: (made.SHORT, [8]), 339: (made.SHORT, [3])}
+    tags |= {256: (made.LONG, [7]), 257: (made.LONG, [5]), 279: (made.LONG, [len(packed)])}
+    tags |= {262: (made.SHORT, [1]), 273: (made.LONG, [8]), 277: (made.SHORT, [1])}
+    page = made.tiff(tags | {278: (made.LONG, [5])}, packed, order=">")
+    yield Kind("TIFF of packed floats, high byte first", page, UNSUPPORTED)
+    extra = {273: (made.LONG, [8, 8]), 279: (made.LONG, [105, 105])}
+    yield Kind("TIFF of a strip too many", made.plain_tiff(COLOURS, 2, tags=extra), DAMAGED)
+
+
+def mistaken_bitmaps() -> Iterator[Kind]:
+    """BMP of which Pillow takes the palette for another depth, or alpha at its word."""
+    black_white = bytes([0, 0, 0, 0, 255, 255, 255, 0])
+    mask = made.bmp(8, 1, 8, bytes([0, 1] * 4), palette=black_white)
+    yield Kind("BMP of 8 bits in black and white", mask, UNSUPPORTED)
+    mask = made.bmp(8, 1, 4, b"\x01" * 4, palette=black_white)
+    yield Kind("BMP of 4 bits in black and white", mask, UNSUPPORTED)
+    ramp = bytes(value for level in range(16) for value in (level, level, level, 0))
+    dark = made.bmp(8, 1, 4, b"\x0f" * 4, palette=ramp)
+    yield Kind("BMP of 4 bits in sixteen dark grays", dark, UNSUPPORTED)
+    masks = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000) + bytes(52)
+    for name, alpha, shown in (("no", 0, COLOURS), ("full", 255, COLOURS)):
+        four = np.dstack([COLOURS[::-1, :, ::-1], np.full((5, 7), alpha, np.uint8)])
+        page = bytearray(made.bmp(7, 5, 32, four.tobytes(), compression=3, masks=masks))
+        page[14] = 108  # bytes of a header that has the masks in it
+        yield Kind(f"BMP of 32 bits, {name} alpha anywhere", bytes(page), shown)
+
+
+def mistaken_jpeg_2000() -> Iterator[Kind]:
+    """Depths, palettes and colours that Pillow mistakes; and a profile, over which it passes."""
+    red, green, blue = made.SRGB_PRIMARIES
+    swapped = made.matrix_profile((blue, green, red))
+    good = saved(COLOURS, "JPEG2000", irreversible=False)
+    profiled = made.jp2(good, made.box(b"colr", b"\2\0\0" + swapped))
+    yield Kind("JPEG 2000 under red that is blue", profiled, COLOURS[..., ::-1], 1)
+    plain = made.box(b"colr", b"\1\0\0" + struct.pack(">I", 16))
+    yield Kind("JPEG 2000 of sRGB", made.jp2(good, plain), COLOURS)
+    ordered = struct.pack(">H9H", 3, 0, 0, 1, 1, 0, 2, 2, 0, 3)
+    named = made.jp2(good, plain + made.box(b"cdef", ordered))
+    yield Kind("JPEG 2000 whose channels are as they come", named, COLOURS)
+    for name, boxes in {
+        "CIELAB": made.box(b"colr", b"\1\0\0" + struct.pack(">I", 14)),
+        "blue first": plain + made.box(b"cdef", struct.pack(">H9H", 3, 0, 0, 3, 1, 0, 2, 2, 0, 1)),
+        "a palette": plain + made.box(b"pclr", b"\0\1\3\7\7\7abc"),
+    }.items():
+        yield Kind(f"JPEG 2000 of {name}", made.jp2(good, boxes), UNSUPPORTED)
+    for depth, pixels in ((12, COLOURS), (4, COLOURS), (9, GRAYS), (1, GRAYS)):
+        stream = bytearray(saved(pixels, "JPEG2000", irreversible=False, no_jp2=True))
+        for component in range(pixels.ndim if pixels.ndim == 3 else 1):
+            stream[42 + 3 * component] = depth - 1
+        name = f"JPEG 2000 of {depth} bits, {'colours' if pixels.ndim == 3 else 'gray'}"
+        yield Kind(name, bytes(stream), UNSUPPORTED)
+
 
 def bitmaps() -> Iterator[Kind]:
     """BMP of every depth."""
@@ -614,7 +684,8 @@ def other_formats() -> Iterator[Kind]:
     words = " ".join(map(str, COLOURS.ravel().tolist())).encode()
     yield Kind("PPM as text", b"P3 7 5 255\n" + words, COLOURS)
     small = saved(COLOURS, "PNG")
-    yield Kind("icon", made.icon(small, 7, 5), COLOURS)
+    yield Kind("icon", made.icon(small, 7, 5), UNSUPPORTED)
+    yield Kind("cursor", made.icon(small, 7, 5).replace(b"\1", b"\2", 1), UNSUPPORTED)
     interlaced = made.PNG + made.chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 1))
     interlaced += made.chunk(b"IDAT", zlib.compress(b"\0\x63")) + made.chunk(b"IEND", b"")
     yield Kind("interlaced PNG", interlaced, np.full((1, 1, 3), 0x63, np.uint8))
@@ -710,7 +781,7 @@ def bombs() -> Iterator[Kind]:
     yield Kind(
         "icon of a huge picture",
         made.icon(made.png_of_claimed_size(60_000, 60_000), 7, 5),
-        REFUSED,
+        UNSUPPORTED,
     )
     words = made.chunk(b"zTXt", b"words\0\0" + zlib.compress(bytes(50_000_000), 9))
     for name, count in (("text that unpacks to 50 MB", 1), ("a hundred such texts", 100)):
@@ -763,7 +834,7 @@ def damaged() -> Iterator[Kind]:
     yield Kind(
         "GIF whose code is none", made.gif(4, 4).replace(b"\x02D\x01", b"\x02\xff\xff"), reasons
     )
-    yield Kind("icon without a picture", struct.pack("<HHH", 0, 1, 0), reasons)
+    yield Kind("icon without a picture", struct.pack("<HHH", 0, 1, 0), UNSUPPORTED)
 
 
 def truncated() -> Iterator[Kind]:

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from pipeline.errors import RejectedImage, in_words
+from pipeline.images.bmp import check_bmp, without_blank_alpha
 from pipeline.images.jpeg import has_end
+from pipeline.images.jpeg2000 import profile_in
 from pipeline.images.modes import BACKGROUND, to_gray_or_rgb
 from pipeline.images.orientation import upright
 from pipeline.images.png import check_png
@@ -33,7 +35,6 @@ FORMATS = {
     "AVIF": "Avif",
     "BMP": "Bmp",
     "GIF": "Gif",
-    "ICO": "Ico",
     "JPEG2000": "Jpeg2K",
     "PPM": "Ppm",
     "TIFF": "Tiff",
@@ -43,7 +44,16 @@ for module in FORMATS.values():
     import_module(f"PIL.{module}ImagePlugin")
 KNOWN = tuple(name for name in FORMATS if name in Image.OPEN)  # to this build of Pillow
 FOREIGN = {  # what a file begins with, at which byte; to say what it is
-    "a HEIC photo": (4, (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1", b"ftyphevc")),
+    "a HEIC photo": (4, (b"ftyphe", b"ftypmif1", b"ftypmif2", b"ftypmsf1")),
+    "an icon or a cursor": (0, (b"\0\0\1\0", b"\0\0\2\0", b"icns")),
+    "a camera's raw photo": (0, (b"IIRO", b"IIU\0", b"FUJIFILMCCD-RAW")),
+    "a raw photo of Canon's": (4, (b"ftypcrx ",)),
+    "a PAM or PFM picture": (0, (b"P7\n", b"PF\n")),
+    "a QOI picture": (0, (b"qoif",)),
+    "a picture of high dynamic range": (0, (b"v/1\x01", b"#?RADIANCE", b"#?RGBE")),
+    "a DDS texture": (0, (b"DDS ",)),
+    "a FITS picture": (0, (b"SIMPLE  =",)),
+    "a DICOM picture": (128, (b"DICM",)),
     "a JPEG XL picture": (0, (b"\xff\x0a", b"\0\0\0\x0cJXL ")),
     "a PDF document": (0, (b"%PDF",)),
     "PostScript": (0, (b"%!PS", b"\xc5\xd0\xd3\xc6")),
@@ -169,14 +179,17 @@ def _upright(encoded: bytes, limits: Limits | None) -> Image.Image:
             check_png(image, encoded)
         if image.format == "TIFF":
             check_tiff(getattr(image, "tag_v2", {}), encoded)
+        if image.format == "BMP":
+            check_bmp(image, encoded)
+        if image.format == "JPEG2000" and (profile := profile_in(encoded)):
+            image.info["icc_profile"] = profile
         drawn = getattr(image, "dispose_extent", None)  # of a GIF
         image.load()
         if image.format in {"JPEG", "MPO"} and not has_end(encoded):
             raise RejectedImage("damaged", "JPEG without an end mark: part of it may be missing")
-        if limits:
-            _check_size(image, limits)  # an icon's picture may be larger than it says
         samples = samples_of(getattr(image, "tag_v2", {}))
-        converted = to_gray_or_rgb(upright(image), samples)
+        whole = without_blank_alpha(image) if image.format == "BMP" else image
+        converted = to_gray_or_rgb(upright(whole), samples)
         return converted if drawn is None else _on_canvas(converted, drawn)
 
 

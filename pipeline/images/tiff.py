@@ -21,7 +21,10 @@ STRIPS = (273, 279)  # where each begins, and its bytes
 TILES = (324, 325)
 SAMPLES, ROWS, PLANAR, TILE_WIDTH, TILE_HEIGHT = 277, 278, 284, 322, 323
 PHOTOMETRIC, FORMAT = 262, 339  # what a sample means, and its sort
-MIN_IS_WHITE, SIGNED = 0, 2
+MIN_IS_WHITE, PALETTE, YCC, LAB = 0, 3, 6, 8
+SIGNED, FLOAT = 2, 3
+SUBFILE, SUBFILES, REDUCED = 254, 330, 1  # what a page is, and those within it
+COLOURS, RAW_PHOTO = 320, 50706
 RAW, JPEG, DEFLATE = {1}, {7}, {8, 32946}
 SEPARATE = 2  # a plane for each sample
 AT_ONCE = 2**20  # bytes unpacked to see whether there are more
@@ -43,6 +46,8 @@ def check_tiff(tags: Mapping[int, Any], encoded: bytes) -> None:
         if samples == 2 or (wide and _number(tags, COMPRESSION, 1) in RAW):
             reason = "is a TIFF of separate planes, of two or of 16 bits, which Pillow mistakes"
             raise RejectedImage("unsupported_format", f"{reason}; save it with one plane")
+    if fault := _fault_of_kind(tags, planes, encoded):
+        raise RejectedImage("unsupported_format", f"is a TIFF {fault}; save it as PNG")
     width, height = _number(tags, WIDTH), _number(tags, HEIGHT)
     begins, sizes = TILES if TILES[0] in tags else STRIPS
     if begins == TILES[0]:
@@ -54,6 +59,8 @@ def check_tiff(tags: Mapping[int, Any], encoded: bytes) -> None:
     counts = np.atleast_1d(tags.get(sizes, np.full(len(offsets), len(encoded))))
     expected *= planes
     there = int(np.count_nonzero(offsets[:expected])), int(np.count_nonzero(counts[:expected]))
+    if len(offsets) > expected:
+        raise RejectedImage("damaged", f"TIFF of {len(offsets)} pieces where {expected} make it")
     if min(there) < expected:
         reason = f"TIFF that holds {min(there)} of its {expected} pieces"
         raise RejectedImage("damaged", reason)
@@ -63,6 +70,23 @@ def check_tiff(tags: Mapping[int, Any], encoded: bytes) -> None:
     for number, (begin, size) in enumerate(pieces, start=1):
         if is_whole and not is_whole(encoded[begin : begin + size]):
             raise RejectedImage("damaged", f"piece {number} of {expected} of a TIFF is not whole")
+
+
+def _fault_of_kind(tags: Mapping[int, Any], planes: int, encoded: bytes) -> str:
+    """What Pillow takes for something else, in words."""
+    meaning, raw = _number(tags, PHOTOMETRIC), _number(tags, COMPRESSION, 1) in RAW
+    if RAW_PHOTO in tags or (_number(tags, SUBFILE) & REDUCED and SUBFILES in tags):
+        return "of a camera's raw photo, of which only a small copy can be read"
+    if meaning == YCC and raw:
+        return "of YCbCr that is not compressed, which Pillow mistakes"
+    if meaning == LAB and planes > 1:
+        return "of CIELAB in separate planes, which Pillow mistakes"
+    if meaning == PALETTE and 0 < np.max(np.atleast_1d(tags.get(COLOURS, 0))) < 256:
+        return "with a palette of 8 bits where 16 belong, which Pillow mistakes"
+    wide = _number(tags, BITS, 1) > 8 and _number(tags, FORMAT, 1) in {SIGNED, FLOAT}
+    if wide and not raw and encoded.startswith(b"MM"):
+        return "of compressed floats or signed integers, high byte first, which Pillow mistakes"
+    return ""
 
 
 def samples_of(tags: Mapping[int, Any]) -> Samples:
