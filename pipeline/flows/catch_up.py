@@ -8,11 +8,19 @@ from prefect import get_run_logger, task
 
 from pipeline.errors import InputError
 from pipeline.flows import clone, journal, remote
+from pipeline.flows.in_place import PUT_BACK, not_brought, record, shown
 from pipeline.flows.journal import Entry
 from pipeline.flows.locks import unlocked
 from pipeline.flows.remote import PartedError, Remote
 from pipeline.flows.tasks import over_a_network
-from pipeline.flows.tracked import derived_stages, imports, modified, outs_exist, raw_stages
+from pipeline.flows.tracked import (
+    derived_stages,
+    differences,
+    imports,
+    modified,
+    outs_exist,
+    raw_stages,
+)
 from pipeline.programs import dvc
 
 LACKS = re.compile(r"\bmissing\b(?! dependencies)")  # what DVC says of files, and of plugins
@@ -54,13 +62,14 @@ def sync(where: Remote | None, pending: list[str]) -> None:
     try:
         if is_backed():
             fetch()
-        bring(data)
+        bring(sorted({*data, *not_brought()}))
         check_out(raw_stages(), force=False)
         check_out(derived_stages())
     except BaseException:
         if not data:  # or else the next run brings it
             journal.clear()
         raise
+    record()
     journal.clear()
 
 
@@ -83,8 +92,9 @@ def check_mine(theirs: list[str], pending: list[str]) -> None:
         fix = f"move them to the import's source, then `dvc checkout --force {mine[0]}`"
         raise InputError(mine[0], reason, fix)
     if parted := [file for file in known if file in touched]:
-        reason = f"was changed by others, and its data has new files here: {', '.join(parted)}"
-        fix = "move them away, run `git pull` and `dvc pull`, and put them back"
+        changed = shown(differences(parted[0]))
+        reason = f"was changed by others, and so was its data here: {changed}"
+        fix = f"copy these away, run `dvc checkout --force {parted[0]}` and retrain, {PUT_BACK}"
         raise PartedError(parted[0], reason, fix)
 
 

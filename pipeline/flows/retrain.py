@@ -20,6 +20,7 @@ from pipeline.flows import artifacts, clone, journal, locks, remote
 from pipeline.flows.alone import alone
 from pipeline.flows.catch_up import check_out, is_backed, sync, update
 from pipeline.flows.champion import Judgement, gate, headline_in_words, judge
+from pipeline.flows.in_place import record
 from pipeline.flows.journal import Entry
 from pipeline.flows.remote import LastingError, PartedError, Remote
 from pipeline.flows.tasks import ordinary, over_a_network
@@ -197,6 +198,7 @@ def publish(entry: Entry, where: Remote | None) -> None:
             roll_back()
         journal.clear()  # what somebody committed on top of it is theirs to join
         raise
+    record()
     journal.clear()
 
 

@@ -76,6 +76,14 @@ def modified(files: list[str]) -> list[str]:
     ]
 
 
+def differences(file: str) -> list[str]:
+    """The paths at which the workspace has other data than a .dvc file names, by their names."""
+    found = json.loads(dvc.run("data", "status", "--granular", "--json")).get("uncommitted", {})
+    kept = [path.as_posix() for path in digests_of(file)]
+    paths = [path for how in ("added", "modified", "deleted") for path in found.get(how, [])]
+    return sorted(path for path in paths if not path.endswith("/") and meet([path], kept))
+
+
 def check_settled() -> None:
     """Refuse a run whose data changed while stages read it: nobody could pull that.
 

@@ -332,12 +332,58 @@ def test_others_new_data_is_brought_and_meets_no_new_files_here(promoted, tmp_pa
     for _ in range(2):
         state = once(promoted)
         assert state.name == "Failed"
-        assert "data/raw.dvc: was changed by others, and its data has new files" in state.message
+        assert "changed by others, and so was its data here: data/raw/new.csv\n" in state.message
         assert promoted.git("rev-parse", "HEAD") == head
     new = (promoted.folder / "data/raw/new.csv").rename(tmp_path / "new.csv")
     assert once(promoted).name == "Unchanged"
     new.rename(promoted.folder / "data/raw/new.csv")
     assert once(promoted).name == "Promoted"
+    check_published(promoted, tmp_path / "second")
+
+
+@pytest.mark.slow
+def test_data_that_git_brought_and_dvc_did_not_is_not_taken_for_removed(promoted, tmp_path):
+    """Who has run `git pull` alone has other images in data/raw.dvc than in data/raw."""
+    other = check_published(promoted, tmp_path / "other")
+
+    def push(name: str, right: int) -> None:
+        other.write(f"data/raw/{name}.csv", f"image,label,answer\n{name}.png,cat,cat\n")
+        other.answers(right)
+        other.dvc("repro", "--quiet")
+        other.dvc("push", "--quiet", "--run-cache")
+        other.git("add", "--all")
+        other.git("commit", "--quiet", "--message", "More")
+        other.git("push", "--quiet")
+
+    assert once(promoted).name == "Unchanged"
+    push("one", 95)
+    promoted.git("pull", "--quiet", "origin", "main")
+    assert once(promoted).name == "Unchanged"  # nothing of its own is in the way
+    assert (promoted.folder / "data/raw/one.csv").exists()
+
+    push("two", 96)
+    promoted.git("pull", "--quiet", "origin", "main")
+    table = promoted.folder / "data/raw/answers.csv"
+    mine = "mine.png,cat,cat\n"
+    table.write_text(table.read_text() + mine)
+    promoted.write("data/raw/mine.csv", "image,label,answer\nx.png,cat,cat\n")
+    for _ in range(2):
+        state = once(promoted)
+        assert state.name == "Failed"
+        assert (
+            "1 files that others changed, such as data/raw/two.csv, were never put"
+            in state.message
+        )
+        assert "data/raw/answers.csv, data/raw/mine.csv" in state.message
+    promoted.dvc("checkout", "--quiet", "--force", "data/raw.dvc")  # as the message has it
+    table.write_text(table.read_text() + mine)
+    promoted.write("data/raw/mine.csv", "image,label,answer\nx.png,cat,cat\n")
+
+    assert once(promoted).name == "Promoted"
+    assert (promoted.folder / "data/raw/two.csv").exists()
+    assert "0095.png,cat,dog" not in table.read_text()
+    (promoted.folder / "data/raw/two.csv").unlink()  # which is one's own affair
+    assert once(promoted).name in {"Promoted", "NotPromoted"}
     check_published(promoted, tmp_path / "second")
 
 

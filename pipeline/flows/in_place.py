@@ -1,0 +1,100 @@
+"""Which data lies in this clone, where git has brought a .dvc file and nobody its data.
+
+To `dvc repro` such data looks like somebody's own changes: it would take out
+what others have added.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from pipeline.files import replacing
+from pipeline.flows import clone
+from pipeline.flows.remote import PartedError
+from pipeline.flows.tracked import differences, digests_of
+from pipeline.programs import dvc
+from pipeline.programs.git import git
+
+SHOWN = 3
+PUT_BACK = "then put them back, tables line by line"
+FOLDER = ".dir"  # how the digest of a folder ends; under it the cache has a list of its files
+
+Listing = dict[str, str]
+"""Digest by path, of the files of an out."""
+
+
+def record() -> None:
+    """Note that the data of every .dvc file of HEAD is in place, or was and has changed since."""
+    known = {file: _names(file) for file in clone.tracked("*.dvc")}
+    with replacing(_record()) as partial:
+        partial.write_text(json.dumps(known), encoding="utf-8")
+
+
+def not_brought() -> list[str]:
+    """The .dvc files whose data others have changed and nobody put in place, nor changed here.
+
+    Raises:
+        PartedError: It has changes of its own, too; both are named.
+    """
+    try:
+        known = json.loads(_record().read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):  # the first run takes what is there
+        return []
+    behind = []
+    for file in clone.tracked("*.dvc"):
+        if absent := _absent(known.get(file, {}), _names(file)):
+            own = sorted({*differences(file)} - {*absent})
+            if own:
+                theirs = f"{len(absent)} files that others changed, such as {shown(absent)}"
+                reason = f"{theirs}, were never put in place here, where {shown(own)} changed"
+                fix = f"copy these away, run `dvc checkout --force {file}`, {PUT_BACK}"
+                raise PartedError(file, reason, fix)
+            behind.append(file)
+    return behind
+
+
+def _absent(was: Listing, now: Listing) -> list[str]:
+    """Paths at which there is what `was` has, although `now` has something else."""
+    turned = {path for path, digest in now.items() if was.get(path, digest) != digest}
+    stale: list[str] = []
+    for path in turned:
+        before, after = _files(path, was[path]), _files(path, now[path])
+        changed = [name for name in {*before, *after} if before.get(name) != after.get(name)]
+        stale += [name for name in changed if _digest(Path(name)) == before.get(name)]
+    return sorted(stale)
+
+
+def _files(path: str, digest: str) -> Listing:
+    """The files of an out, as the cache has them; none where it lacks the list."""
+    if not digest.endswith(FOLDER):
+        return {path: digest}
+    cache = Path(dvc.run("cache", "dir").strip())
+    try:
+        listed = json.loads((cache / "files/md5" / digest[:2] / digest[2:]).read_bytes())
+    except FileNotFoundError:
+        return {}
+    return {f"{path}/{entry['relpath']}": entry["md5"] for entry in listed}
+
+
+def _digest(file: Path) -> str | None:
+    if not file.is_file():
+        return None
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _names(file: str) -> Listing:
+    return {path.as_posix(): digest for path, digest in digests_of(file).items()}
+
+
+def shown(paths: list[str]) -> str:
+    """The first of some paths."""
+    more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
+    return ", ".join(paths[:SHOWN]) + more
+
+
+def _record() -> Path:
+    """In git's own folder, as the journal is."""
+    return Path(git("rev-parse", "--git-path", "retrain-data.json"))
