@@ -105,9 +105,16 @@ def parse_yaml(name: str | Path, content: bytes) -> Any:
         raise InputError(name, reason, "correct what it names") from error
 
 
-def unknown(key: str, known: Mapping[str, object] | tuple[str, ...], kind: str) -> tuple[str, str]:
-    """Say what is wrong with a name that is none of `known`, and which may have been meant."""
-    nearest = difflib.get_close_matches(key.rpartition(".")[2], list(known), n=1, cutoff=0)
+def unknown(
+    key: str, known: Mapping[str, object] | tuple[str, ...], kind: str, part: str = ""
+) -> tuple[str, str]:
+    """Say what is wrong with a name that is none of `known`, and which may have been meant.
+
+    Args:
+        part: Of the key, that is not known; by default the last.
+    """
+    name = (part or key.rpartition(".")[2]).casefold()
+    nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0)
     meant = f"did you mean {nearest[0]!r}?" if nearest else "remove it"
     return f"unknown {kind} {key!r}", f"{meant} (known: {', '.join(known)})"
 

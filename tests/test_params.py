@@ -206,6 +206,21 @@ def test_a_key_that_is_no_text_is_none_to_override(tmp_path):
         override(file, ["1.x=3"], ["split"])
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("trainhead.epochs=5", "did you mean 'train_head'"),
+        ("TRAIN-HEAD.epochs=5", "did you mean 'train_head'"),
+        ("fintune.epochs=5", "did you mean 'fine_tune'"),
+        ("train_head.epoch=5", "did you mean 'epochs'"),
+        ("=5", "is no assignment"),
+    ],
+)
+def test_a_misspelt_override_names_the_part_that_was_meant(given, meant):
+    with pytest.raises(InputError, match=meant):
+        override(ROOT / "params.yaml", [given], ["split"])
+
+
 def test_an_override_keeps_a_link_and_the_ends_of_lines(tmp_path):
     text = (ROOT / "params.yaml").read_text()
     real, linked = tmp_path / "real.yaml", tmp_path / "params.yaml"

@@ -64,7 +64,7 @@ def backfill(revisions: list[str], what: What = "model") -> State[list[Row]]:
     create_table_artifact(shown, key="backfill", description=f"The {what} of other commits")
     failed = [row["revision"] for row in found if row["error"]]
     if failed:
-        words = f"no figures for {', '.join(failed)}: see the column error"
+        words = f"no figures for {', '.join(failed)}: see the artifact"
         return Failed(message=words, data=found)
     return Completed(message=f"{len(found)} commits scored", data=found)
 

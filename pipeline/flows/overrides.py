@@ -45,7 +45,7 @@ def overridden(file: Path, assignments: Sequence[str], stages: Sequence[str]) ->
     document = form.load(file.read_text(encoding="utf-8"))
     for assignment in assignments:
         key, sign, value = assignment.partition("=")
-        if not sign:
+        if not sign or not key.strip():
             raise InputError(repr(assignment), "is no assignment", "write section.key=value")
         *above, last = key.strip().split(".")
         section: Any = document
@@ -82,6 +82,6 @@ def _known(section: Any, name: str, key: str, file: Path) -> dict[str, Any]:
         raise InputError(file, reason, f"leave out .{name} and what follows it")
     if name not in section:
         names = [other for other in section if isinstance(other, str)]
-        raise InputError(file, *unknown(key.strip(), tuple(names), "key"))
+        raise InputError(file, *unknown(key.strip(), tuple(names), "key", name))
     found: dict[str, Any] = section
     return found

@@ -60,7 +60,7 @@ def retrain() -> State[str]:
 
 def attempt() -> State[str]:
     """Mend what a killed run left, then run."""
-    pending = mend()
+    pending, kept = mend()
     clone.check_clean()
     where = remote.of_branch()
     sync(where, pending)  # before what it brings is judged: others may have mended, or spoilt it
@@ -78,7 +78,7 @@ def attempt() -> State[str]:
             judgement = challenge()
         if judgement is None or not judgement.verdict.promote:
             undo()
-            return kept_as_it_was(judgement)
+            return kept_as_it_was(judgement, kept)
         with locks.unlocked():
             entry = commit(judgement, where, backed=backed)
     except BaseException as error:
@@ -89,18 +89,25 @@ def attempt() -> State[str]:
     return Completed(name="Promoted", message=f"{entry.tag}: {judgement.verdict.reason}")
 
 
-def kept_as_it_was(judgement: Judgement | None) -> State[str]:
+def kept_as_it_was(judgement: Judgement | None, kept: str) -> State[str]:
     """The champion stays."""
     if judgement is None:
-        return Completed(name="Unchanged", message="neither data, params nor code have changed")
+        pushed = f"; {kept}, promoted by a run before, is published now" if kept else ""
+        reason = f"neither data, params nor code have changed{pushed}"
+        return Completed(name="Unchanged", message=reason)
     return Completed(name="NotPromoted", message=judgement.verdict.reason)
 
 
-def mend() -> list[str]:
-    """Finish or undo what a killed run left; return .dvc files whose data it had yet to bring."""
+def mend() -> tuple[list[str], str]:
+    """Finish or undo what a killed run left.
+
+    Returns:
+        The .dvc files whose data it had yet to bring, and the model that it had
+        yet to publish, which is done now.
+    """
     entry = journal.read()
     if entry is None:
-        return []
+        return [], ""
     log = get_run_logger()
     log.info("a killed run was at step %s", entry.step)
     locks.remove_stale()
@@ -108,15 +115,16 @@ def mend() -> list[str]:
     if entry.step == "sync":
         half = {*clone.files_between(entry.head, clone.head())} & {*clone.changed()}
         clone.restore(sorted(half))
-        return entry.data
+        return entry.data, ""
     if promotion(entry):
         try:
             publish(entry, remote.of_branch())
         except PartedError as error:
             log.info("%s", error)
-        return []
+            return [], ""
+        return [], entry.tag
     undo()
-    return []
+    return [], ""
 
 
 def challenge() -> Judgement | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.exceptions import FailedRun
 
 from pipeline.errors import InputError
 from pipeline.flows.remote import LastingError
@@ -32,10 +33,10 @@ over_a_network: dict[str, Any] = {
 
 def _in_words(record: logging.LogRecord) -> bool:
     """A traceback is for a bug, not for what the user can mend."""
-    if record.exc_info and isinstance(record.exc_info[1], (InputError, StageError)):
+    if record.exc_info and isinstance(record.exc_info[1], (InputError, StageError, FailedRun)):
         record.exc_info = None
     return True
 
 
-for _name in ("prefect.task_runs", "prefect.flow_runs"):
+for _name in ("prefect.task_runs", "prefect.flow_runs", "prefect.engine"):
     logging.getLogger(_name).addFilter(_in_words)

@@ -22,6 +22,8 @@ from pipeline.programs.git import git
 from pipeline.programs.leash import leashed
 
 DVC = [sys.executable, "-m", "dvc"]
+ADVERT = "Having any troubles? Hit us up at https://dvc.org/support, we are always happy to help!"
+SHOWN_LINES = 3  # of what DVC says of each object that it could not transfer
 KEPT_LINES = 30  # of what a failed stage said, for its state's message
 MISSING = "Missing cache files:"  # what DVC says on stderr, and ends well
 NOT_UTF8 = "surrogates not allowed"  # in what DVC says of a file's name, without the name
@@ -101,8 +103,8 @@ def _finished(folder: Path, *words: str, more: Mapping[str, str] | None = None) 
     done = leash.run([*DVC, *words], folder, {**environment(), **(more or {})})
     printed, said = _text(done.stdout), _text(done.stderr)
     if done.returncode:
-        lines = [line.strip() for line in said.splitlines() if line.strip()]
-        reason = " ".join(_reason(lines).split()) or f"status {done.returncode}"
+        lines = [line for line in map(str.strip, said.splitlines()) if line and line != ADVERT]
+        reason = _shortened(_reason(lines)) or f"status {done.returncode}"
         fix = RENAME if NOT_UTF8 in reason else "mend what DVC names, then rerun"
         raise InputError(f"dvc {' '.join(words)}", reason, fix)
     return printed, said
@@ -178,6 +180,13 @@ def _outcome(line: str) -> Outcome | None:
     if line.startswith("Stage ") and "is cached - skipping run" in line:
         return Outcome.RESTORED
     return None
+
+
+def _shortened(reason: str) -> str:
+    """The first lines as one, and how many more there are."""
+    lines = reason.splitlines()
+    more = f" (and {len(lines) - SHOWN_LINES} lines more)" if len(lines) > SHOWN_LINES else ""
+    return " ".join(" ".join(lines[:SHOWN_LINES]).split()) + more
 
 
 def _reason(lines: list[str]) -> str:

@@ -196,7 +196,8 @@ def check(
     Raises:
         InputError: See `run`.
     """
-    examples = "; ".join(f"{item.path} ({item.reason})" for item in sorted(bad)[:3])
+    named = [f"{item.path or item.detail} ({item.reason})" for item in sorted(bad)[:3]]
+    examples = "; ".join(named)
     lost = [item for item in bad if item.reason in {"missing", "linked_nowhere"}]
     missing = sorted(item.path for item in lost if item.path in listing.absent)
     if missing and params.missing_files == "error":

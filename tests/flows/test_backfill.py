@@ -103,7 +103,7 @@ def test_a_commit_without_figures_is_named_and_the_others_are_kept(toy):
     state = backfill(["bad", "few"], "data", return_state=True)
 
     assert state.name == "Failed"
-    assert state.message == "no figures for bad: see the column error"
+    assert state.message == "no figures for bad: see the artifact"
     assert "an answer is 'stop'" in rows()["data", "bad"]["error"]
     assert rows()["data", "bad"]["accuracy"] == ""
     assert rows()["data", "few"]["accuracy"] == "0.8"
@@ -114,7 +114,7 @@ def test_a_commit_without_figures_is_named_and_the_others_are_kept(toy):
 def test_a_revision_that_is_not_known_is_named_and_the_others_are_scored(toy):
     state = backfill(["fwe", "few"], "data", return_state=True)
 
-    assert state.message == "no figures for fwe: see the column error"
+    assert state.message == "no figures for fwe: see the artifact"
     assert "knows no revision 'fwe'" in state.result(raise_on_failure=False)[0]["error"]
     assert rows().keys() == {("data", "few")}
     assert rows()["data", "few"]["accuracy"] == "0.8"

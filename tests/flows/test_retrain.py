@@ -267,8 +267,30 @@ def test_an_unreachable_remote_is_tried_again_then_failed_and_published_later(
     assert promoted.status() == ""
     hook.unlink()
 
-    assert once(promoted).name == "Unchanged"  # it published what was committed
+    state = once(promoted)
+    assert state.name == "Unchanged"
+    assert state.message.endswith("; model@v2.0.0, promoted by a run before, is published now")
     check_published(promoted, tmp_path / "second")
+
+
+@pytest.mark.slow
+def test_a_dvc_remote_that_cannot_be_written_is_told_in_a_few_words(promoted):
+    """DVC has a line for each of all its objects."""
+    promoted.answers(95)
+    store = promoted.folder.parent / "remote"
+    store.rename(away := store.with_name("away"))
+    store.touch()
+
+    state = once(promoted)
+
+    assert state.name == "Failed"
+    assert "Not a directory" in state.message
+    assert " lines more)" in state.message
+    assert "troubles" not in state.message
+    assert len(state.message) < 1500
+    store.unlink()
+    away.rename(store)
+    assert once(promoted).name == "Promoted"
 
 
 @pytest.mark.slow
