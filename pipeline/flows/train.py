@@ -56,7 +56,7 @@ def stage(
 def train(
     params: list[str] | None = None, until: str | None = None, force: bool = False
 ) -> State[dict[str, str]]:
-    """Run what is stale, each stage after those it reads; `dvc repro` has nothing to do afterwards.
+    """Run what is stale, each stage after those it reads; `dvc repro` then has nothing to do.
 
     Args:
         params: Values for params.yaml, which keeps them, as "train_head.epochs=5".
