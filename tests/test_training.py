@@ -258,7 +258,7 @@ def test_a_head_that_diverges_is_an_error(keras):
 def test_rows_that_are_not_there_are_an_error():
     index = pd.DataFrame({"digest": ["a"], "view": [0]})
 
-    with pytest.raises(InputError, match="no views of 1 images, such as b"):
+    with pytest.raises(InputError, match="lacks views of 1 images, such as b"):
         view_rows(pd.Series(["a", "b"]), index)
 
 

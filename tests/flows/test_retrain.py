@@ -309,7 +309,16 @@ def test_a_commit_that_a_hook_refuses_is_rolled_back(promoted):
     assert once(promoted).name == "Promoted"
 
 
-@pytest.mark.parametrize("name", ["pre-commit", "reference-transaction", "pre-push"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "pre-commit",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("reference-transaction", "pre-push")
+        ),
+    ],
+)
 def test_a_git_that_is_killed_by_itself_leaves_no_lock_in_the_way(promoted, name):
     """As a machine does that has run out of memory."""
     promoted.answers(95)
