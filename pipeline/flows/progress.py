@@ -18,8 +18,13 @@ class Progress:
     def __init__(self, stages: int) -> None:
         self._stages, self._done = stages, 0
         self._bar: Any = None  # its UUID, where the server took it
-        with shown():
-            self._bar = create_progress_artifact(0.0, key="progress", description="Of the stages")
+
+    def begin(self) -> None:
+        """There is something to do; without, there is no bar, which takes time."""
+        if not self._bar:
+            with shown():
+                words = "Of the stages"
+                self._bar = create_progress_artifact(0.0, key="progress", description=words)
 
     def hear(self, line: str) -> None:
         """Take in what the stage says that runs."""

@@ -98,6 +98,8 @@ def bring_up_to_date(
     moved = False  # once a file of the workspace has, DVC must be asked anew
     for target in targets:
         ask, own = moved or target in changed, force and target not in files
+        if ask or own:
+            progress.begin()
         state: Any = stage(target, ask=ask, force=own, hear=progress.hear, return_state=True)
         try:
             outcomes[target] = state.result()

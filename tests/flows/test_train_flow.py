@@ -224,13 +224,15 @@ def test_another_flow_in_the_project_is_refused(toy, monkeypatch):
 
 
 def test_a_bar_shows_how_far_a_run_has_come(toy):
-    train(return_state=True)
+    toy.answers(50)
+    done = train(return_state=True)
     nothing = train(return_state=True)
     toy.write("data/raw/stop.csv", "image,label,answer\n1.png,cat,stop\n")
     failed = train(return_state=True)
     (toy.folder / "data/raw/stop.csv").unlink()
 
-    assert artifacts(nothing)["progress"] == 100
+    assert artifacts(done)["progress"] == 100
+    assert "progress" not in artifacts(nothing)
     assert artifacts(failed)["progress"] == 25  # the data, of four
 
 
@@ -238,6 +240,7 @@ def test_the_bar_moves_while_a_stage_says_how_far_it_is(prefect_api):
     @flow
     def show() -> None:
         bar = Progress(4)
+        bar.begin()
         bar.reach(1)
         bar.hear("extract: 50 of 100 views, 20.0 a second, 2 s left")
         bar.hear("ingest: 7 of 5 images and 0 of 0 others")
