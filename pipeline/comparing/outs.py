@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,7 +33,7 @@ def files_of(revision: Revision, paths: Sequence[str], folder: Path) -> list[Pat
     wanted = {
         path: folder / f"{revision.commit}.{number}"
         for number, path in enumerate(paths)
-        if _digest(Path(path)) != outs[path]
+        if dvc.digest(Path(path)) != outs[path]
     }
     failed = dvc.get(revision.commit, wanted)
     if failed and CONFIG.is_file():
@@ -48,7 +47,7 @@ def files_of(revision: Revision, paths: Sequence[str], folder: Path) -> list[Pat
             f"`dvc fetch --all-commits` where a remote has it, or else {_repro(revision)}",
         )
     for path, file in wanted.items():
-        if file.is_file() and _digest(file) != outs[path]:
+        if file.is_file() and dvc.digest(file) != outs[path]:
             where = f".dvc/cache/files/md5/{outs[path][:2]}/{outs[path][2:]}"
             reason = f"is not what its {LOCK} records: DVC's cache, or the remote, is damaged"
             fix = f"delete {where}, and `dvc fetch --all-commits` where a remote has it"
@@ -77,18 +76,10 @@ def _present(file: Path, digest: str) -> Path:
     """The workspace's file, if it is the one that dvc.lock records."""
     if not file.is_file():
         raise InputError(file, "does not exist", "run `dvc checkout`, or `dvc repro`")
-    if _digest(file) != digest:
+    if dvc.digest(file) != digest:
         reason = f"is not the one that {LOCK} records, so it is of another run"
         raise InputError(file, reason, "run `dvc checkout`, or `dvc repro`")
     return file
-
-
-def _digest(file: Path) -> str | None:
-    """The digest that DVC knows a file by."""
-    if not file.is_file():
-        return None
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _repro(revision: Revision) -> str:

@@ -6,7 +6,6 @@ what others have added.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -62,7 +61,7 @@ def _absent(was: Listing, now: Listing) -> list[str]:
     for path in turned:
         before, after = _files(path, was[path]), _files(path, now[path])
         changed = [name for name in {*before, *after} if before.get(name) != after.get(name)]
-        stale += [name for name in changed if _digest(Path(name)) == before.get(name)]
+        stale += [name for name in changed if dvc.digest(Path(name)) == before.get(name)]
     return sorted(stale)
 
 
@@ -76,13 +75,6 @@ def _files(path: str, digest: str) -> Listing:
     except FileNotFoundError:
         return {}
     return {f"{path}/{entry['relpath']}": entry["md5"] for entry in listed}
-
-
-def _digest(file: Path) -> str | None:
-    if not file.is_file():
-        return None
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _names(file: str) -> Listing:

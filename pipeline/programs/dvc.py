@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -130,6 +131,14 @@ def _mend_rwlock(folder: Path) -> None:
 
 def _text(said: bytes) -> str:
     return said.decode(errors="replace")
+
+
+def digest(file: Path) -> str | None:
+    """The digest that DVC knows a file by; None where there is no file."""
+    if not file.is_file():
+        return None
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def stale() -> set[str]:
