@@ -21,9 +21,9 @@ from pipeline.backbones.cut import multiplications
 from pipeline.engines import ExtractParams, Precision
 from pipeline.frozen.network import FrozenNetwork, FrozenSpec
 from pipeline.training.epochs import bare
-from pipeline.training.fused import fused
 from pipeline.training.learning import make_deterministic
 from pipeline.training.step import compile_step
+from pipeline.training.tuning import trainable_part
 
 CASES = (("EfficientNetLite0", 10), ("EfficientNetLite0", 29), ("ResNet50", 4))
 BATCH, CLASSES, HIDDEN = 32, 2, 1024
@@ -87,21 +87,17 @@ def measure(name: str, layers: int, steps: int) -> Steps:
     params = BackboneParams(name=name, weights="none", image_size=None, resize="bicubic")
     extract = ExtractParams(engine="openvino", precision="float32", storage="float32")
     network = FrozenNetwork(FrozenSpec(params, extract, layers))
-    whole = network.backbone.network
-    for index, operation in enumerate(whole.operations):
-        if isinstance(operation, keras.Layer):
-            operation.trainable = index >= network.first
-    plain = keras.Model(bare(network.cut), network.pooled)
-    theirs = classifier(plain)
-    theirs.compile(keras.optimizers.Adam(1e-4), "categorical_crossentropy", metrics=["accuracy"])
     ours, low = (
         compile_step(
-            classifier(fused(plain, whole, precision)),
+            trainable_part(network, head(), precision),
             keras.optimizers.Adam(1e-4),
             "categorical_crossentropy",
         )
         for precision in get_args(Precision)
     )
+    plain = keras.Model(bare(network.cut), network.pooled)
+    theirs = guides(plain, head())
+    theirs.compile(keras.optimizers.Adam(1e-4), "categorical_crossentropy", metrics=["accuracy"])
     random = np.random.default_rng(1)
     inputs = bare(
         [random.random((BATCH, *shape), np.float32) for shape in network.activation_shapes]
@@ -122,14 +118,31 @@ def measure(name: str, layers: int, steps: int) -> Steps:
     return Steps(keras_ms, ours_ms, low_ms, 2 * macs * 3 * BATCH / matrix_rate() * 1e3)
 
 
-def classifier(suffix: Any) -> Any:
-    """The layers behind the cut, BatchNorm in inference mode, with a head."""
+def head() -> Any:
+    """The head of the default params."""
+    import keras  # noqa: PLC0415
+    from keras import layers  # noqa: PLC0415
+
+    hidden = layers.Dense(HIDDEN, activation="relu")
+    probabilities = layers.Dense(CLASSES, activation="softmax")
+    return keras.Sequential([hidden, layers.Dropout(0.5), probabilities])
+
+
+def guides(suffix: Any, head: Any) -> Any:
+    """The plain layers behind the cut, BatchNorm in inference mode as in the guide, and a head."""
     import keras  # noqa: PLC0415
 
-    x = suffix(bare(suffix.inputs), training=False)
-    x = keras.layers.Dense(HIDDEN, activation="relu")(x)
-    x = keras.layers.Dropout(0.5)(x)
-    return keras.Model(suffix.inputs, keras.layers.Dense(CLASSES, activation="softmax")(x))
+    class Guides(keras.Model):  # type: ignore[misc]
+        """Keeps BatchNorm in inference mode, which a functional model would not."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.suffix, self.head = suffix, head
+
+        def call(self, inputs: Any, training: bool = False) -> Any:
+            return self.head(self.suffix(inputs, training=False), training=training)
+
+    return Guides()
 
 
 def in_turns(functions: Sequence[Callable[[], object]], times: int) -> list[float]:
