@@ -294,6 +294,34 @@ def test_a_stale_workspace_is_told(repository, capsys):
     assert "not up to date: evaluate" in capsys.readouterr().out.replace("\\", "")
 
 
+def edit_params(folder: Path) -> None:
+    set_params(folder, train_head={"seed": 7})
+
+
+def edit_code(folder: Path) -> None:
+    with (folder / "stage.py").open("a") as file:
+        file.write("# more\n")
+
+
+def bring_other_data(folder: Path) -> None:
+    run(folder, "git", "rm", "-q", "--cached", "pictures.csv")
+    with (folder / "pictures.csv").open("a") as file:
+        file.write("more.png,dim,0\n")
+    run(folder, "dvc", "add", "-q", "pictures.csv")
+
+
+@pytest.mark.parametrize("change", [edit_params, edit_code, bring_other_data])
+def test_results_that_a_commit_took_over_from_another_run_are_told(repository, capsys, change):
+    change(repository)
+    commit(repository, "Forget to run")
+
+    assert as_json(capsys, "HEAD~2", "HEAD~1")["notes"] == []
+    (note,) = as_json(capsys, "HEAD~1", "HEAD")["notes"]
+
+    assert "of HEAD (" in note
+    assert "not up to date: evaluate." in note
+
+
 def test_an_imports_repository_need_not_answer_and_its_news_are_none(recorded, tmp_path, capsys):
     """As for `dvc repro`, which has nothing to do."""
     source, folder = tmp_path / "source", tmp_path / "repository"

@@ -55,6 +55,24 @@ def as_json(capsys, *words: str) -> tuple[list[str], list[str]]:
     return tuple([item["subject"][:6] for item in found[key]] for key in ("commits", "unread"))
 
 
+def test_figures_that_a_commit_took_over_from_another_run_are_told(repository, capsys):
+    """Others' dvc.lock, written by hand: params were edited and committed without a run."""
+    stages = {"train_head": {"params": {"params.yaml": {"train_head": {"seed": 1}}}}}
+    (repository / "dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": stages}))
+    (repository / "params.yaml").write_text("train_head: {seed: 1}")
+    commit(repository, "Run")
+    (repository / "params.yaml").write_text("train_head: {seed: 2}")
+    record(repository, 0.71)
+    commit(repository, "Edit")
+
+    assert main(["history", "--json"]) == 0
+    printed = capsys.readouterr()
+
+    first, second = json.loads(printed.out)["commits"][:2]
+    assert (first["not_run"], second["not_run"]) == (["train_head"], [])
+    assert "Edit: committed before these ran: train_head" in printed.err
+
+
 def test_commits_come_newest_first_and_a_damaged_one_is_named(repository, capsys):
     assert as_json(capsys) == (["Third", "Second", "First"], ["Damage"])
     assert not (repository / "reports/history.png").exists()
@@ -135,7 +153,7 @@ def test_the_plot_is_a_picture_that_the_figures_move(repository):
 
 def test_hundreds_of_commits_are_drawn(tmp_path):
     entries = [
-        Recorded(f"{number:040x}", "2026-01-01", "", {"images": 9, "accuracy": number / 300})
+        Recorded(f"{number:040x}", "2026-01-01", "", {"images": 9, "accuracy": number / 300}, [])
         for number in range(300)
     ]
 

@@ -21,6 +21,7 @@ from pipeline.comparing.between import compare_revisions
 from pipeline.comparing.changes import Changes
 from pipeline.comparing.comparison import Comparison
 from pipeline.comparing.markdown import markdown
+from pipeline.comparing.own_run import not_run
 from pipeline.comparing.page import page
 from pipeline.comparing.revisions import (
     PARAMS,
@@ -108,19 +109,22 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _notes(one: Revision, other: Revision) -> list[str]:
-    """What the workspace's files are not made of."""
-    if one.commit is not None and other.commit is not None:
-        return []
-    recorded = "The workspace's predictions are those of its dvc.lock"
-    try:
-        stale = dvc.stale()
-    except InputError as error:
-        return [f"{recorded}; whether it is up to date is not known: {error.reason}."]
-    if not stale:
-        return []
-    names = ", ".join(sorted(stale))
-    return [f"{recorded}; not up to date: {names}. Run `dvc repro` to compare what is there now."]
+def _notes(*sides: Revision) -> list[str]:
+    """Which predictions are not made of the params, data and code beside them."""
+    notes = []
+    for side in dict.fromkeys(sides):
+        recorded = f"The predictions of {side.title} are those of its dvc.lock"
+        fix = "Run `dvc repro` to compare what is there now."
+        if side.commit is not None:
+            fix = "Run `dvc repro` there and commit, to compare what it holds."
+        try:
+            stale = dvc.stale() if side.commit is None else not_run(side)
+        except InputError as error:
+            notes.append(f"{recorded}; whether it is up to date is not known: {error.reason}.")
+            continue
+        if stale:
+            notes.append(f"{recorded}; not up to date: {', '.join(sorted(stale))}. {fix}")
+    return notes
 
 
 def _give(

@@ -60,6 +60,11 @@ def main(words: list[str]) -> int:
     for item in unread:
         commit, why = item.commit[:SHORT], printable(item.why)
         say(f"history: {commit} {printable(item.subject)}: its figures cannot be read: {why}")
+    for entry in entries:
+        if entry.not_run:
+            commit, stages = entry.commit[:SHORT], ", ".join(entry.not_run)
+            subject = printable(entry.subject)
+            say(f"history: {commit} {subject}: committed before these ran: {printable(stages)}")
     file = chosen.plot or (None if chosen.json else PLOT)
     if file:
         with replacing(file) as partial:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.comparing.outs import LOCK
+from pipeline.comparing.own_run import not_run
 from pipeline.comparing.revisions import Revision, file_of
 from pipeline.errors import InputError
 from pipeline.programs.git import listed, readable
@@ -26,12 +27,15 @@ class Recorded:
     Args:
         date: When it was committed, ISO 8601.
         figures: Of reports/metrics.json; m comes with m_low and m_high.
+        not_run: Stages whose params, data or code the commit changed without
+            running them, so that the figures are of what was there before.
     """
 
     commit: str
     date: str
     subject: str
     figures: dict[str, float]
+    not_run: list[str]
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,10 @@ def past(branch: Revision, limit: int | None) -> tuple[list[Recorded], list[Unre
             break
         commit, date, subject = readable(line).split("\x1f", maxsplit=2)
         try:
-            figures = _figures(file_of(Revision(commit, commit), METRICS))
-            entries.append(Recorded(commit, date, subject, figures))
+            there = Revision(commit, commit)
+            figures = _figures(file_of(there, METRICS))
+            behind = not_run(there) if file_of(there, LOCK) is not None else []
+            entries.append(Recorded(commit, date, subject, figures, behind))
         except InputError as error:
             unread.append(Unread(commit, subject, error.reason))
         except UNREADABLE as error:

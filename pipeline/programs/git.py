@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,10 +32,13 @@ class Finished(NamedTuple):
     said: str
 
 
-def run(*words: str, folder: Path = Path()) -> Finished:
+def run(*words: str, folder: Path = Path(), asked: bytes = b"") -> Finished:
     """Run git to its end, be that a failure.
 
     Whatever ends this process ends a git that writes or talks to a remote.
+
+    Args:
+        asked: What a git that only reads is given to read itself.
 
     Raises:
         InputError: It is not installed.
@@ -46,7 +51,7 @@ def run(*words: str, folder: Path = Path()) -> Finished:
                 command,
                 cwd=folder,
                 env={**os.environ, **QUIET},
-                stdin=subprocess.DEVNULL,
+                input=asked,
                 capture_output=True,
                 check=False,
             )
@@ -109,6 +114,26 @@ def blob(commit: str, path: str, folder: Path = Path()) -> bytes | None:
     if not listed("ls-tree", "-z", "--name-only", commit, "--", path, folder=folder):
         return None
     raise _failure(("cat-file", "blob"), done)
+
+
+def blobs(names: Sequence[str]) -> list[bytes]:
+    """The contents of blobs by their hashes.
+
+    Raises:
+        InputError: One cannot be read.
+    """
+    words = ("cat-file", "--batch=%(objectsize)")
+    done = run(*words, asked="".join(f"{name}\n" for name in names).encode())
+    if done.status:
+        raise _failure(words, done)
+    contents, stream = [], io.BytesIO(done.printed)
+    for name in names:
+        head = stream.readline()
+        if not head.strip().isdigit():
+            raise InputError(f"git {words[0]}", f"cannot read {name}: {head!r}", "run `git fsck`")
+        contents.append(stream.read(int(head)))
+        stream.read(1)  # a line break
+    return contents
 
 
 def readable(name: str) -> str:
