@@ -243,6 +243,11 @@ def test_a_table_naming_absent_files_is_an_error_or_on_request_a_rejection(proje
     ("text", "match"),
     [
         ("file,label\n0.png,a\n", "has no column 'path', only file, label"),
+        (
+            "path;label\n0.png;a\n",
+            "save it with commas (.csv) or tabs (.tsv): its separator is ';'",
+        ),
+        ("path, label\n0.png,a\n", "fix: call it 'label', not ' label'"),
         ("path,class\n0.png,a\n", "has no column 'label', only path, class"),
         ("path,label,width\n0.png,a,3\n", "column 'width' is one of the pipeline's own"),
         ("path,label,fold\n0.png,a,3\n", "column 'fold' is one of the pipeline's own"),

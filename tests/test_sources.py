@@ -366,6 +366,40 @@ def test_several_sources_are_one_data_set(project):
     assert table["site"].value_counts().to_dict() == {"": 16, "3": 1}
 
 
+def test_several_tables_of_one_folder_leave_out_what_none_of_them_names(filled, capsys):
+    """A row that cannot be used names its file nevertheless."""
+    paths = sorted(str(file.relative_to(filled.raw)) for file in filled.raw.rglob("*.png"))
+    rows = [f"{path},{path.partition('/')[0]}\n" for path in paths[:-1]]
+    (filled.raw / "a.csv").write_text("path,label\n" + "".join(rows[:12]))
+    (filled.raw / "b.csv").write_text("path,label\n" + "".join([*rows[12:-1], f"{paths[-2]},\n"]))
+    filled.set("ingest", sources=["a.csv", "b.csv"])
+
+    assert filled.run("ingest") == 0
+
+    assert len(manifest(filled)) == 22
+    assert json.loads((filled.folder / "reports/ingest.json").read_text())["unlisted"] == 1
+    assert f"left out, for no table names them: 1 ({paths[-1]})" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("dark/labels.csv", b"path,label\n000.png,cat\n"),
+        ("dark/_annotations.coco.json", b'{"images": [], "annotations": [], "categories": []}'),
+    ],
+)
+def test_labels_that_folders_would_overrule_are_refused(filled, refused, name, content):
+    (filled.raw / "light/notes.csv").write_text("day,weather\n1,rain\n")
+    assert filled.run("ingest") == 0
+    assert rejected(filled) == {"light/notes.csv": "not_an_image"}
+
+    (filled.raw / name).write_bytes(content)
+
+    message = refused("ingest")
+    assert f"has tables of labels within its folders ({name})" in message
+    assert "ingest.sources" in message
+
+
 def test_nested_folders_are_one_label_on_request(filled):
     (filled.raw / "dark").rename(filled.raw / "nested")
     (filled.raw / "moth").mkdir()
@@ -975,6 +1009,28 @@ def test_classes_that_only_the_schema_names_are_none(project):
     assert project.run("ingest") == 0
 
     assert set(manifest(project)["label"]) == {"dark", "light"}
+
+
+def test_labels_are_numbers_or_names_of_the_schemas_classes(project):
+    """Whoever names the numbers with Arrow keeps the schema's metadata."""
+    from pyarrow import parquet
+
+    project.raw.mkdir(parents=True)
+    hugging_face(project.raw / "a.parquet")
+    table = parquet.read_table(project.raw / "a.parquet")
+    named = table.set_column(1, "label", [["dark", "light", "light", "7", "1", "cat", ""]])
+    parquet.write_table(named, project.raw / "a.parquet")
+    project.set("ingest", max_rejected_fraction=0.9)
+
+    assert project.run("ingest") == 0
+
+    assert list(manifest(project)["label"]) == ["dark", "light", "light", "light"]
+    details = pd.read_csv(project.folder / "data/rejected.csv")["detail"]
+    assert list(details) == [
+        "label is '7', which is none of the file's classes: dark, light",
+        "label is 'cat', which is none of the file's classes: dark, light",
+        "label is empty",
+    ]
 
 
 def test_beside_packed_images_new_ones_lie_in_folders_of_their_classes(project, refused):

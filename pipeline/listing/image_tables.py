@@ -6,10 +6,12 @@ from pathlib import Path
 
 from pipeline.listing.folders import split_of_file
 from pipeline.listing.listing import FAULTS, Listing, Rejected
-from pipeline.listing.tables import fault_in_row
+from pipeline.listing.tables import Fault, fault_in_row
 from pipeline.sources import parquet
 from pipeline.sources.found import Found
 from pipeline.sources.table import arrow_as_text, with_columns, without_foreign
+
+SHOWN = 5  # names of classes
 
 
 def is_image_table(file: Path) -> bool:
@@ -36,14 +38,21 @@ def from_image_table(table: Found) -> Listing:
     rows = without_foreign(str(file), rows, "path")
     rows = with_columns(str(file), rows, ("label",))
     names = parquet.labels_named(file, "label")
-    if names:
-        rows["label"] = [_named(label, names) for label in rows["label"]]
+    labels = [_named(label, names) if names else label for label in rows["label"]]
+    foreign = {label for label in labels if label} - {*names} if names else set()
+    rows["label"] = labels
     if (rows["split"] == "").all():
         rows["split"] = split_of_file(table.path)
     members = list(parquet.members(file, column))
     rows.insert(0, "path", [f"{table.path}/{place.member}" for place, _ in members])
+
+    def fault_of(reason: str, cells: tuple[str, str, str]) -> Fault | None:
+        if reason:
+            return reason, FAULTS[reason]
+        return _foreign(cells[1], names) if cells[1] in foreign else fault_in_row(*cells)
+
     faults = [
-        (reason, FAULTS[reason]) if reason else fault_in_row(*cells)
+        fault_of(reason, cells)
         for (_, reason), cells in zip(
             members, rows[["path", "label", "weight"]].itertuples(index=False), strict=True
         )
@@ -53,11 +62,18 @@ def from_image_table(table: Found) -> Listing:
         rows.loc[usable].reset_index(drop=True),
         [place for (place, _), good in zip(members, usable, strict=True) if good],
         [Rejected(p, *fault) for p, fault in zip(rows["path"], faults, strict=True) if fault],
-        sorted({*rows["label"]} - {""}),  # a subset need not show every class the schema names
+        # a subset need not show every class that the schema names
+        sorted({*rows["label"]} - {"", *foreign}),
         [],
     )
 
 
 def _named(label: str, names: list[str]) -> str:
+    """The name of a class's number; what is none stays as it is."""
     known = label.isdecimal() and int(label) < len(names)
-    return names[int(label)] if known else ""
+    return names[int(label)] if known else label
+
+
+def _foreign(label: str, names: list[str]) -> Fault:
+    shown = ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
+    return "no_label", f"label is {label!r}, which is none of the file's classes: {shown}"

@@ -40,7 +40,8 @@ class Listing(NamedTuple):
     `images` has the columns path, label, weight, group, split and the table's
     extra ones; `places` says where each of them lies; `classes` names every
     class, also one without a usable image; `unlisted` has the files that no
-    table names, `absent` has the paths that one names in vain.
+    table names, `named` those that one names beside `images`, and the table
+    itself; `absent` has the paths that one names in vain.
     """
 
     images: pd.DataFrame
@@ -49,6 +50,7 @@ class Listing(NamedTuple):
     classes: list[str]
     unlisted: list[str]
     absent: frozenset[str] = frozenset()
+    named: frozenset[str] = frozenset()
 
 
 def faulty(found: Iterable[Found]) -> list[Rejected]:
@@ -66,9 +68,22 @@ def joined(listings: Sequence[Listing]) -> Listing:
         [place for listing in listings for place in listing.places],
         [rejected for listing in listings for rejected in listing.rejected],
         sorted({label for listing in listings for label in listing.classes}),
-        [path for listing in listings for path in listing.unlisted],
+        _unlisted(listings),
         frozenset[str]().union(*(listing.absent for listing in listings)),
+        frozenset[str]().union(*(listing.named for listing in listings)),
     )
+
+
+def _unlisted(listings: Sequence[Listing]) -> list[str]:
+    """Files that some listing does not know, and no other knows either."""
+    paths = dict.fromkeys(path for listing in listings for path in listing.unlisted)
+    if paths:
+        for listing in listings:
+            # a table's rejected rows are called as the table has them
+            named = listing.named or [rejected.path for rejected in listing.rejected]
+            for path in (*listing.images["path"], *named):
+                paths.pop(path, None)
+    return list(paths)
 
 
 def images_of(paths: list[str], labels: list[str], **columns: list[str]) -> pd.DataFrame:

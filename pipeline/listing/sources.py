@@ -20,12 +20,13 @@ from pipeline.listing.folders import FolderLabels, from_folders
 from pipeline.listing.image_tables import from_image_table, is_image_table
 from pipeline.listing.listing import Listing, faulty, joined
 from pipeline.listing.samples import from_samples, with_samples
-from pipeline.listing.tables import from_table
+from pipeline.listing.tables import from_table, names_labels
 from pipeline.sources.found import IMAGES, Found, Opener, leads_outside, look_through
 from pipeline.sources.place import Place
 from pipeline.sources.table import READERS as TABLES
 
 Reader = Callable[[Path, Found, Sequence[Found]], Listing]
+SHOWN = 3  # names of tables
 READERS: dict[str, Reader] = {**dict.fromkeys(TABLES, from_table), ".json": from_coco}
 LAYOUTS = (
     "a folder per class, or a CSV, TSV, JSONL or Parquet table with the columns path and label"
@@ -128,11 +129,26 @@ def _labelled(
         beside = [item.path for item in rest if not item.fault]
         unlisted = Listing(parts[0].images[:0], [], faulty(rest), [], beside)
         return joined([*parts, unlisted])
+    _check_none_labels(below, [item for item in found if item.path in tables.keys() - known])
     shards = with_samples(found)
     samples = [item for item in found if item.place.file in shards]
     rest = [item for item in found if item.place.file not in shards]
     by_folder = from_folders(below, rest, _folders_in(below), folder_labels)
     return joined([from_samples(samples, raw), by_folder]) if samples else by_folder
+
+
+def _check_none_labels(below: Path, tables: Sequence[Found]) -> None:
+    """Refuse folders that hold tables of labels, which the folders' names would overrule.
+
+    Raises:
+        InputError: Some do; the first are named.
+    """
+    labelling = [item.path for item in tables if names_labels(item)]
+    if labelling:
+        names = ", ".join(labelling[:SHOWN]) + (", …" if len(labelling) > SHOWN else "")
+        reason = f"has tables of labels within its folders ({names})"
+        fix = "name each, or its folder, in ingest.sources; or remove them, if folders are labels"
+        raise InputError(below, reason, fix)
 
 
 def _around_all(below: Path, found: Sequence[Found], tables: Collection[str]) -> str:

@@ -33,6 +33,17 @@ def from_table(raw: Path, table: Found, found: Sequence[Found]) -> Listing:
     return from_rows(raw, table, found, rows, [None] * len(rows))
 
 
+def names_labels(table: Found) -> bool:
+    """Whether a file that is called as tables are has the columns path and label."""
+    if table.path.lower().endswith(".json"):
+        return True  # only COCO's annotations are among tables
+    try:
+        read_label_table(str(table.place), bytes_of(table))
+    except InputError:
+        return False
+    return True
+
+
 def bytes_of(table: Found) -> bytes:
     """What a table's file holds.
 
@@ -71,6 +82,7 @@ def from_rows(
     usable: list[bool] = []
     places: list[Place] = []
     absent: set[str] = set()
+    named = {table.path}
     cells_of = rows[["path", "label", "weight"]].itertuples(index=False)
     for number, (path, known, cells) in enumerate(
         zip(paths, faults, cells_of, strict=True), start=1
@@ -87,6 +99,7 @@ def from_rows(
         if fault:
             where = f"row {number} of {posixpath.basename(table.path)}"
             rejected.append(Rejected(cells[0], fault[0], f"{fault[1]} ({where})"))
+            named.add(path)
         else:
             places.append(item.place if item else Place(raw / path))
     listed = {*paths, table.path}
@@ -97,6 +110,7 @@ def from_rows(
         sorted(set(rows["label"]) - {""}),
         [item.path for item in found if item.path not in listed],
         frozenset(absent),
+        frozenset(named),
     )
 
 

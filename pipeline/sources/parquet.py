@@ -62,14 +62,14 @@ def members(file: Path, column: str) -> Iterator[tuple[Place, str]]:
         raise InputError(file, f"cannot be read: {in_words(error)}", FIX) from error
 
 
-def labels_named(file: Path, column: str) -> list[str] | None:
-    """The names behind a column of class numbers, where `datasets` left them in the file."""
+def labels_named(file: Path, column: str) -> list[str]:
+    """The names behind a column of class numbers, where `datasets` left them; or []."""
     found = (_open(file).schema_arrow.metadata or {}).get(b"huggingface")
     try:
         feature = json.loads(found or b"{}")["info"]["features"][column]
         return [str(name) for name in feature["names"]]
     except (ValueError, KeyError, TypeError):
-        return None
+        return []
 
 
 def other_columns(file: Path, image: str) -> Any:

@@ -19,6 +19,7 @@ from pipeline.tables import FOLD, MANIFEST_COLUMNS, PLACE_COLUMNS
 OPTIONAL_COLUMNS = ("weight", "group", "split")
 LONGEST = 2**31 - 1  # letters of a cell; csv's own limit is of 131,072
 WHOLE = re.compile(r"\A(-?\d+)\.0\Z", re.ASCII)  # as `_whole` would spell it in text
+SEPARATORS = re.compile("[;\t,|]")
 RESERVED_COLUMNS = {*MANIFEST_COLUMNS, *PLACE_COLUMNS, FOLD} - {"path", "label", *OPTIONAL_COLUMNS}
 
 
@@ -55,13 +56,22 @@ def with_columns(name: str, table: pd.DataFrame, needed: tuple[str, ...]) -> pd.
         if column not in columns:
             reason = f"has no column {column!r}, only {', '.join(columns) or 'none at all'}"
             reason += ", and no rows" if table.empty else ""
-            raise InputError(name, reason, f"name the column {column!r}")
+            raise InputError(name, reason, _way_to(column, columns))
     for column in columns:
         if columns.count(column) > 1:
             raise InputError(name, f"has {columns.count(column)} columns {column!r}", "keep one")
         if column in RESERVED_COLUMNS:
             raise InputError(name, f"column {column!r} is one of the pipeline's own", "rename it")
     return table.assign(**{c: "" for c in OPTIONAL_COLUMNS if c not in columns})
+
+
+def _way_to(column: str, columns: list[str]) -> str:
+    """How a table gets a column that it lacks."""
+    if len(columns) == 1 and (found := SEPARATORS.search(columns[0])):
+        return f"save it with commas (.csv) or tabs (.tsv): its separator is {found[0]!r}"
+    if near := [name for name in columns if name.strip().casefold() == column]:
+        return f"call it {column!r}, not {near[0]!r}"
+    return f"name the column {column!r}"
 
 
 def without_foreign(name: str, table: pd.DataFrame, *more: str) -> pd.DataFrame:
