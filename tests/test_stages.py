@@ -322,6 +322,21 @@ def test_fine_tuning_that_harms_ships_the_head(trained, capsys, keras):
     assert scores["fine_tuned"]["log_loss"] == pytest.approx(scores["head"]["log_loss"], abs=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"layers": 1}, "in fine_tune.layers 1 nothing learns; the head alone does"),
+        ({"epochs": 0}, "ships the frozen head: there was no epoch"),
+    ],
+)
+def test_fine_tuning_that_can_change_no_layer_says_so(trained, capsys, values, said):
+    trained.set("fine_tune", **{"epochs": 1, "warmup_epochs": 0, **values})
+
+    assert trained.run("extract", "train_head", "fine_tune") == 0
+
+    assert said in capsys.readouterr().err
+
+
 def test_fine_tuning_changes_only_the_layers_that_it_unfreezes(filled, keras):
     filled.set("backbone", weights="imagenet")
     filled.set("train_head", hidden=[], epochs=1, learning_rate=1e-5)

@@ -244,7 +244,8 @@ def test_a_folder_that_cannot_be_made_is_a_warning(tmp_path, capsys):
 
     assert list(store.read([key(1)])) == []
     store.close()
-    assert "going on without keeping anything" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"{tmp_path / 'file'} is no folder; name another with PIPELINE_STORE; going on" in said
 
 
 def test_a_read_only_folder_is_read(tmp_path, capsys, monkeypatch):
@@ -498,6 +499,26 @@ def test_cache_without_a_store_says_so(tmp_path, shown, monkeypatch):
     assert shown() == (0, f"The store {tmp_path} is empty.\n")
     monkeypatch.setenv("PIPELINE_STORE", "off")
     assert shown() == (0, "There is no store: PIPELINE_STORE is off.\n")
+
+
+@pytest.mark.parametrize("kind", ["file", "dead link", "below a file", "folder for the file"])
+def test_cache_of_a_place_that_can_be_no_store_is_an_error(tmp_path, monkeypatch, capsys, kind):
+    """It would look empty, run after run."""
+    place = obstacle = tmp_path / "place"
+    if kind == "dead link":
+        place.symlink_to(tmp_path / "nowhere")
+    elif kind == "folder for the file":
+        obstacle = place / NAME
+        obstacle.mkdir(parents=True)
+    else:
+        place.write_text("")
+    monkeypatch.setenv("PIPELINE_STORE", str(place / "x" if kind == "below a file" else place))
+
+    assert main(["cache"]) == 1
+
+    said = capsys.readouterr().err
+    assert f"{obstacle}: is " in said
+    assert "nothing is kept\n  fix: name another folder with PIPELINE_STORE" in said
 
 
 def test_cache_of_what_is_no_database_is_an_error(tmp_path, shown, capsys):

@@ -25,8 +25,9 @@ from pipeline.store.database import (
     trim,
     used_bytes,
 )
-from pipeline.store.settings import FOLDER, LIMIT, store_folder, store_limit
+from pipeline.store.settings import FOLDER, LIMIT, in_the_way, store_folder, store_limit
 
+ELSEWHERE = f"name another folder with {FOLDER}"
 NO_RUN = 2**62  # later than any: nothing is too new to be trimmed
 
 
@@ -51,9 +52,7 @@ def main(words: list[str]) -> int:
         print(f"There is no store: {FOLDER} is off.")
         return 0
     file = folder / NAME
-    elsewhere = f"name another folder with {FOLDER}"
-    if folder.exists() and not os.access(folder, os.R_OK | os.X_OK):
-        raise InputError(folder, "may not be looked into", f"allow it, or {elsewhere}")
+    _check_usable(folder, file)
     if chosen.action == "clear" and (aside := file.with_suffix(DAMAGED)).is_file():
         aside.unlink()
         print(f"{aside}, set aside as damaged, is deleted")
@@ -75,7 +74,7 @@ def main(words: list[str]) -> int:
         finally:
             database.close()
     except ForeignError as error:
-        raise InputError(file, "is another program's database", elsewhere) from error
+        raise InputError(file, "is another program's database", ELSEWHERE) from error
     except sqlite3.Error as error:
         if chosen.action == "clear" and error.sqlite_errorcode & 0xFF in DAMAGE:
             delete(file)
@@ -83,9 +82,19 @@ def main(words: list[str]) -> int:
             return 0
         fix = "delete it: what it held is computed again; or wait for what uses it to end"
         if not may_write(file):
-            fix = f"let its owner do that, or {elsewhere}"
+            fix = f"let its owner do that, or {ELSEWHERE}"
         raise InputError(file, f"cannot be used: {error}", fix) from error
     return 0 if whole else 1
+
+
+def _check_usable(folder: Path, file: Path) -> None:
+    """Refuse a place where no run can keep anything: it would look empty."""
+    if obstacle := in_the_way(folder):
+        raise InputError(obstacle, "is no folder, so nothing is kept", ELSEWHERE)
+    if folder.exists() and not os.access(folder, os.R_OK | os.X_OK):
+        raise InputError(folder, "may not be looked into", f"allow it, or {ELSEWHERE}")
+    if file.is_dir():
+        raise InputError(file, "is a folder, so nothing is kept", ELSEWHERE)
 
 
 def _trim(database: sqlite3.Connection, limit: int) -> None:

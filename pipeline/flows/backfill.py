@@ -76,6 +76,8 @@ def fill_in(revisions: Sequence[str], what: What) -> list[Row]:
     """
     check_top()
     check_clean()
+    if not revisions:
+        raise InputError("backfill", "no revisions are given", 'give some: revisions=["HEAD~1"]')
     if WORKSPACE in revisions:
         raise InputError(WORKSPACE, "is no commit", "commit it, and name that")
     today = head()

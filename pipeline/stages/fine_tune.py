@@ -92,6 +92,8 @@ def run(
     check_same_backbone(features, network.weights_digest)
     head = load_head(train_head, network.values("features"), len(classes), head_weights)
     tuned = trainable_part(network, head, params.precision)
+    if len(tuned.trainable_variables) == len(head.trainable_variables):
+        say(f"fine_tune: in fine_tune.layers {params.layers} nothing learns; the head alone does")
     budget, folder = params.activation_budget_gb, model.with_name("activations")
     with activations(network, plan, places, budget_gb=budget, folder=folder) as inputs:
         epochs = training_epochs(train_head, params, train, classes, inputs=inputs, index=plan)
@@ -135,7 +137,8 @@ def announce(history: pd.DataFrame) -> Literal["head", "fine_tuned"]:
     """Say which model ships: the one from before fine-tuning is epoch 0 of the log."""
     before, kept = history.iloc[0], history[history["kept"] == 1].iloc[0]
     if kept["epoch"] == 0:
-        say("fine_tune: ships the frozen head: validation kept no epoch")
+        why = "validation kept no epoch" if len(history) > 1 else "there was no epoch"
+        say(f"fine_tune: ships the frozen head: {why}")
         return "head"
     say(
         f"fine_tune: ships the fine-tuned model of epoch {kept['epoch']:.0f}: validation loss "

@@ -21,7 +21,7 @@ from pipeline.store.database import (
     used_bytes,
     wait_less,
 )
-from pipeline.store.settings import LIMIT, store_folder, store_limit
+from pipeline.store.settings import FOLDER, LIMIT, in_the_way, store_folder, store_limit
 
 LEFT_FREE_GB = 1.0  # of the disk: the run that fills the store has files of its own to write
 ASKED_AT_ONCE = 32  # keys, whose values are in memory together
@@ -105,6 +105,8 @@ class Store:
     def _open(self) -> None:
         if self._file is None:
             return
+        if obstacle := in_the_way(self._file.parent):
+            raise NotADirectoryError(f"{obstacle} is no folder; name another with {FOLDER}")
         self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._writable = may_write(self._file)
         self._inode = self._file.stat().st_ino if self._file.exists() else None

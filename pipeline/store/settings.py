@@ -35,6 +35,12 @@ def store_folder() -> Path | None:
         raise InputError(FOLDER, f"{named!r}: {error}", "name a folder") from error
 
 
+def in_the_way(folder: Path) -> Path | None:
+    """What keeps the store's folder from being one: a file, or a link to nowhere."""
+    lowest = next((path for path in (folder, *folder.parents) if os.path.lexists(path)), folder)
+    return lowest if os.path.lexists(lowest) and not lowest.is_dir() else None
+
+
 def store_limit() -> int:
     """The largest size that the store may have, in bytes.
 

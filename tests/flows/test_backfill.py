@@ -140,6 +140,7 @@ def test_a_model_that_is_nowhere_is_named(toy):
 
 
 def test_what_cannot_be_scored_is_refused_before_anything_runs(toy):
+    assert "no revisions are given" in backfill([], return_state=True).message
     assert "workspace: is no commit" in backfill(["workspace"], "data", return_state=True).message
     toy.write("note.txt", "mine")
     assert "uncommitted changes: note.txt" in backfill(["few"], return_state=True).message
