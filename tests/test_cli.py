@@ -158,6 +158,14 @@ def test_predict_prints_csv(model, capsys):
     assert rows[0]["label"] == "light"
 
 
+def test_predict_prints_the_same_columns_where_no_image_is_usable(model, capsys):
+    (model.parent / "new/no.png").write_text("no")
+
+    assert predict(model, model.parent / "new/no.png", "--csv") == 1
+
+    assert capsys.readouterr().out == "path,label,probability_dark,probability_light\n"
+
+
 def test_predict_prints_a_table_for_people(model, capsys):
     picture(3, brightness=180).save(model.parent / "new/[bold]c.png")
 

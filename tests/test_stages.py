@@ -309,6 +309,15 @@ def test_truncated_features_are_refused(trained, refused):
     assert "data/features: cannot be read" in refused("train_head")
 
 
+def test_weights_that_weigh_nothing_up_are_told(trained, capsys):
+    """The column may be misspelt, or there may be no table at all."""
+    trained.set("train_head", sample_weights=True)
+
+    assert trained.run("train_head") == 0
+
+    assert "sample_weights changes nothing: every image weighs 1" in capsys.readouterr().err
+
+
 def test_fine_tuning_that_harms_ships_the_head(trained, capsys, keras):
     ruin = {"learning_rate": 1e38, "optimizer": "sgd", "warmup_epochs": 0, "ema_momentum": 0.0}
     trained.set("fine_tune", epochs=2, **ruin)

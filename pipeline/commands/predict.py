@@ -19,7 +19,7 @@ from pipeline.images.pictures import map_ahead
 from pipeline.images.views import IDENTITY, render
 from pipeline.inference import classify, load_classifier
 from pipeline.listing.sources import READERS
-from pipeline.model_file import FIX
+from pipeline.model_file import FIX, read_card
 from pipeline.params import load_section
 from pipeline.sources.found import as_text, visible_files
 from pipeline.stages.ingest import LimitParams
@@ -55,7 +55,7 @@ def main(words: list[str]) -> int:
     if chosen.json:
         print(json.dumps([p._asdict() for p in predictions], indent=2, ensure_ascii=False))
     elif chosen.csv:
-        write_csv(predictions)
+        write_csv(predictions, read_card(chosen.model).classes)
     elif predictions:
         print_table(predictions)
     return 1 if rejected else 0
@@ -130,10 +130,9 @@ def predict(
     return predictions, rejected
 
 
-def write_csv(predictions: Sequence[Prediction]) -> None:
+def write_csv(predictions: Sequence[Prediction], classes: Sequence[str]) -> None:
     """Print path, label and a column for each class's probability."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    classes = list(predictions[0].probabilities) if predictions else []
     writer.writerow(["path", "label", *map(probability_column, classes)])
     for prediction in predictions:
         row = [prediction.path, prediction.label, *prediction.probabilities.values()]

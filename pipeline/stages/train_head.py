@@ -43,6 +43,8 @@ def run(
     classes = sorted(images["label"].unique())
     train, val = (images[images["split"] == split] for split in ("train", "val"))
 
+    if params.sample_weights and (train["weight"] == 1).all():
+        say("train_head: train_head.sample_weights changes nothing: every image weighs 1")
     make_deterministic(params.seed)
     epochs = training_epochs(
         params, params, train, classes, inputs=cached.rows, index=cached.index
