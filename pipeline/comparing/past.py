@@ -28,14 +28,15 @@ class Recorded:
         date: When it was committed, ISO 8601.
         figures: Of reports/metrics.json; m comes with m_low and m_high.
         not_run: Stages whose params, data or code the commit changed without
-            running them, so that the figures are of what was there before.
+            running them, so that the figures are of what was there before; None
+            where its dvc.lock cannot tell.
     """
 
     commit: str
     date: str
     subject: str
     figures: dict[str, float]
-    not_run: list[str]
+    not_run: list[str] | None
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,7 @@ def past(branch: Revision, limit: int | None) -> tuple[list[Recorded], list[Unre
         try:
             there = Revision(commit, commit)
             figures = _figures(file_of(there, METRICS))
-            behind = not_run(there) if file_of(there, LOCK) is not None else []
-            entries.append(Recorded(commit, date, subject, figures, behind))
+            entries.append(Recorded(commit, date, subject, figures, _not_run(there)))
         except InputError as error:
             unread.append(Unread(commit, subject, error.reason))
         except UNREADABLE as error:
@@ -77,6 +77,13 @@ def past(branch: Revision, limit: int | None) -> tuple[list[Recorded], list[Unre
         reason = f"has no commit with figures ({len(unread)} cannot be read)"
         raise InputError(branch.title, reason, f"run `dvc repro` and commit {METRICS} with {LOCK}")
     return entries, unread
+
+
+def _not_run(revision: Revision) -> list[str] | None:
+    try:
+        return not_run(revision)
+    except InputError:
+        return None
 
 
 def _figures(content: bytes | None) -> dict[str, float]:
