@@ -113,10 +113,10 @@ def _notes(*sides: Revision) -> list[str]:
     """Which predictions are not made of the params, data and code beside them."""
     notes = []
     for side in dict.fromkeys(sides):
-        recorded = f"The predictions of {side.title} are those of its dvc.lock"
-        fix = "Run `dvc repro` to compare what is there now."
+        who, fix = "the workspace", "Run `dvc repro` to compare what is there now."
         if side.commit is not None:
-            fix = "Run `dvc repro` there and commit, to compare what it holds."
+            who, fix = side.title, "Run `dvc repro` there and commit, to compare what it holds."
+        recorded = f"The predictions of {who} are those of its dvc.lock"
         try:
             stale = dvc.stale() if side.commit is None else not_run(side)
         except InputError as error:
