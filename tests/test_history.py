@@ -64,6 +64,11 @@ def test_figures_that_a_commit_took_over_from_another_run_are_told(repository, c
     (repository / "params.yaml").write_text("train_head: {seed: 2}")
     record(repository, 0.71)
     commit(repository, "Edit")
+    out = {"path": "data/views.csv", "hash": "md5", "md5": "1"}
+    stages["augment"] = {"outs": [out]}
+    stages["extract"] = {"deps": [out | {"md5": "2"}]}
+    (repository / "dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": stages}))
+    commit(repository, "Merge two runs")
     (repository / "dvc.lock").write_text("{")
     commit(repository, "Spoil the lock, not the figures")
 
@@ -71,7 +76,7 @@ def test_figures_that_a_commit_took_over_from_another_run_are_told(repository, c
     printed = capsys.readouterr()
 
     found = [entry["not_run"] for entry in json.loads(printed.out)["commits"]]
-    assert found[:4] == [None, ["train_head"], [], None]
+    assert found[:5] == [None, ["train_head", "extract"], ["train_head"], [], None]
     assert "Edit: committed before these ran: train_head" in printed.err
 
 

@@ -2,7 +2,8 @@
 
 Looks at each first parent that changed dvc.lock or reports/metrics.json.
 Figures of unlike test images are no measure of the model: `compare` two
-commits for what is known of their difference.
+commits for what is known of their difference.  Commits are named whose figures
+are not of their own params, data and code, for nobody ran `dvc repro`.
 """
 
 from __future__ import annotations
