@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import model_validator
 
-from pipeline.errors import InputError
+from pipeline.errors import ParamsError
 from pipeline.images.decode import Pixels
 from pipeline.params import Section
 
@@ -87,7 +87,7 @@ def require_bfloat16(key: str) -> None:
 
     if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         reason = f"{key} is bfloat16, which the processor of {platform.node()} cannot multiply"
-        raise InputError("params.yaml", reason, f"set {key} to float32")
+        raise ParamsError(reason, f"set {key} to float32")
 
 
 def engine_version(engine: Engine) -> str:

@@ -22,9 +22,26 @@ class InputError(Exception):
         self.reason = reason
         self.fix = fix
 
-    def __reduce__(self) -> tuple[type[InputError], tuple[Path | str, str, str]]:
+    def __reduce__(self) -> tuple[type[InputError], tuple[Path | str, ...]]:
         """Cross to another process whole: `Exception` would send the message alone."""
         return type(self), (self.file, self.reason, self.fix)
+
+
+class ParamsError(InputError):
+    """A value of the params fits its key, and cannot be used.
+
+    Args:
+        reason: What is wrong, with the key and the value.
+        fix: What to do next, as an order.
+        file: Of the params; who raises this knows its values alone.
+    """
+
+    def __init__(self, reason: str, fix: str, file: Path | str = "params.yaml") -> None:
+        super().__init__(file, reason, fix)
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[Path | str, ...]]:
+        """Cross to another process whole."""
+        return type(self), (self.reason, self.fix, self.file)
 
 
 class RejectedImage(Exception):

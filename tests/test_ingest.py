@@ -332,6 +332,31 @@ def test_a_link_to_nowhere_that_a_table_names_is_missing(project, refused):
     assert "1 named files do not exist, such as gone.png" in refused("ingest")
 
 
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("Deep/É.PNG", "deep/é.png"),  # other capitals
+        ("deep/e\u0301.png", "deep/é.png"),  # another form of the same letter
+        ("deep\\é.png", "deep/é.png"),
+        ("é", "deep/é.png"),  # neither folder nor ending
+        ("0", "0.png"),
+        ("same.png", None),  # of two files of that name none is meant
+        ("nothing.png", None),
+    ],
+)
+def test_a_file_named_in_another_spelling_is_named(project, refused, path, meant):
+    fill_flat(project)
+    for number, file in enumerate(("deep/é.png", "deep/same.png", "more/same.png")):
+        (project.raw / file).parent.mkdir(exist_ok=True)
+        picture(90 + number, brightness=9).save(project.raw / file)
+    (project.raw / "labels.csv").write_text(f"path,label\n0.png,a\n1.png,b\n{path},a\n")
+
+    said = refused("ingest")
+
+    hint = f"; did you mean {meant!r}?" if meant else ""
+    assert f"such as {path}: does not exist{hint} (row 3 of labels.csv)\n" in said
+
+
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
 def test_what_is_no_number_is_an_empty_cell(project, form):
     """As pandas writes what a table lacks: as a group, it would hold all other images."""

@@ -221,7 +221,7 @@ def test_a_name_that_keras_does_not_write_under_is_refused(project, capsys, word
 def test_a_head_of_another_shape_is_refused(trained, refused):
     trained.set("train_head", hidden=[9])
 
-    assert "head.weights.h5: does not fit the head of params.yaml" in refused("fine_tune")
+    assert "head.weights.h5: does not fit the head of the params" in refused("fine_tune")
 
 
 def test_a_model_of_other_classes_is_refused(trained, refused):
@@ -295,11 +295,22 @@ def test_a_warm_up_that_never_ends_is_said(filled, capsys):
 
 
 @pytest.mark.parametrize("section", ["train_head", "fine_tune"])
-@pytest.mark.parametrize("key", ["epochs", "warmup_epochs"])
-def test_more_epochs_than_anyone_waits_for_are_refused(filled, refused, section, key):
+@pytest.mark.parametrize("key", ["epochs", "warmup_epochs", "batch_size", "learning_rate"])
+def test_more_than_anyone_means_is_refused(filled, refused, section, key):
     filled.set(section, **{key: 10**29})
 
     assert f"{section}.{key}: should be less than or equal to 1000000" in refused(section)
+
+
+def test_a_value_that_cannot_be_used_is_of_the_params_that_were_given(filled, capsys):
+    """Also where only the backbone can tell, which knows no file."""
+    assert filled.run(*DATA) == 0
+    filled.set("fine_tune", layers=10_000)
+    (filled.folder / "params.yaml").rename(filled.folder / "other.yaml")
+
+    assert main(["extract", "--params", "other.yaml"]) == 1
+
+    assert "error: other.yaml: fine_tune.layers is 10000" in capsys.readouterr().err
 
 
 def test_truncated_features_are_refused(trained, refused):
@@ -319,7 +330,7 @@ def test_weights_that_weigh_nothing_up_are_told(trained, capsys):
 
 
 def test_fine_tuning_that_harms_ships_the_head(trained, capsys, keras):
-    ruin = {"learning_rate": 1e38, "optimizer": "sgd", "warmup_epochs": 0, "ema_momentum": 0.0}
+    ruin = {"learning_rate": 1e6, "optimizer": "sgd", "warmup_epochs": 0, "ema_momentum": 0.0}
     trained.set("fine_tune", epochs=2, **ruin)
 
     assert trained.run("fine_tune", "evaluate") == 0

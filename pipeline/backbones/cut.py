@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import InputError
+from pipeline.errors import ParamsError
 
 if TYPE_CHECKING:
     import keras
@@ -33,14 +33,14 @@ def first_unfrozen(network: keras.Model, layers: int | str) -> int:
     if isinstance(layers, int):
         if layers > len(network.layers) - 1:
             reason = f"fine_tune.layers is {layers}, but {network.name} has {len(network.layers)}"
-            raise InputError("params.yaml", reason, "lower it below the number of layers")
+            raise ParamsError(reason, "lower it below the number of layers")
         first = network.layers[-layers]
     else:
         named = [layer for layer in network.layers[1:] if layer.name.startswith(layers)]
         if not named:
             last = ", ".join(layer.name for layer in network.layers[-12:])
             reason = f"fine_tune.layers {layers!r} begins no layer's name in {network.name}"
-            raise InputError("params.yaml", reason, f"name a layer; the last ones are: {last}")
+            raise ParamsError(reason, f"name a layer; the last ones are: {last}")
         first = named[0]
     return int(network.operations.index(first))
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.backbones import lite0
 from pipeline.backbones.catalog import CATALOG, BackboneParams
-from pipeline.errors import InputError, in_words
+from pipeline.errors import InputError, ParamsError, in_words
 from pipeline.tensorflow_start import start_tensorflow
 
 if TYPE_CHECKING:
@@ -92,8 +92,7 @@ def _keras_application(params: BackboneParams) -> keras.Model:
         return build(weights="imagenet")
     except Exception as error:
         _built(build, params)  # is the size to blame?
-        raise InputError(
-            "params.yaml",
+        raise ParamsError(
             f"backbone.weights 'imagenet' of {params.name} could not be downloaded: {error}",
             "connect to the network; or give backbone.weights the path of a .h5 file saved from "
             f"keras.applications.{params.name}(include_top=False); or use EfficientNetLite0, "
@@ -107,7 +106,7 @@ def _built(build: Callable[..., keras.Model], params: BackboneParams) -> keras.M
         return build(weights=None)
     except ValueError as error:
         reason = f"{params.name} cannot take images of {params.size} pixels: {error}"
-        raise InputError("params.yaml", reason, "raise backbone.image_size") from error
+        raise ParamsError(reason, "raise backbone.image_size") from error
 
 
 def _load_file(network: keras.Model, file: Path, name: str) -> None:

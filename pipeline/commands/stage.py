@@ -11,6 +11,7 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import ParamsError
 from pipeline.params import load_section
 from pipeline.signatures import Signature, read_signature, section_name
 
@@ -47,7 +48,10 @@ def main(stage: str, words: list[str]) -> int:
         name: load_section(file, section_name(stage, name), section)
         for name, section in signature.sections.items()
     }
-    module.run(**sections, **paths)
+    try:
+        module.run(**sections, **paths)
+    except ParamsError as error:
+        raise ParamsError(error.reason, error.fix, file) from error
     return 0
 
 

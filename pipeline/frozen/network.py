@@ -31,7 +31,7 @@ from pipeline.engines import (
     compile_frozen,
     engine_version,
 )
-from pipeline.errors import InputError, in_words
+from pipeline.errors import InputError, ParamsError, in_words
 from pipeline.images.decode import Pixels
 from pipeline.images.pictures import Job, pictures
 from pipeline.params import Section
@@ -151,7 +151,7 @@ class FrozenNetwork:
         except Exception as error:  # each engine has errors of its own
             name = self.spec.backbone.name
             reason = f"{name} cannot be run by {engine}: {in_words(error)}"
-            raise InputError("params.yaml", reason, "give extract.engine the other one") from error
+            raise ParamsError(reason, "give extract.engine the other one") from error
 
     def size(self, part: Part, views: int) -> int:
         """What a part of so many views takes on the disk, in bytes."""
@@ -170,10 +170,10 @@ class FrozenNetwork:
         if not np.isfinite(stored).all():
             if not np.isfinite(flat).all():
                 reason = f"{self.spec.backbone.name} gives {part} that are not finite"
-                raise InputError("params.yaml", reason, "give backbone.weights other weights")
+                raise ParamsError(reason, "give backbone.weights other weights")
             largest = np.abs(flat).max()
             reason = f"extract.storage {self.dtype.name} cannot hold {part} of {largest:g}"
-            raise InputError("params.yaml", reason, "set extract.storage to float32")
+            raise ParamsError(reason, "set extract.storage to float32")
         return stored
 
     def made_with(self) -> dict[str, Any]:

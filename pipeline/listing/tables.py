@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.errors import InputError, RejectedImage
+from pipeline.listing.alike import Alike
 from pipeline.listing.listing import FAULTS, Listing, Rejected
 from pipeline.sources.content import content
 from pipeline.sources.found import Found, leads_outside
@@ -76,6 +78,7 @@ def from_rows(
     folder = posixpath.dirname(table.path)
     by_path = {item.path: item for item in reversed(found)}  # of one name the first counts
     paths = [posixpath.normpath(posixpath.join(folder, path)) for path in rows["path"]]
+    alike = Alike(found if any(path not in by_path for path in paths) else [])
     inside = table.place.member != ""  # of an archive: nothing beside it is meant
     container = table.place.file.relative_to(raw).as_posix()
     rejected: list[Rejected] = []
@@ -92,7 +95,7 @@ def from_rows(
         if not fault and inside and not path.startswith(f"{container}/"):
             fault = "outside", FAULTS["outside"]
         if not fault and not item:
-            fault = _fault_of_absent(raw, path, inside=inside)
+            fault = _fault_of_absent(raw, path, alike, inside=inside)
         if not item or item.fault == "linked_nowhere":
             absent.add(cells[0] if fault else path)  # as the rejected table will have it
         usable.append(fault is None)
@@ -131,8 +134,12 @@ def _fault_of(item: Found) -> Fault | None:
     return (item.fault, FAULTS[item.fault]) if item.fault else None
 
 
-def _fault_of_absent(raw: Path, path: str, *, inside: bool) -> Fault | None:
-    """Of what was not found: hidden files may be named, and decoding says what is missing."""
+def _fault_of_absent(raw: Path, path: str, alike: Alike, *, inside: bool) -> Fault | None:
+    """Of what was not found; a hidden file may be named."""
     if leads_outside(raw, path):
         return "outside", "lies outside the raw folder"
-    return ("missing", "is not in the archive") if inside else None
+    if not inside and os.path.lexists(raw / path):
+        return None
+    meant = alike.to(path)
+    missing = "is not in the archive" if inside else "does not exist"
+    return "missing", missing + (f"; did you mean {meant!r}?" if meant else "")

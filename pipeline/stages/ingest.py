@@ -42,7 +42,7 @@ from pipeline.tables import (
     write_table,
 )
 
-SHOWN = 3  # files that a table does not name
+SHOWN = 3  # files that a table does not name, or names in vain
 
 
 class LimitParams(Section):
@@ -199,9 +199,10 @@ def check(
     named = [f"{item.path or item.detail} ({item.reason})" for item in sorted(bad)[:3]]
     examples = "; ".join(named)
     lost = [item for item in bad if item.reason in {"missing", "linked_nowhere"}]
-    missing = sorted(item.path for item in lost if item.path in listing.absent)
+    missing = [item for item in sorted(lost) if item.path in listing.absent]
     if missing and params.missing_files == "error":
-        reason = f"{len(missing)} named files do not exist, such as {', '.join(missing[:3])}"
+        such = "; ".join(f"{item.path}: {item.detail}" for item in missing[:SHOWN])
+        reason = f"{len(missing)} named files do not exist, such as {such}"
         fix = f"add them, or set ingest.missing_files to reject; all are in {rejected}"
         raise InputError(raw, reason, fix)
     fraction = len(bad) / (len(bad) + len(images))

@@ -26,7 +26,7 @@ class HeadParams(LearningParams):
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     hidden: list[Annotated[int, Field(ge=1, le=65536)]]  # units; empty: logistic regression
     dropout: Annotated[float, Field(ge=0, lt=1)]  # after each hidden layer
-    l2: Annotated[float, Field(ge=0)]  # penalty on the kernels
+    l2: Annotated[float, Field(ge=0, le=MOST)]  # penalty on the kernels
     loss: Literal[
         "categorical_crossentropy", "binary_crossentropy", "categorical_focal_crossentropy"
     ]
@@ -98,7 +98,7 @@ def load_head(params: HeadParams, channels: int, classes: int, weights: Path) ->
     try:
         head.load_weights(weights)
     except Exception as error:
-        reason = f"does not fit the head of params.yaml: {in_words(error)}"
+        reason = f"does not fit the head of the params: {in_words(error)}"
         raise InputError(weights, reason, "run `dvc repro train_head`") from error
     return head
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pipeline.console import progress, say
-from pipeline.errors import InputError
+from pipeline.errors import ParamsError
 from pipeline.params import Section
 from pipeline.tensorflow_start import start_tensorflow
 from pipeline.training.choosing import Choice, Judged
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 LOG_COLUMNS = ("loss", "accuracy", "val_loss", "val_accuracy")
 LOG_DECIMALS = 6
 PREDICT_BATCH = 64
-MOST = 1_000_000  # epochs
+MOST = 1_000_000  # epochs, images of a batch, steps' length: no one means more
 
 
 class LearningParams(Section):
     """One phase of learning; the head and fine-tuning each have their own."""
 
     optimizer: Literal["adam", "adamw", "rmsprop", "sgd"]
-    learning_rate: Annotated[float, Field(gt=0)]  # at its highest
+    learning_rate: Annotated[float, Field(gt=0, le=MOST)]  # at its highest
     schedule: Literal["constant", "cosine"]  # cosine: to 0 over all epochs
     warmup_epochs: Annotated[int, Field(ge=0, le=MOST)]  # rising evenly from 0
     epochs: Annotated[int, Field(ge=0, le=MOST)]  # at most
     patience: Annotated[int, Field(ge=1)]  # epochs in a row that are not kept, then stop
-    batch_size: Annotated[int, Field(ge=1)]  # images
+    batch_size: Annotated[int, Field(ge=1, le=MOST)]  # images
     # of the moving average of the weights that is judged and kept (Polyak); 0: no averaging
     ema_momentum: Annotated[float, Field(ge=0, lt=1)]
 
@@ -65,7 +65,7 @@ def within_memory(what: str) -> Iterator[None]:
         yield
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
         fix = f"lower train_head.hidden or {what}.batch_size"
-        raise InputError("params.yaml", f"{what} needs more memory than there is", fix) from error
+        raise ParamsError(f"{what} needs more memory than there is", fix) from error
 
 
 def optimizer(params: LearningParams, steps_per_epoch: int) -> keras.optimizers.Optimizer:
@@ -135,7 +135,7 @@ def learn(
                 break
     if choice.kept == 0 and not keep_start:
         reason = f"{what}: the validation loss was not finite in any epoch"
-        raise InputError("params.yaml", reason, f"lower {what}.learning_rate or train_head.l2")
+        raise ParamsError(reason, f"lower {what}.learning_rate or train_head.l2")
     model.set_weights(kept)
     table = pd.DataFrame(log, columns=["epoch", *LOG_COLUMNS]).round(LOG_DECIMALS)
     return table.assign(kept=(table["epoch"] == choice.kept).astype(int))
