@@ -9,6 +9,7 @@ import resource
 import shutil
 import tarfile
 import zipfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,10 +18,11 @@ import pyarrow as pa
 import pytest
 
 from pipeline.__main__ import main
-from pipeline.errors import RejectedImage
+from pipeline.errors import InputError, RejectedImage
 from pipeline.images.decode import decode_at
 from pipeline.images.digest import pixel_digest
 from pipeline.images.places import read_places
+from pipeline.listing.sources import list_images
 from pipeline.sources import compressed, found, parquet
 from pipeline.sources.content import content
 from pipeline.sources.place import Place, in_order
@@ -508,6 +510,35 @@ def test_faults_of_zip_members_are_named(project):
         "x.zip/dark/bomb.png": "not_an_image",
         "x.zip/dark/broken.png": "damaged",
     }
+
+
+@pytest.mark.parametrize("windows", [True, False])
+def test_backslashes_part_the_folders_of_zips_made_on_windows(tmp_path, windows):
+    """As .NET wrote them for years; elsewhere a backslash is a letter."""
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for name in ("a\\", "a\\1.png", "a\\2.png", "b\\1.png", "..\\c"):
+            member = zipfile.ZipInfo(name)
+            member.create_system = 0 if windows else 3
+            archive.writestr(member, b"")
+
+    if not windows:
+        with pytest.raises(InputError, match="x.zip: holds images, and none has a label"):
+            list_images(tmp_path, ["x.zip"], "first")
+        return
+    listing = list_images(tmp_path, ["x.zip"], "first")
+    assert Counter(listing.images["label"]) == {"a": 2, "b": 1}
+    assert [(item.path, item.reason) for item in listing.rejected] == [("x.zip/../c", "outside")]
+
+
+def test_folders_of_one_class_each_are_no_sources(project, refused):
+    fill_class_folders(project.raw)
+    project.set("ingest", sources=["dark", "light"])
+
+    said = refused("ingest")
+
+    assert "data/raw/dark: holds images, and none has a label" in said
+    assert "such as dark/000.png (lies in no class folder)" in said
+    assert "name the folder that holds the classes' folders" in said
 
 
 @pytest.mark.parametrize("name", ["x.tar", "x.tar.gz", "x.tar.zst", "x.zip", "x.parquet"])

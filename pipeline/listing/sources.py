@@ -87,6 +87,11 @@ def _list_source(
     listing = _labelled(raw, inner, found, tables, folder_labels)
     if listing.images.empty and not listing.rejected:
         raise InputError(below, "holds no images", f"fill it: {LAYOUTS}")
+    if listing.images.empty and all(item.reason == "no_label" for item in listing.rejected):
+        first = min(listing.rejected)
+        reason = f"holds images, and none has a label, such as {first.path} ({first.detail})"
+        fix = f"make it {LAYOUTS}; or name the folder that holds the classes' folders"
+        raise InputError(below, reason, fix)
     return listing
 
 

@@ -17,6 +17,7 @@ HEADER = struct.Struct("<4s5H3I2H")  # of a member (APPNOTE.TXT 4.3.7)
 MAGIC = b"PK\3\4"
 DESCRIPTOR = b"PK\7\b"  # may stand before the checksum that follows a member (4.3.9)
 ENCRYPTED, CHECKSUM_FOLLOWS, UTF_8 = 0x1, 0x8, 0x800  # flags
+WINDOWS = 0  # or MS-DOS, where a member was made
 
 
 def members(file: Path) -> Iterator[tuple[Place, str]]:
@@ -36,19 +37,25 @@ def members(file: Path) -> Iterator[tuple[Place, str]]:
         reason = "its directory does not name its first member, as where archives were joined"
         raise InputError(file, f"cannot be read as zip: {reason}", FIX)
     for member in found:
-        if not member.is_dir():
-            place = Place(file, _name(member), member.header_offset, member.compress_size)
+        if not (name := _name(member)).endswith("/"):
+            place = Place(file, name, member.header_offset, member.compress_size)
             yield place, _fault(member)
 
 
 def _name(member: zipfile.ZipInfo) -> str:
-    """As it was meant: many a program writes UTF-8 and does not say so (APPNOTE.TXT 4.4.4)."""
+    """As it was meant by programs that do not keep to APPNOTE.TXT 4.4.4 and 4.4.17.
+
+    Many write UTF-8 and do not say so; old ones of Windows part folders by backslashes.
+    """
+    name = member.filename
+    if member.create_system == WINDOWS and "/" not in name:
+        name = name.replace("\\", "/")
     if member.flag_bits & UTF_8:
-        return member.filename
+        return name
     try:
-        return member.filename.encode("cp437").decode()
+        return name.encode("cp437").decode()
     except UnicodeError:
-        return member.filename
+        return name
 
 
 def _fault(member: zipfile.ZipInfo) -> str:
