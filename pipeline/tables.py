@@ -30,6 +30,16 @@ MANIFEST_COLUMNS = ("path", "label", "digest", "width", "height", "weight", "gro
 PLACE_COLUMNS = ("container", "position", "size")  # of the archive, and where in it
 FOLD = "fold"  # of a row of train or val; empty in test
 SPLITS = ("train", "val", "test")
+SPLIT_WORDS = {  # as others call them, without capitals
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+}
 NUMBERS = {"width": "int64", "height": "int64", "weight": "float64"}
 REMAKE = "run `dvc repro`, which makes it"
 SPANS = {"position": "int64", "size": "int64"}

@@ -323,6 +323,16 @@ def test_a_parquet_column_that_is_no_text_is_left_out_and_named(project, refused
     assert "column 'label' is of type list" in refused("ingest")
 
 
+def test_splits_have_one_name_however_a_table_calls_them(project):
+    fill_flat(project)
+    rows = ["path,label,split", "0.png,a,Training", "1.png,b,validation ", "2.png,a,holdout"]
+    (project.raw / "labels.csv").write_text("\n".join(rows))
+
+    assert project.run("ingest") == 0
+
+    assert manifest(project)["split"].tolist() == ["train", "val", "holdout"]
+
+
 def test_a_link_to_nowhere_that_a_table_names_is_missing(project, refused):
     fill_flat(project)
     (project.raw / "gone.png").symlink_to("nowhere.png")

@@ -522,7 +522,7 @@ def test_backslashes_part_the_folders_of_zips_made_on_windows(tmp_path, windows)
             archive.writestr(member, b"")
 
     if not windows:
-        with pytest.raises(InputError, match="x.zip: holds images, and none has a label"):
+        with pytest.raises(InputError, match=r"x\.zip: holds images, and none has a label"):
             list_images(tmp_path, ["x.zip"], "first")
         return
     listing = list_images(tmp_path, ["x.zip"], "first")

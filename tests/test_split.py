@@ -16,6 +16,7 @@ from pipeline.params import load_section
 from pipeline.splitting.folds import fold_of_row
 from pipeline.splitting.leakage import prove
 from pipeline.splitting.shares import quotas
+from pipeline.splitting.strategies import as_times
 from pipeline.splitting.units import unit_of_row
 from pipeline.stages import split
 from pipeline.stages.split import SplitParams
@@ -418,6 +419,15 @@ def test_time_trains_on_the_past_and_tests_on_the_future(tmp_path):
     assert (result["split"] == "test").tolist() == (taken >= second).tolist()
     assert result["split"]["0059.png"] == "train"
     assert result["split"]["0060.png"] == "val"
+
+
+@pytest.mark.parametrize(
+    "same", ["2024-02-29 23:30 UTC", " 2024-02-29T23:30:00Z ", "2024-02-29T23:30:00,0000001"]
+)
+def test_a_time_may_be_spelt_otherwise(same):
+    (as_written, other), _ = as_times(pd.Series(["2024-03-01T00:30+01:00", same]), ["2024"])
+
+    assert as_written == other
 
 
 def test_time_takes_numbers_too(tmp_path):

@@ -10,18 +10,9 @@ from pipeline.console import say
 from pipeline.errors import InputError
 from pipeline.listing.listing import Listing, Rejected, faulty, images_of
 from pipeline.sources.found import Found
+from pipeline.tables import SPLIT_WORDS
 
 FolderLabels = Literal["first", "joined"]
-SPLIT_FOLDERS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
-}
 
 
 def from_folders(
@@ -53,7 +44,7 @@ def from_folders(
         )
     end = depth + 1 if labels == "first" else -1
     named = ["/".join(item.parts[depth:end]) for item in images]
-    splits = [SPLIT_FOLDERS[item.parts[0].lower()] if depth else "" for item in images]
+    splits = [SPLIT_WORDS[item.parts[0].lower()] if depth else "" for item in images]
     classes = set(named) if depth or labels == "joined" else {*named, *uppermost}
     return Listing(
         images_of([item.path for item in images], named, split=splits),
@@ -73,9 +64,7 @@ def are_splits(below: Path, folders: set[str]) -> bool:
     Raises:
         InputError: Others lie beside them, or train is not there.
     """
-    splits = {
-        name: SPLIT_FOLDERS[name.lower()] for name in folders if name.lower() in SPLIT_FOLDERS
-    }
+    splits = {name: SPLIT_WORDS[name.lower()] for name in folders if name.lower() in SPLIT_WORDS}
     if len(set(splits.values())) < 2:
         return False
     others, names = sorted(folders - set(splits)), ", ".join(sorted(splits))
@@ -93,4 +82,4 @@ def split_of_file(path: str) -> str:
     """The split that a file's name begins with, or else its folder's is; or ""."""
     pure = PurePath(path)
     beginning = pure.name.partition(".")[0].partition("-")[0].lower()
-    return SPLIT_FOLDERS.get(beginning) or SPLIT_FOLDERS.get(pure.parent.name.lower(), "")
+    return SPLIT_WORDS.get(beginning) or SPLIT_WORDS.get(pure.parent.name.lower(), "")

@@ -14,7 +14,7 @@ import pandas as pd
 
 from pipeline.console import say
 from pipeline.errors import InputError, in_words
-from pipeline.tables import FOLD, MANIFEST_COLUMNS, PLACE_COLUMNS
+from pipeline.tables import FOLD, MANIFEST_COLUMNS, PLACE_COLUMNS, SPLIT_WORDS
 
 OPTIONAL_COLUMNS = ("weight", "group", "split")
 LONGEST = 2**31 - 1  # letters of a cell; csv's own limit is of 131,072
@@ -43,7 +43,9 @@ def read_label_table(name: str, content: bytes) -> pd.DataFrame:
 
 
 def with_columns(name: str, table: pd.DataFrame, needed: tuple[str, ...]) -> pd.DataFrame:
-    """Add the optional columns that are absent; one without a name, as of pandas' index, goes.
+    """Add the optional columns that are absent, and let each split have its usual name.
+
+    A column without a name, as of pandas' index, goes.
 
     Raises:
         InputError: A needed column is absent, or one is there that may not be.
@@ -62,7 +64,9 @@ def with_columns(name: str, table: pd.DataFrame, needed: tuple[str, ...]) -> pd.
             raise InputError(name, f"has {columns.count(column)} columns {column!r}", "keep one")
         if column in RESERVED_COLUMNS:
             raise InputError(name, f"column {column!r} is one of the pipeline's own", "rename it")
-    return table.assign(**{c: "" for c in OPTIONAL_COLUMNS if c not in columns})
+    table = table.assign(**{c: "" for c in OPTIONAL_COLUMNS if c not in columns})
+    words = {cell: SPLIT_WORDS.get(cell.strip().lower(), cell) for cell in table["split"].unique()}
+    return table.assign(split=table["split"].map(words).astype("str"))
 
 
 def _way_to(column: str, columns: list[str]) -> str:

@@ -163,8 +163,9 @@ def as_times(
 def _seconds(values: pd.Series) -> NDArray[np.float64]:
     # pandas takes `now` for the time of the run
     written = values.where(values.str.match(r"\s*\d"))
+    written = written.str.strip().str.replace(r" ?UTC$", "Z", regex=True)
     # of nanoseconds pandas would have dates up to the year 2262 only
-    written = written.str.replace(r"([.,]\d{6})\d+", r"\1", regex=True)
+    written = written.str.replace(r"[.,](\d{1,6})\d*", r".\1", regex=True)
     dates = pd.to_datetime(written, format="ISO8601", utc=True, errors="coerce")
     # whose own differences are of nanoseconds, which end in the year 2262
     stamps = dates.dt.tz_localize(None).to_numpy().astype("datetime64[us]")
