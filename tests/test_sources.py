@@ -7,8 +7,10 @@ import json
 import os
 import resource
 import shutil
+import struct
 import tarfile
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -528,6 +530,72 @@ def test_backslashes_part_the_folders_of_zips_made_on_windows(tmp_path, windows)
     listing = list_images(tmp_path, ["x.zip"], "first")
     assert Counter(listing.images["label"]) == {"a": 2, "b": 1}
     assert [(item.path, item.reason) for item in listing.rejected] == [("x.zip/../c", "outside")]
+
+
+def test_a_zip_whose_directory_swaps_two_members_gives_neither(project):
+    """Each picture would stand under the other's label."""
+    fill_class_folders(project.raw / "in")
+    target = project.raw / "x.zip"
+    with zipfile.ZipFile(target, "w") as archive:
+        for file in sorted((project.raw / "in").rglob("*.png")):
+            archive.writestr(f"./{file.parent.name}//{file.name}", file.read_bytes())
+        dark, light = archive.getinfo("./dark//003.png"), archive.getinfo("./light//004.png")
+        dark.header_offset, light.header_offset = light.header_offset, dark.header_offset
+        dark.compress_size, light.compress_size = light.compress_size, dark.compress_size
+    shutil.rmtree(project.raw / "in")
+
+    assert project.run("ingest") == 0
+
+    assert rejected(project) == {
+        "x.zip/dark/003.png": "damaged",
+        "x.zip/light/004.png": "damaged",
+    }
+    images = manifest(project)
+    assert len(images) == 22
+    for place, digest in zip(read_places(images, project.raw), images["digest"], strict=True):
+        assert pixel_digest(decode_at(place)) == digest
+
+
+@pytest.mark.parametrize("stale", [False, True])
+def test_a_zip_member_may_have_its_name_in_unicode_beside(tmp_path, stale):
+    """As Info-ZIP writes it; unless the other name was changed since."""
+    name, meant = b"caf_/1.png", "café/1.png"
+    checked = zlib.crc32(b"another" if stale else name)
+    field = struct.pack("<BI", 1, checked) + meant.encode()
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        member = zipfile.ZipInfo(name.decode())
+        member.extra = struct.pack("<2H", 0x7075, len(field)) + field
+        archive.writestr(member, png(1, 1))
+        archive.writestr("b/1.png", png(2, 2))
+
+    listing = list_images(tmp_path, ["x.zip"], "first")
+
+    assert listing.classes == ["b", "caf_" if stale else "café"]
+    for place in listing.places:
+        assert decode_at(place).ndim == 3
+
+
+@pytest.mark.parametrize(
+    ("records", "said"),
+    [
+        (b"14 size=-1536\n", "a member of -1,536 bytes"),
+        (b"1" * 2**20, "a header with a number of a hundred digits"),
+    ],
+)
+@pytest.mark.parametrize("ending", [".tar", ".tar.gz"])
+def test_pax_headers_that_would_be_read_for_ever_are_refused(tmp_path, records, said, ending):
+    file = tmp_path / f"x{ending}"
+    with tarfile.open(file, "w:gz" if ending == ".tar.gz" else "w") as archive:
+        header = tarfile.TarInfo("pax")
+        header.type, header.size = tarfile.XHDTYPE, len(records)
+        archive.addfile(header, io.BytesIO(records))
+        for number in range(3):
+            member = tarfile.TarInfo(f"a/{number}.png")
+            member.size = 600
+            archive.addfile(member, io.BytesIO(b"x" * 600))
+
+    with pytest.raises(InputError, match=said):
+        list_images(tmp_path, [file.name], "first")
 
 
 def test_folders_of_one_class_each_are_no_sources(project, refused):

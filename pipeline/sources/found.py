@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from pipeline.errors import InputError
 from pipeline.sources import compressed, tars, zips
-from pipeline.sources.place import Place
+from pipeline.sources.place import Place, parts_of
 
 Members = Callable[[Path], Iterator[tuple[Place, str]]]
 """Lists an archive: every member but folders, with why it cannot be used, or ""."""
@@ -125,7 +125,7 @@ def _in_archive(
     seen: set[str] = set()
     for place, fault in members:
         name = place.member.removeprefix("./")
-        inner = tuple(part for part in name.split("/") if part not in {"", "."})
+        inner = parts_of(name)
         if any(part.startswith(".") and part != ".." for part in inner):
             continue
         wrong = fault or _fault_of_name(name, inner, seen)

@@ -49,6 +49,11 @@ def _place(file: str, *rest: Any) -> Place:
     return Place(Path(file), *rest)
 
 
+def parts_of(member: str) -> tuple[str, ...]:
+    """A member's folders and name; archives may write what means nothing, as in ./a//b."""
+    return tuple(part for part in member.split("/") if part not in {"", "."})
+
+
 def in_order(places: Sequence[Place]) -> list[int]:
     """The numbers of places in the order in which every container is read forwards."""
     return sorted(range(len(places)), key=lambda n: (str(places[n].file), places[n].position))

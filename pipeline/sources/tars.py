@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ DAMAGED = (
 )
 FIX = "make it again, or unpack it"
 MAX_EXTENSION = 2**20  # bytes of a header's own: a long name, say
+LONG_NUMBER = re.compile(rb"\d{100}")
 SKIP = 2**20  # bytes looked at together
 EXTENSIONS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE)
 
@@ -30,9 +32,12 @@ class Header(tarfile.TarInfo):
     @classmethod
     def fromtarfile(cls, tarfile: Any) -> Header:  # noqa: D102  # as tarfile has it
         try:
-            return super().fromtarfile(tarfile)
+            header = super().fromtarfile(tarfile)
         except DAMAGED as error:
             raise ReadError(f"{error} at byte {tarfile.offset:,}") from error
+        if header.size < 0:  # as a pax header may say: it would lead backwards, for ever
+            raise ReadError(f"a member of {header.size:,} bytes")
+        return header
 
     @classmethod
     def frombuf(cls, *arguments: Any) -> Header:  # noqa: D102  # as tarfile has it
@@ -40,6 +45,26 @@ class Header(tarfile.TarInfo):
         if header.size < 0 or (header.type in EXTENSIONS and header.size > MAX_EXTENSION):
             raise ReadError(f"a header of {header.size:,} bytes")
         return header
+
+    def _proc_pax(self, tarfile: Any) -> Header:
+        """Refuse what tarfile would search in a time that is quadratic (CVE-2024-6232)."""
+        body = tarfile.fileobj.read(self._block(self.size))  # type: ignore[attr-defined]
+        if LONG_NUMBER.search(body):
+            raise ReadError("a header with a number of a hundred digits")
+        tarfile.fileobj = _Again(body, tarfile)
+        header: Header = super()._proc_pax(tarfile)  # type: ignore[misc]
+        return header
+
+
+class _Again:
+    """Gives once more what was read, and lets the archive's own file follow."""
+
+    def __init__(self, body: bytes, archive: Any) -> None:
+        self.body, self.archive, self.file = body, archive, archive.fileobj
+
+    def read(self, _size: int) -> bytes:
+        self.archive.fileobj = self.file
+        return self.body
 
 
 def members(file: Path) -> Iterator[tuple[Place, str]]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.errors import InputError, RejectedImage, in_words
-from pipeline.sources.place import Place, check_size, read_span
+from pipeline.sources.place import Place, check_size, parts_of, read_span
 
 ENDINGS = (".zip",)
 FIX = "make it again, or unpack it"
@@ -17,6 +17,8 @@ HEADER = struct.Struct("<4s5H3I2H")  # of a member (APPNOTE.TXT 4.3.7)
 MAGIC = b"PK\3\4"
 DESCRIPTOR = b"PK\7\b"  # may stand before the checksum that follows a member (4.3.9)
 ENCRYPTED, CHECKSUM_FOLLOWS, UTF_8 = 0x1, 0x8, 0x800  # flags
+FIELD = struct.Struct("<2H")  # of a header's extra: kind and size (4.5.1)
+UNICODE_PATH = 0x7075
 WINDOWS = 0  # or MS-DOS, where a member was made
 
 
@@ -43,19 +45,29 @@ def members(file: Path) -> Iterator[tuple[Place, str]]:
 
 
 def _name(member: zipfile.ZipInfo) -> str:
-    """As it was meant by programs that do not keep to APPNOTE.TXT 4.4.4 and 4.4.17.
+    """Of a member; old programs of Windows part folders by backslashes (against 4.4.17)."""
+    raw = member.orig_filename.encode("utf-8" if member.flag_bits & UTF_8 else "cp437")
+    name = _meant(raw, member.extra)
+    return name.replace("\\", "/") if member.create_system == WINDOWS and "/" not in name else name
 
-    Many write UTF-8 and do not say so; old ones of Windows part folders by backslashes.
+
+def _meant(name: bytes, extra: bytes) -> str:
+    """What a header's name means: many a program writes UTF-8 and does not say so (4.4.4).
+
+    Args:
+        extra: Fields, of which one may hold the name in UTF-8, and a checksum of
+            the other that it stands for (4.6.9).
     """
-    name = member.filename
-    if member.create_system == WINDOWS and "/" not in name:
-        name = name.replace("\\", "/")
-    if member.flag_bits & UTF_8:
-        return name
+    while len(extra) >= FIELD.size:
+        kind, size = FIELD.unpack_from(extra)
+        field, extra = extra[FIELD.size : FIELD.size + size], extra[FIELD.size + size :]
+        if kind == UNICODE_PATH and field[1:5] == zlib.crc32(name).to_bytes(4, "little"):
+            name = field[5:]
+    name = name.partition(b"\0")[0]
     try:
-        return name.encode("cp437").decode()
+        return name.decode()
     except UnicodeError:
-        return name
+        return name.decode("cp437")
 
 
 def _fault(member: zipfile.ZipInfo) -> str:
@@ -73,13 +85,15 @@ def read(place: Place, limit: int | None) -> bytes:
         RejectedImage: They are not there, damaged or too many.
     """
     head = read_span(place.file, place.position, HEADER.size)
-    magic, _, flags, method, _, _, crc, _, _, name, extra = HEADER.unpack(head)
-    if magic != MAGIC:
-        raise RejectedImage("damaged", f"{place.file.name} has no member there")
-    start = place.position + HEADER.size + name + extra
-    content = read_span(place.file, start, place.size)
+    magic, _, flags, method, _, _, crc, _, _, name_size, extra_size = HEADER.unpack(head)
+    names, start = name_size + extra_size, place.position + HEADER.size
+    body = read_span(place.file, start, names + place.size)
+    name, content = _meant(body[:name_size], body[name_size:names]), body[names:]
+    same = parts_of(name.replace("\\", "/")) == parts_of(place.member.replace("\\", "/"))
+    if magic != MAGIC or not same:
+        raise RejectedImage("damaged", f"{place.file.name} has no such member there")
     if flags & CHECKSUM_FOLLOWS and not crc:
-        behind = read_span(place.file, start + place.size, len(DESCRIPTOR) + 4)
+        behind = read_span(place.file, start + len(body), len(DESCRIPTOR) + 4)
         crc = int.from_bytes(behind.removeprefix(DESCRIPTOR)[:4], "little")
     if method == zipfile.ZIP_DEFLATED:
         content = _inflated(content, limit)
