@@ -17,11 +17,12 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.__main__ import main
 from pipeline.errors import InputError, RejectedImage
-from pipeline.images.decode import decode_at
+from pipeline.images.decode import decode_at, decode_bytes
 from pipeline.images.digest import pixel_digest
 from pipeline.images.places import read_places
 from pipeline.listing.sources import list_images
@@ -598,6 +599,50 @@ def test_pax_headers_that_would_be_read_for_ever_are_refused(tmp_path, records, 
         list_images(tmp_path, [file.name], "first")
 
 
+@pytest.mark.parametrize("ending", [".tar", ".tar.gz"])
+def test_a_member_of_more_than_any_disk_holds_is_refused(tmp_path, ending):
+    file = tmp_path / f"x{ending}"
+    with tarfile.open(file, "w:gz" if ending == ".tar.gz" else "w") as archive:
+        member = tarfile.TarInfo("a/0.png")
+        member.size = 2**62
+        archive.addfile(member)
+
+    with pytest.raises(
+        InputError,
+        match=r"x\.tar.*cannot be read as tar: (unexpected end of data|Invalid argument)",
+    ):
+        list_images(tmp_path, [file.name], "first")
+
+
+def test_of_several_columns_of_images_the_one_called_image_counts(project, refused, capsys):
+    """A mask may stand before it."""
+    both = {"mask": [{"bytes": png(50 + n, 9)} for n in range(4)], "label": ["a", "a", "b", "b"]}
+    both["image"] = [{"bytes": png(n, 200)} for n in range(4)]
+    file = project.raw / "x.parquet"
+    project.raw.mkdir(parents=True)
+    pq.write_table(pa.table(both), file)
+
+    assert project.run("ingest") == 0
+
+    assert "column mask left out" in capsys.readouterr().err
+    expected = [pixel_digest(decode_bytes(cell["bytes"])) for cell in both["image"]]
+    assert manifest(project)["digest"].tolist() == expected
+
+    both["photo"] = both.pop("image")
+    pq.write_table(pa.table(both), file)
+    assert "has 2 columns of images (mask, photo)" in refused("ingest")
+
+
+def test_a_folder_of_packed_images_is_no_class(project):
+    """Beside folders that are."""
+    fill_class_folders(project.raw)
+    write(members("samples"), project.raw / "packed/x.tar")
+
+    assert project.run("ingest") == 0
+
+    assert set(manifest(project)["label"]) == {"dark", "light"}
+
+
 def test_folders_of_one_class_each_are_no_sources(project, refused):
     fill_class_folders(project.raw)
     project.set("ingest", sources=["dark", "light"])
@@ -825,6 +870,14 @@ def test_packing_writes_over_nothing_and_names_what_it_leaves_out(filled, capsys
     assert main(["pack", "packed"]) == 1
 
     assert "pack: left out dark/empty.png: empty_file" in capsys.readouterr().err
+
+
+def test_packing_into_what_is_packed_is_refused(filled, capsys):
+    """The images would be there twice, and the next shards would hold them again."""
+    assert main(["pack", str(filled.raw / "packed")]) == 1
+
+    assert "data/raw/packed: lies in data/raw" in capsys.readouterr().err
+    assert not (filled.raw / "packed").exists()
 
 
 def test_packing_keeps_a_column_that_says_nothing_yet(project):

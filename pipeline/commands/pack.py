@@ -24,6 +24,7 @@ from pipeline.listing.samples import ASIDE, FIELDS, LABEL
 from pipeline.listing.sources import list_images
 from pipeline.params import load_section
 from pipeline.sources.content import content
+from pipeline.sources.found import leads_outside
 from pipeline.sources.place import in_order
 from pipeline.stages.ingest import IngestParams
 
@@ -72,6 +73,9 @@ def main(words: list[str]) -> int:
         raise InputError("pack --shard-mb", f"{chosen.shard_mb} is no size", "give 1 or more")
     if chosen.out.exists() and not (chosen.out.is_dir() and not any(chosen.out.iterdir())):
         raise InputError(chosen.out, "is not an empty folder", "name a new one")
+    if not leads_outside(chosen.raw, str(chosen.out.resolve())):
+        reason = f"lies in {chosen.raw}, so that its images would be there twice"
+        raise InputError(chosen.out, reason, "name a folder beside it")
     params = load_section(chosen.params, "ingest", IngestParams)
     listing = list_images(chosen.raw, params.sources, params.folder_labels)
     bad = [f"{item.path}: {item.reason}: {item.detail}" for item in listing.rejected]

@@ -89,15 +89,18 @@ def _labelled(name: str, given: _Coco) -> tuple[pd.DataFrame, list[Fault | None]
     """A row for each image, and what is wrong with its label."""
     categories = {category.id: category.name for category in given.categories}
     shown: dict[int | str, set[str]] = {image.id: set() for image in given.images}
-    astray = 0
+    astray: list[int | str] = []
     for annotation in given.annotations:
         if annotation.image_id in shown:
             label = categories.get(annotation.category_id, "")
             shown[annotation.image_id].add(label)
         else:
-            astray += 1
+            astray.append(annotation.image_id)
     if astray:
-        say(f"ingest: {name}: {astray} annotations are of none of its images")
+        say(
+            f"ingest: {name}: {len(astray)} annotations are of none of its images, "
+            f"such as image_id {astray[0]!r}"
+        )
     rows: list[dict[str, str]] = []
     faults: list[Fault | None] = []
     for image in given.images:

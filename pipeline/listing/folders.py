@@ -36,6 +36,7 @@ def from_folders(
     depth = int(are_splits(below, uppermost))
     stray = [item for item in usable if len(item.parts) < depth + 2]
     images = [item for item in usable if len(item.parts) >= depth + 2]
+    stray_in = "lies in no class folder" + (", only in that of a split" if depth else "")
     deeper = sum(len(item.parts) > depth + 2 for item in images)
     if deeper and labels == "first":
         say(
@@ -51,7 +52,7 @@ def from_folders(
         [item.place for item in images],
         [
             *faulty(found),
-            *(Rejected(i.path, "no_label", "lies in no class folder") for i in stray),
+            *(Rejected(item.path, "no_label", stray_in) for item in stray),
         ],
         sorted(classes),
         [],

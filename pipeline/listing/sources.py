@@ -71,7 +71,8 @@ def _list_source(
     raw: Path, source: str, folder_labels: FolderLabels, open_archive: Opener, *, alone: bool
 ) -> Listing:
     below = raw / source
-    if PurePath(source).is_absolute() or leads_outside(raw, source):
+    pure = PurePath(source)
+    if pure.is_absolute() or ".." in pure.parts or leads_outside(raw, source):
         fix = f"name a path in {raw}"
         raise InputError(below, "of ingest.sources lies outside the raw folder", fix)
     if not os.access(below, os.F_OK):
@@ -138,7 +139,9 @@ def _labelled(
     shards = with_samples(found)
     samples = [item for item in found if item.place.file in shards]
     rest = [item for item in found if item.place.file not in shards]
-    by_folder = from_folders(below, rest, _folders_in(below), folder_labels)
+    packed = {item.parts[0] for item in samples} - {item.parts[0] for item in rest}
+    folders = [name for name in _folders_in(below) if name not in packed]
+    by_folder = from_folders(below, rest, folders, folder_labels)
     return joined([from_samples(samples, raw), by_folder]) if samples else by_folder
 
 

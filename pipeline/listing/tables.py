@@ -123,7 +123,7 @@ def fault_in_row(path: str, label: str, weight: str) -> Fault | None:
         return "no_path", f"path is {path!r}"
     if path.startswith("/"):
         return "outside", "is not relative to the table's folder"
-    if not label:
+    if not label.strip():
         return "no_label", "label is empty"
     if weight and not 0 <= pd.to_numeric(weight, errors="coerce") <= MAX_WEIGHT:
         return "bad_weight", f"weight is {weight!r}, not a number from 0 to {MAX_WEIGHT:g}"

@@ -20,6 +20,7 @@ from pipeline.sources.tars import FIX, SKIP, UNREADABLE, Header, found_in
 
 CODECS = {".tar.gz": "gzip", ".tgz": "gzip", ".tar.zst": "zstd", ".tzst": "zstd"}
 ENDINGS = tuple(CODECS)
+ENOUGH = 3  # times
 
 
 class _Stream:
@@ -45,6 +46,21 @@ class _Stream:
         self._unpacked.close()
 
 
+class _Ending:
+    """What is unpacked; tarfile would read on behind its end, as far as a member claims to go."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream, self.ended = stream, 0
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes, and none at the end, which is said a few times only."""
+        content: bytes = self.stream.read(size)
+        self.ended = 0 if content else self.ended + 1
+        if self.ended > ENOUGH:
+            raise EOFError("unexpected end of data")
+        return content
+
+
 _own = threading.local()
 
 
@@ -62,7 +78,7 @@ def members(file: Path) -> Iterator[tuple[Place, str]]:
     try:
         with (
             closing(_unpacked(file)) as stream,
-            tarfile.open(fileobj=stream, mode="r|", tarinfo=Header) as archive,
+            tarfile.open(fileobj=_Ending(stream), mode="r|", tarinfo=Header) as archive,
         ):
             yield from found_in(archive, file)
     except UNREADABLE as error:

@@ -19,27 +19,35 @@ if TYPE_CHECKING:
 
 ENDINGS = (".parquet",)
 FIX = "save it again, as `datasets` does, in row groups of some hundred images"
+IMAGE = "image"  # what `datasets` calls the column
 AT_ONCE = 64  # images in memory while they are listed
 _one_at_a_time = Lock()
 
 
 def image_column(file: Path) -> str | None:
-    """The first column of structs with a field `bytes`, or else of bytes; or None.
+    """The column of images: of structs with a field `bytes`, or else of bytes; or None.
 
     Bytes beside a column `path` are none: the file is a table beside images.
 
     Raises:
-        InputError: The file cannot be read.
+        InputError: The file cannot be read, or it has several and none is called image.
     """
     import pyarrow as pa  # noqa: PLC0415
 
-    fields = [(str(field.name), field.type) for field in _open(file).schema_arrow]
-    for name, type_ in fields:
-        inner = type_.get_field_index("bytes") if pa.types.is_struct(type_) else -1
-        if inner >= 0 and _is_bytes(type_.field(inner).type):
-            return name
-    plain = [name for name, type_ in fields if _is_bytes(type_)]
-    return plain[0] if plain and "path" not in dict(fields) else None
+    fields = {str(field.name): field.type for field in _open(file).schema_arrow}
+    found = [
+        name
+        for name, type_ in fields.items()
+        if pa.types.is_struct(type_)
+        and (inner := type_.get_field_index("bytes")) >= 0
+        and _is_bytes(type_.field(inner).type)
+    ]
+    if not found and "path" not in fields:
+        found = [name for name, type_ in fields.items() if _is_bytes(type_)]
+    if len(found) > 1 and IMAGE not in found:
+        reason = f"has {len(found)} columns of images ({', '.join(found)})"
+        raise InputError(file, reason, f"call the one that counts {IMAGE!r}, or drop the others")
+    return IMAGE if IMAGE in found else next(iter(found), None)
 
 
 def members(file: Path, column: str) -> Iterator[tuple[Place, str]]:
