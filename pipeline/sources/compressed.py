@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pipeline.errors import InputError, RejectedImage, in_words
 from pipeline.sources.place import Place, rejection_of
@@ -78,7 +78,7 @@ def members(file: Path) -> Iterator[tuple[Place, str]]:
     try:
         with (
             closing(_unpacked(file)) as stream,
-            tarfile.open(fileobj=_Ending(stream), mode="r|", tarinfo=Header) as archive,
+            tarfile.open(fileobj=cast(Any, _Ending(stream)), mode="r|", tarinfo=Header) as archive,
         ):
             yield from found_in(archive, file)
     except UNREADABLE as error:
