@@ -78,7 +78,7 @@ def members(file: Path) -> Iterator[tuple[Place, str]]:
     try:
         with (
             closing(_unpacked(file)) as stream,
-            tarfile.open(fileobj=cast(Any, _Ending(stream)), mode="r|", tarinfo=Header) as archive,
+            tarfile.open(fileobj=cast("Any", _Ending(stream)), mode="r|", tarinfo=Header) as archive,
         ):
             yield from found_in(archive, file)
     except UNREADABLE as error:
