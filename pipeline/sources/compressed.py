@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from pipeline.errors import InputError, RejectedImage, in_words
 from pipeline.sources.place import Place, rejection_of
@@ -61,6 +61,10 @@ class _Ending:
         return content
 
 
+def _ending(stream: Any) -> Any:  # to tarfile's types it would lack a `write`
+    return _Ending(stream)
+
+
 _own = threading.local()
 
 
@@ -78,7 +82,7 @@ def members(file: Path) -> Iterator[tuple[Place, str]]:
     try:
         with (
             closing(_unpacked(file)) as stream,
-            tarfile.open(fileobj=cast("Any", _Ending(stream)), mode="r|", tarinfo=Header) as archive,
+            tarfile.open(fileobj=_ending(stream), mode="r|", tarinfo=Header) as archive,
         ):
             yield from found_in(archive, file)
     except UNREADABLE as error:
