@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 
 from prefect import get_run_logger, task
 
@@ -29,6 +31,27 @@ LACKS = re.compile(r"\bmissing\b(?! dependencies)")  # what DVC says of files, a
 def is_backed() -> bool:
     """Whether a DVC remote takes what is pushed."""
     return bool(dvc.run("config", "core.remote").strip())
+
+
+def check_backing() -> None:
+    """Refuse a directory that is not there, as where none is mounted: DVC would make another.
+
+    Raises:
+        InputError: It does not exist, though HEAD has results that it should hold.
+    """
+    name = dvc.run("config", "core.remote").strip()
+    url = dvc.run("config", f"remote.{name}.url").strip()
+    folder = Path(os.path.normpath(Path(".dvc").absolute() / url))
+    if "://" not in url and not folder.exists() and clone.tracked("dvc.lock"):
+        reason = f"does not exist, and should hold what DVC's remote {name!r} was given"
+        raise InputError(folder, reason, "mount it; or, if it is a new one, make it")
+
+
+@task(name="push again", **over_a_network)
+def push_again() -> None:
+    """Give the DVC remote what HEAD names and it lacks, as where another was in its place."""
+    if lost := dvc.transfer("push"):
+        get_run_logger().warning("HEAD names data that is nowhere: %s", lost)
 
 
 @unlocked()

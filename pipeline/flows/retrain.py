@@ -18,7 +18,7 @@ from prefect.states import Completed, Failed
 from pipeline.errors import InputError
 from pipeline.flows import artifacts, clone, journal, locks, remote
 from pipeline.flows.alone import alone
-from pipeline.flows.catch_up import check_out, is_backed, sync, update
+from pipeline.flows.catch_up import check_backing, check_out, is_backed, push_again, sync, update
 from pipeline.flows.champion import Judgement, gate, headline_in_words, judge
 from pipeline.flows.in_place import record
 from pipeline.flows.journal import Entry
@@ -70,6 +70,9 @@ def attempt() -> State[str]:
             "has a git remote but no DVC remote by default: what is pushed would lack its data"
         )
         raise InputError(Path.cwd(), reason, "run `dvc remote add --default NAME URL`")
+    if backed:
+        check_backing()
+        push_again()
     check_versioned()
     gate()
     journal.write(Entry("train", clone.head()))

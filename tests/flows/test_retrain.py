@@ -293,6 +293,33 @@ def test_a_dvc_remote_that_cannot_be_written_is_told_in_a_few_words(promoted):
     assert once(promoted).name == "Promoted"
 
 
+def test_a_dvc_remote_that_is_not_mounted_is_told_before_anything_runs(promoted, tmp_path):
+    """DVC would make a folder of its name, and the commit's data would be nowhere else."""
+    promoted.answers(95)
+    store = promoted.folder.parent / "remote"
+    store.rename(away := store.with_name("away"))
+
+    state = once(promoted)
+
+    assert state.name == "Failed"
+    assert f"{store}: does not exist, and should hold" in state.message
+    assert not store.exists()
+    away.rename(store)
+    assert once(promoted).name == "Promoted"
+    check_published(promoted, tmp_path / "second")
+
+
+def test_what_a_dvc_remote_has_lost_is_pushed_again(promoted, tmp_path):
+    """Also where nothing has changed."""
+    store = promoted.folder.parent / "remote"
+    shutil.rmtree(store)
+    store.mkdir()
+
+    assert once(promoted).name == "Unchanged"
+
+    check_published(promoted, tmp_path / "second")
+
+
 @pytest.mark.slow
 def test_a_commit_that_a_hook_refuses_is_rolled_back(promoted):
     promoted.answers(95)
