@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 import subprocess
 
 import numpy as np
@@ -14,6 +16,7 @@ from pipeline.comparing.history_plot import history_plot
 from pipeline.comparing.past import Recorded
 from pipeline.comparing.revisions import find_revision
 from pipeline.errors import InputError
+from tests.conftest import ROOT
 from tests.test_compare import commit, refused, run
 from tests.test_inspect import SCRIPT
 
@@ -78,6 +81,47 @@ def test_figures_that_a_commit_took_over_from_another_run_are_told(repository, c
     found = [entry["not_run"] for entry in json.loads(printed.out)["commits"]]
     assert found[:5] == [None, ["train_head", "extract"], ["train_head"], [], None]
     assert "Edit: committed before these ran: train_head" in printed.err
+
+
+def test_figures_that_the_lock_does_not_record_are_told(repository, capsys):
+    """Of a merge that took the lock of one side and the figures of the other."""
+    figures = repository / "reports/metrics.json"
+    md5 = hashlib.md5(figures.read_bytes(), usedforsecurity=False).hexdigest()
+    out = {"path": "reports/metrics.json", "hash": "md5", "md5": md5}
+    lock = {"schema": "2.0", "stages": {"evaluate": {"outs": [out]}}}
+    (repository / "dvc.lock").write_text(json.dumps(lock))
+    commit(repository, "Run")
+    record(repository, 0.72)
+    commit(repository, "Merge")
+
+    assert main(["history", "--json"]) == 0
+    printed = capsys.readouterr()
+
+    found = [entry["not_run"] for entry in json.loads(printed.out)["commits"]]
+    assert found[:2] == [["evaluate"], []]
+    assert "Merge: committed before these ran: evaluate" in printed.err
+
+
+def test_git_joins_no_two_locks(repository):
+    """Line by line one would record the one side's params with the other's results."""
+    shutil.copy(ROOT / ".gitattributes", repository)
+    lock = repository / "dvc.lock"
+    for branch, at in (("start", None), ("one", 3), ("other", 36)):
+        run(repository, "git", "checkout", "-q", "-B", branch, "start" if at else "main")
+        lock.write_text(
+            "\n".join("new" if number == at else lines[number] for number in range(40))
+        )
+        commit(repository, branch)
+    other = lock.read_text()
+    run(repository, "git", "checkout", "-q", "one")
+    one = lock.read_text()
+
+    merge = ["git", "merge", "-q", "-m", "Merge", "other"]
+    assert subprocess.run(merge, cwd=repository, check=False, capture_output=True).returncode
+    assert lock.read_text() == one
+    run(repository, "git", "merge", "--abort")
+    run(repository, *merge, "-X", "theirs")
+    assert lock.read_text() == other
 
 
 def test_commits_come_newest_first_and_a_damaged_one_is_named(repository, capsys):

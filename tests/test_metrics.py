@@ -59,6 +59,19 @@ def test_headline_metrics_are_those_of_scikit_learn(count, classes, seed, ties):
         assert ours[name][0] == pytest.approx(expected, abs=1e-9), name
 
 
+def test_a_class_without_images_has_no_part_in_a_mean():
+    """Or one that a model merely knows would cost it, and to forget one would be a gain."""
+    labels, known = answers(40, 3, seed=5)
+    more = np.hstack([known * 0.5, np.full((40, 1), 0.5)])  # a fourth, and often the answer
+
+    ours = headline(labels, more, np.ones((1, 40)))
+
+    guesses = more.argmax(axis=1)
+    assert 3 in guesses
+    expected = sk.f1_score(labels, guesses, labels=[0, 1, 2], average="macro")
+    assert ours["macro_f1"][0] == pytest.approx(expected)
+
+
 @settings(deadline=None, max_examples=30)
 @given(st.integers(12, 60), st.integers(2, 3), st.integers(0, 10**6))
 def test_a_weight_is_how_often_an_image_counts(count, classes, seed):

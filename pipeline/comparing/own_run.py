@@ -25,7 +25,10 @@ Digests = dict[str, str]
 
 
 def not_run(revision: Revision) -> list[str]:
-    """The stages of a commit whose dvc.lock records other params, data or code than it holds.
+    """The stages of a commit whose dvc.lock records others than it holds.
+
+    Be it params, data, code, or results that git keeps, as of a merge that took
+    the figures of one run and the lock of another.
 
     What neither git nor DVC keeps there cannot be told.
 
@@ -38,10 +41,10 @@ def not_run(revision: Revision) -> list[str]:
     try:
         stages: Mapping[str, Any] = yaml_of(revision, LOCK)["stages"]
         deps = {name: _digests(stage.get("deps", ())) for name, stage in stages.items()}
-        now: Digests = {}
-        for stage in stages.values():
-            now |= _digests(stage.get("outs", ()))
-        now |= _kept(revision, {path for recorded in deps.values() for path in recorded})
+        outs = {name: _digests(stage.get("outs", ())) for name, stage in stages.items()}
+        made = {path: digest for found in outs.values() for path, digest in found.items()}
+        named = {path for found in deps.values() for path in found}
+        now = made | _kept(revision, named | made.keys())
         params = {name: _yaml_params(stage) for name, stage in stages.items()}
         files = {file for read in params.values() for file in read}
         documents = {file: yaml_of(revision, file) for file in files}
@@ -54,6 +57,7 @@ def not_run(revision: Revision) -> list[str]:
                 for key, value in values.items()
             )
             or any(now.get(path, digest) != digest for path, digest in deps[name].items())
+            or any(now[path] != digest for path, digest in outs[name].items())
         ]
     except (AttributeError, KeyError, TypeError) as error:
         where = f"{LOCK} of {revision.title}"

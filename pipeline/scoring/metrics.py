@@ -27,7 +27,7 @@ def headline(
     Returns:
         Name to (sample,); NaN where a sample leaves a metric undefined.
         `roc_auc` and `average_precision` are means over the classes, each
-        against the rest.
+        against the rest, and `macro_f1` is that over the classes with images.
     """
     support, predicted, hits = class_counts(labels, probabilities, weights)
     by_image = np.ascontiguousarray(weights.T)  # sorting images moves whole rows
@@ -42,7 +42,7 @@ def headline(
     return {
         "accuracy": hits.sum(axis=1) / total,
         "balanced_accuracy": _mean(ratio(hits, support)),
-        "macro_f1": _mean(ratio(2 * hits, support + predicted)),
+        "macro_f1": _mean(ratio(2 * hits, support + predicted)[:, np.unique(labels)]),
         "roc_auc": _mean(np.stack(auc, axis=1)),
         "average_precision": _mean(np.stack(precision, axis=1)),
         "log_loss": weights @ _surprise(labels, probabilities) / total,
