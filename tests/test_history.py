@@ -108,9 +108,8 @@ def test_git_joins_no_two_locks(repository):
     lock = repository / "dvc.lock"
     for branch, at in (("start", None), ("one", 3), ("other", 36)):
         run(repository, "git", "checkout", "-q", "-B", branch, "start" if at else "main")
-        lock.write_text(
-            "\n".join("new" if number == at else lines[number] for number in range(40))
-        )
+        lines = ["new" if number == at else str(number) for number in range(40)]
+        lock.write_text("\n".join(lines))
         commit(repository, branch)
     other = lock.read_text()
     run(repository, "git", "checkout", "-q", "one")
