@@ -13,6 +13,7 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
 from pydantic import Field, field_validator
 
 from pipeline.errors import InputError, in_words
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import keras
 
 CARD = "pipeline.json"
+MEMBERS = {CARD, "config.json", "metadata.json", "model.weights.h5"}
 ENDING = ".keras"  # Keras demands it
 EPOCH_OF_ZIP = (1980, 1, 1, 0, 0, 0)
 MAX_CARD_BYTES = 10_000_000
@@ -110,9 +112,11 @@ def load_model(file: Path) -> tuple[keras.Model, Card]:
     """Load a shipped model without running any code that it may bring.
 
     Raises:
-        InputError: See `read_card`; or the model asks for code.
+        InputError: See `read_card`; or the model asks for code, or holds weights
+            that are no numbers, or more than `save_model` puts into an archive.
     """
     card = read_card(file)
+    _check_members(file)
 
     start_tensorflow()
     import keras  # noqa: PLC0415
@@ -126,4 +130,19 @@ def load_model(file: Path) -> tuple[keras.Model, Card]:
     if shapes != ((None, card.image_size, card.image_size, 3), (None, len(card.classes))):
         reason = f"maps {shapes[0]} to {shapes[1]}, which its card contradicts"
         raise InputError(file, reason, FIX)
+    for weight in model.weights:
+        if not np.isfinite(weight.numpy()).all():
+            raise InputError(file, f"holds numbers that are not finite, in {weight.path}", FIX)
     return model, card
+
+
+def _check_members(file: Path) -> None:
+    """Refuse other members, and those that could unpack to more than they take."""
+    with zipfile.ZipFile(file) as archive:
+        found = archive.infolist()
+    if sorted(member.filename for member in found) != sorted(MEMBERS):
+        names = ", ".join(sorted({m.filename for m in found} ^ MEMBERS)) or "members twice"
+        raise InputError(file, f"is not of this pipeline: it lacks, or has beside, {names}", FIX)
+    for member in found:
+        if member.compress_type != zipfile.ZIP_STORED or member.file_size > member.compress_size:
+            raise InputError(file, f"is not of this pipeline: {member.filename} is packed", FIX)

@@ -9,7 +9,9 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from distributed import Client
@@ -124,6 +126,31 @@ def test_a_dead_scheduler_is_an_error_soon(afresh, monkeypatch, refused):
     assert "DASK_SCHEDULER_ADDRESS: no scheduler at 'tcp://127.0.0.1:9'" in said
     assert "unset DASK_SCHEDULER_ADDRESS" in said
     assert FEATURES.read_bytes() == before
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.0 400 Bad request\r\n\r\n" + b"x" * 300])
+def test_what_listens_and_is_no_scheduler_is_an_error(afresh, monkeypatch, refused, answer):
+    """Be it silent, or of another kind."""
+    monkeypatch.setattr("pipeline.frozen.cluster.CONNECT_S", 1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", address)
+        held = []
+
+        def serve():
+            with suppress(OSError):
+                while True:
+                    connection = server.accept()[0]
+                    connection.sendall(answer)
+                    held.append(connection)  # or its end would be an answer
+
+        serving = Thread(target=serve)
+        serving.start()
+        assert f"no scheduler at {address!r}: " in refused("extract")
+        server.shutdown(socket.SHUT_RDWR)
+        serving.join()
+        for connection in held:
+            connection.close()
 
 
 @pytest.mark.parametrize("address", ["nonsense://x", "127.0.0.1:notaport"])

@@ -127,6 +127,47 @@ def test_a_model_that_brings_code_is_refused(keras, tmp_path):
         load_model(tmp_path / "model.keras")
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("../../x", r"lacks, or has beside, \.\./\.\./x"),
+        ("assets/x", "lacks, or has beside, assets/x"),
+        ("metadata.json", "members twice"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_model_file_with_other_members_is_refused(saved, name, said):
+    with zipfile.ZipFile(saved, "a") as archive:
+        archive.writestr(name, "{}")
+
+    with pytest.raises(InputError, match=said):
+        load_model(saved)
+
+
+def test_a_model_file_that_would_fill_the_memory_is_refused(saved):
+    """Gigabytes of blanks are a few megabytes, packed."""
+    with zipfile.ZipFile(saved) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members["config.json"] += b" " * 10_000_000
+    with zipfile.ZipFile(saved, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+    with pytest.raises(InputError, match=r"config\.json is packed"):
+        load_model(saved)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_model_of_no_numbers_is_refused(keras, tmp_path, value):
+    """Some layers make plausible answers of them."""
+    model = classifier(keras, layer=keras.layers.BatchNormalization(name="norm"))
+    model.get_layer("norm").moving_variance.assign([1, value, 1])
+    save_model(model, ANSWERS, tmp_path / "model.keras")
+
+    with pytest.raises(InputError, match="not finite, in norm/moving_variance"):
+        load_model(tmp_path / "model.keras")
+
+
 def test_a_model_that_the_engine_cannot_run_is_an_error(keras, tmp_path):
     save_model(classifier(keras, layer=keras.ops.erfinv), ANSWERS, tmp_path / "model.keras")
 

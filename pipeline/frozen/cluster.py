@@ -6,6 +6,7 @@ depends on it.  The scheduler and its workers are trusted, as Dask itself does.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import pickle
@@ -18,7 +19,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.engines import Outputs, Run
-from pipeline.errors import InputError
+from pipeline.errors import InputError, in_words
 from pipeline.frozen.network import FrozenNetwork, FrozenSpec
 from pipeline.images.pictures import Job, read_bytes
 
@@ -120,15 +121,31 @@ def _connect(address: str) -> Client:
         fix = f"install the extra `cluster`, or unset {ADDRESS}"
         raise InputError(ADDRESS, "needs the package distributed", fix) from error
     try:
+        asyncio.run(_greet(address))
         client = Client(address, timeout=CONNECT_S)
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(ADDRESS, f"no scheduler at {address!r}: {error}", fix) from error
+    except Exception as error:  # whatever else listens there may answer anything
+        said = in_words(error) if str(error) else f"no answer within {CONNECT_S} s"
+        raise InputError(ADDRESS, f"no scheduler at {address!r}: {said}", fix) from error
     try:
         client.wait_for_workers(1, timeout=WORKERS_S)
     except TimeoutError as error:
         client.close()
         raise _no_worker(address) from error
     return client
+
+
+async def _greet(address: str) -> None:
+    """Connect, for Dask's own client would wait for ever for what listens and is no scheduler.
+
+    Raises:
+        Exception: Of any kind, where it is none.
+    """
+    from distributed.core import connect  # noqa: PLC0415
+    from distributed.security import Security  # noqa: PLC0415
+
+    options = Security().get_connection_args("client")
+    comm = await asyncio.wait_for(connect(address, timeout=CONNECT_S, **options), CONNECT_S)
+    await comm.close()
 
 
 def _no_worker(address: str) -> InputError:
