@@ -255,6 +255,21 @@ def test_a_head_that_diverges_is_an_error(keras):
               what="train_head")  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("values", "harms"), [({"learning_rate": 1e6, "optimizer": "sgd"}, True), ({}, False)]
+)
+def test_learning_that_does_harm_says_so(keras, capsys, values, harms):
+    """A head is kept all the same: there is none before it."""
+    params = PARAMS.model_copy(update={"hidden": [], "epochs": 1, **values})
+    train, held = separable()
+
+    learn(build_head(params, 5, 2), params, params.loss, train, held, keep_start=False,
+          what="train_head")  # fmt: skip
+
+    said = capsys.readouterr().err
+    assert ("train_head: learning made the validation loss worse, " in said) == harms
+
+
 def test_rows_that_are_not_there_are_an_error():
     index = pd.DataFrame({"digest": ["a"], "view": [0]})
 

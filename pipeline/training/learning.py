@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 LOG_COLUMNS = ("loss", "accuracy", "val_loss", "val_accuracy")
 LOG_DECIMALS = 6
 PREDICT_BATCH = 64
+WORSE = 1.1  # times the loss; less may be chance
 MOST = 1_000_000  # epochs, images of a batch, steps' length: no one means more
 
 
@@ -133,9 +134,13 @@ def learn(
             bar(0, note=f"epoch {epoch} of {params.epochs}, val_loss {judged.loss:.4f}")
             if epoch - choice.kept >= params.patience:
                 break
+    lower = f"lower {what}.learning_rate or train_head.l2"
     if choice.kept == 0 and not keep_start:
         reason = f"{what}: the validation loss was not finite in any epoch"
-        raise ParamsError(reason, f"lower {what}.learning_rate or train_head.l2")
+        raise ParamsError(reason, lower)
+    if log[choice.kept]["val_loss"] > WORSE * start.loss:
+        before, after = f"{start.loss:.4f}", f"{log[choice.kept]['val_loss']:.4f}"
+        say(f"{what}: learning made the validation loss worse, {before} -> {after}; {lower}")
     model.set_weights(kept)
     table = pd.DataFrame(log, columns=["epoch", *LOG_COLUMNS]).round(LOG_DECIMALS)
     return table.assign(kept=(table["epoch"] == choice.kept).astype(int))
