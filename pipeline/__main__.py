@@ -29,6 +29,7 @@ COMMANDS = (
     "serve-flows",
     "orchestrate",
 )
+UNNAMED = "where the output goes, or the disk of this folder or of TMPDIR"
 
 
 def main(words: list[str] | None = None) -> int:
@@ -46,10 +47,7 @@ def main(words: list[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # where it is not UTF-8
     try:
         if chosen.name in COMMANDS:
-            command = importlib.import_module(f"pipeline.commands.{module_of(chosen.name)}")
-            status = int(command.main(chosen.rest))
-            sys.stdout.flush()
-            return status
+            return _run_command(chosen.name, chosen.rest)
         from pipeline.commands.stage import main as run_stage  # noqa: PLC0415
 
         return run_stage(chosen.name, chosen.rest)
@@ -58,11 +56,21 @@ def main(words: list[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        print(f"error: {error}\n  fix: free or allow what it names, then rerun", file=sys.stderr)
+        what = "what it names" if error.filename else UNNAMED
+        print(f"error: {error}\n  fix: free or allow {what}, then rerun", file=sys.stderr)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
     return 1
+
+
+def _run_command(name: str, words: list[str]) -> int:
+    if sys.stdout is None:
+        raise InputError("standard output", "is closed", "leave it open, or send it to a file")
+    command = importlib.import_module(f"pipeline.commands.{module_of(name)}")
+    status = int(command.main(words))
+    sys.stdout.flush()
+    return status
 
 
 def _shown(error: InputError) -> str:

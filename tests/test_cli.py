@@ -208,6 +208,23 @@ def test_names_move_no_cursor_and_forge_no_line(model, capsys):
     assert "\\x1b[2Jaway: does not exist" in said.err
 
 
+@pytest.mark.parametrize(
+    ("into", "said"),
+    [
+        (">/dev/full", "No space left on device\n  fix: free or allow where the output goes"),
+        (">&-", "error: standard output: is closed"),
+    ],
+)
+def test_output_that_goes_nowhere_is_told(into, said):
+    command = ["sh", "-c", f"exec {sys.executable} -m pipeline cache {into}"]
+
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
+
+    assert done.returncode == 1
+    assert said in done.stderr.decode()
+    assert b"Traceback" not in done.stderr
+
+
 def test_predict_into_a_closed_pipe_is_quiet(model):
     """As `| head -1` does."""
     words = [sys.executable, "-m", "pipeline", "predict", "--model", model, model.parent / "new"]
