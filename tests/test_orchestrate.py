@@ -6,6 +6,8 @@ import signal
 
 import pytest
 
+from pipeline.commands.orchestrate import check_port
+from pipeline.errors import InputError
 from pipeline.flows.api import free_port
 from tests.orchestra import Orchestra, left, project_with_pipeline, said, slowly, start, until
 
@@ -107,12 +109,16 @@ def test_a_cancelled_run_ends_its_stage(quiet):
 
 
 def test_a_port_in_use_is_named(orchestra):
+    with pytest.raises(InputError, match=rf"port {orchestra.port}: cannot .*\n.*with --port"):
+        check_port(orchestra.port)
+
+
+def test_a_second_one_in_the_folder_is_told_so_whatever_its_port(orchestra):
     words = ["orchestrate", "--port", str(orchestra.port), "--home", "other"]
     done = start(orchestra.toy, *words)
 
     assert done.wait(timeout=180) == 1
-    assert f"error: port {orchestra.port}: cannot be listened on" in said(orchestra.toy)
-    assert "fix: give another with --port" in said(orchestra.toy)
+    assert "another orchestrate runs here" in said(orchestra.toy)
 
 
 def test_a_home_that_no_database_url_can_hold_is_named(orchestra):

@@ -44,7 +44,6 @@ def main(words: list[str]) -> int:
     from pipeline.programs.leash import leashed, take_interrupts  # noqa: PLC0415
 
     proxy_free()
-    check_port(chosen.port)
     home = chosen.home.resolve()
     if "?" in str(home):
         reason = "has a question mark, which ends the path in a database's URL"
@@ -62,6 +61,7 @@ def main(words: list[str]) -> int:
     take_interrupts()
     with ExitStack() as running:
         running.enter_context(alone("orchestrate"))  # two workers would run flows side by side
+        check_port(chosen.port)
         log = running.enter_context((home / "orchestrate.log").open("a", encoding="utf-8"))
         output = {"stdout": log, "stderr": subprocess.STDOUT}
         command = [*PREFECT, "server", "start", "--host", LOOPBACK, "--port", str(chosen.port)]

@@ -75,7 +75,8 @@ def recorded(revision: Revision) -> dict[str, str]:
 def _present(file: Path, digest: str) -> Path:
     """The workspace's file, if it is the one that dvc.lock records."""
     if not file.is_file():
-        raise InputError(file, "does not exist", "run `dvc checkout`, or `dvc repro`")
+        fix = "run `dvc pull` where a remote has it, `dvc checkout`, or `dvc repro`"
+        raise InputError(file, "does not exist", fix)
     if dvc.digest(file) != digest:
         reason = f"is not the one that {LOCK} records, so it is of another run"
         raise InputError(file, reason, "run `dvc checkout`, or `dvc repro`")

@@ -17,13 +17,12 @@ class Reason(NamedTuple):
     examples: list[str]
 
 
-def by_reason(rejected: Iterable[tuple[str, str]]) -> list[Reason]:
+def by_reason(
+    rejected: Iterable[tuple[str, str]], examples: int = REJECTED_EXAMPLES
+) -> list[Reason]:
     """Sum up (path, reason) of the rejected table, the commonest reason first."""
     paths = defaultdict[str, list[str]](list)
     for path, code in rejected:
         paths[code].append(path)
-    found = [
-        Reason(code, len(files), sorted(files)[:REJECTED_EXAMPLES])
-        for code, files in paths.items()
-    ]
+    found = [Reason(code, len(files), sorted(files)[:examples]) for code, files in paths.items()]
     return sorted(found, key=lambda reason: (-reason.files, reason.code))

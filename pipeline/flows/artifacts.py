@@ -6,7 +6,7 @@ import base64
 import csv
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -17,7 +17,7 @@ from prefect import get_run_logger
 from prefect.artifacts import create_image_artifact, create_markdown_artifact
 
 from pipeline.errors import InputError
-from pipeline.findings.rejected import by_reason
+from pipeline.findings.rejected import REJECTED_EXAMPLES, by_reason
 from pipeline.markdown import table
 from pipeline.programs.git import blob, run
 from pipeline.scoring.names import HEADLINE, judged_on, with_interval
@@ -27,6 +27,7 @@ PREDICTIONS = Path("reports/predictions.csv")
 SHEET = Path("reports/contact_sheet.png")
 REJECTED = Path("data/rejected.csv")
 SHEET_SIDE = 1000  # pixels at most: an artifact lies in Prefect's database
+AFTERWARDS = 1000  # files of a reason, where the table itself is rolled back
 CLASSES = 30  # a confusion matrix of more is no picture
 UNSHOWN = (InputError, OSError, LookupError, TypeError, ValueError, httpx.HTTPError)
 csv.field_size_limit(2**31 - 1)  # letters of a cell: as long as a user's table had it
@@ -45,15 +46,14 @@ def shown() -> Iterator[None]:
 def of_failed(folder: Path, stage: str) -> None:
     """Keep what a failed stage says to look at: `retrain` rolls its files back."""
     if stage == "ingest" and (folder / REJECTED).exists():
-        of_rejected(folder)
+        of_rejected(folder, examples=AFTERWARDS)
 
 
 @shown()
-def of_rejected(folder: Path) -> None:
+def of_rejected(folder: Path, *, examples: int = REJECTED_EXAMPLES) -> None:
     """Make the artifact of the rejected files."""
-    create_markdown_artifact(
-        rejected(folder / REJECTED), key="rejected-files", description="By reason"
-    )
+    told = rejected(folder / REJECTED, examples)
+    create_markdown_artifact(told, key="rejected-files", description="By reason")
 
 
 @shown()
@@ -84,7 +84,7 @@ def of_confusion(folder: Path) -> None:
     )
 
 
-MADE = {
+MADE: dict[str, list[Callable[[Path], None]]] = {
     "ingest": [of_rejected],
     "augment": [of_views],
     "evaluate": [of_metrics, of_confusion],
@@ -149,9 +149,9 @@ def confusion(predictions: Path) -> str:
     return table(["class \\ predicted", *classes], rows)
 
 
-def rejected(file: Path) -> str:
-    """Files that could not be used, by reason with a few examples, as Markdown."""
-    found = by_reason(rows_of(file, "path", "reason"))
+def rejected(file: Path, examples: int = REJECTED_EXAMPLES) -> str:
+    """Files that could not be used, by reason with some examples, as Markdown."""
+    found = by_reason(rows_of(file, "path", "reason"), examples)
     if not found:
         return "No file was rejected."
     rows = [[code, f"{files}", "; ".join(paths)] for code, files, paths in found]

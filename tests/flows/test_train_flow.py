@@ -268,13 +268,14 @@ def test_force_runs_what_is_not_stale(toy):
 
 
 def test_a_failing_stage_says_why_and_stops_the_flow(toy):
-    toy.write("data/raw/stop.csv", "image,label,answer\n1.png,cat,stop\n2.png,,cat\n")
+    nameless = "".join(f"{number}.png,,cat\n" for number in range(2, 6))
+    toy.write("data/raw/stop.csv", "image,label,answer\n1.png,cat,stop\n" + nameless)
 
     state = train(return_state=True)
     (toy.folder / "data/raw/stop.csv").unlink()
 
     assert state.name == "Failed"
-    assert "| no\\_label | 1 | 2.png |" in artifacts(state)["rejected-files"]
+    assert "| no\\_label | 4 | 2.png; 3.png; 4.png; 5.png |" in artifacts(state)["rejected-files"]
     assert names(state)["ingest"] == "Failed"
     assert "split" not in names(state)
     assert "an answer is 'stop'" in logs(state)
