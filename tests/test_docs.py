@@ -158,6 +158,7 @@ def test_git_has_nothing_at_the_top_but_what_belongs_there():
         ".ci",
         ".dvc",
         ".dvcignore",
+        ".gitattributes",
         ".gitignore",
         "CHANGELOG.md",
         "CONTRIBUTING.md",
