@@ -37,10 +37,15 @@ def check_backing() -> None:
     """Refuse a directory that is not there, as where none is mounted: DVC would make another.
 
     Raises:
-        InputError: It does not exist, though HEAD has results that it should hold.
+        InputError: It does not exist, though HEAD has results that it should hold;
+            or it is a URL of a file, which DVC takes for a path in the clone.
     """
     name = dvc.run("config", "core.remote").strip()
     url = dvc.run("config", f"remote.{name}.url").strip()
+    if url.startswith("file:"):
+        reason = f"DVC would take {url} for a folder within the clone"
+        fix = f"run `dvc remote modify {name} url PATH`, with a plain absolute path"
+        raise InputError(".dvc/config", reason, fix)
     folder = Path(os.path.normpath(Path(".dvc").absolute() / url))
     if "://" not in url and not folder.exists() and clone.tracked("dvc.lock"):
         reason = f"does not exist, and should hold what DVC's remote {name!r} was given"
@@ -49,8 +54,8 @@ def check_backing() -> None:
 
 @task(name="push again", **over_a_network)
 def push_again() -> None:
-    """Give the DVC remote what HEAD names and it lacks, as where another was in its place."""
-    if lost := dvc.transfer("push"):
+    """Give the DVC remote what it lacks of HEAD, as where another was in its place."""
+    if lost := dvc.transfer("push", "--run-cache"):
         get_run_logger().warning("HEAD names data that is nowhere: %s", lost)
 
 

@@ -26,7 +26,7 @@ LOG_COLUMNS = ("loss", "accuracy", "val_loss", "val_accuracy")
 LOG_DECIMALS = 6
 PREDICT_BATCH = 64
 WORSE = 1.1  # times the loss; less may be chance
-MOST = 1_000_000  # epochs, images of a batch, steps' length: no one means more
+MOST = 1_000_000  # epochs, images of a batch, learning rate or penalty: no one means more
 
 
 class LearningParams(Section):

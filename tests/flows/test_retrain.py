@@ -309,14 +309,28 @@ def test_a_dvc_remote_that_is_not_mounted_is_told_before_anything_runs(promoted,
     check_published(promoted, tmp_path / "second")
 
 
+def test_a_dvc_remote_by_a_files_url_is_refused(promoted):
+    """DVC would make a folder `file:` within the clone, and push there."""
+    url = (promoted.folder.parent / "remote").as_uri()
+    promoted.dvc("remote", "modify", "store", "url", url)
+    promoted.git("commit", "--quiet", "--all", "--message", "By URL")
+    promoted.git("push", "--quiet", "origin", "main")
+
+    assert f"DVC would take {url} for a folder within the clone" in once(promoted).message
+    assert promoted.status() == ""
+
+
 def test_what_a_dvc_remote_has_lost_is_pushed_again(promoted, tmp_path):
     """Also where nothing has changed."""
     store = promoted.folder.parent / "remote"
+    runs = sorted(file.name for file in (store / "runs").rglob("*"))
     shutil.rmtree(store)
     store.mkdir()
 
     assert once(promoted).name == "Unchanged"
 
+    assert runs
+    assert sorted(file.name for file in (store / "runs").rglob("*")) == runs
     check_published(promoted, tmp_path / "second")
 
 
