@@ -551,6 +551,7 @@ def test_the_champions_predictions_must_be_somewhere(promoted):
     promoted.answers(95)
     for folder in (promoted.store, promoted.folder / ".dvc/cache"):
         promoted.run("rm", "-r", str(folder))
+    promoted.store.mkdir()
 
     state = once(promoted)
 
