@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pydantic import model_validator
 
 from pipeline.errors import ParamsError
+from pipeline.files import named_when_full
 from pipeline.images.decode import Pixels
 from pipeline.params import Section
 
@@ -123,8 +124,7 @@ def openvino_graph(model: keras.Model) -> Any:
     import openvino  # noqa: PLC0415
 
     function = _as_function(model, 1)
-    with TemporaryDirectory() as folder:
-        file = Path(folder) / "graph.pb"
+    with TemporaryDirectory() as folder, named_when_full(file := Path(folder) / "graph.pb"):
         file.write_bytes(function.graph.as_graph_def().SerializeToString())
         # `convert_model` goes over every node in Python: seconds, of some networks forty
         graph = openvino.Core().read_model(file)

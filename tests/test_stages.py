@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import zipfile
@@ -130,6 +131,21 @@ def outs(project) -> dict[str, bytes]:
     }
 
 
+def test_a_summary_of_another_runs_figures_says_so(trained, capsys):
+    """As after `git checkout reports`, which brings those of the last commit."""
+    figures = {"path": "reports/metrics.json", "hash": "md5"}
+
+    def told(md5: str) -> bool:
+        stages = {"evaluate": {"outs": [{**figures, "md5": md5}]}}
+        (trained.folder / "dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": stages}))
+        assert main(["summary"]) == 0
+        return "is not of the run that dvc.lock records" in capsys.readouterr().err
+
+    content = (trained.folder / "reports/metrics.json").read_bytes()
+    assert not told(hashlib.md5(content, usedforsecurity=False).hexdigest())
+    assert told("0" * 32)
+
+
 def test_training_again_gives_the_same_bytes(trained, keras):
     """In one process Keras counts layer names on, so its counters are set back first."""
     first = outs(trained)
@@ -221,7 +237,7 @@ def test_a_name_that_keras_does_not_write_under_is_refused(project, capsys, word
 def test_a_head_of_another_shape_is_refused(trained, refused):
     trained.set("train_head", hidden=[9])
 
-    assert "head.weights.h5: does not fit the head of the params" in refused("fine_tune")
+    assert "head.weights.h5: holds no head of train_head.hidden [9]\n" in refused("fine_tune")
 
 
 def test_a_model_of_other_classes_is_refused(trained, refused):

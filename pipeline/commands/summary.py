@@ -7,8 +7,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.comparing.outs import LOCK, recorded
+from pipeline.comparing.revisions import WORKSPACE, find_revision
+from pipeline.console import say
 from pipeline.errors import InputError
 from pipeline.model_file import read_card
+from pipeline.programs.dvc import digest
 from pipeline.provenance import read_provenance
 from pipeline.scoring.names import HEADLINE, judged_on, with_interval
 
@@ -46,6 +50,7 @@ def main(words: list[str]) -> int:
         raise InputError(METRICS, f"cannot be read: {error!r}", "run `dvc repro`") from error
 
     shipped = what_ships()
+    note_others_figures()
 
     from rich.console import Console  # noqa: PLC0415
 
@@ -72,6 +77,16 @@ def figures_table(head: dict[str, Any], fine_tuned: dict[str, Any]) -> Table:
     baseline = f"{fine_tuned['majority_baseline_accuracy']:.4f}"
     table.add_row("accuracy of the majority class", baseline, baseline)
     return table
+
+
+def note_others_figures() -> None:
+    """Say so where the figures are of another run than the model, as after `git checkout`."""
+    try:
+        expected = recorded(find_revision(WORKSPACE)).get(str(METRICS))
+    except InputError:
+        return  # no dvc.lock: the stages were run by hand
+    if expected not in {None, digest(METRICS)}:
+        say(f"summary: {METRICS} is not of the run that {LOCK} records; `dvc repro evaluate`")
 
 
 def what_ships() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import pandas as pd
 from pydantic import Field, model_validator
 
-from pipeline.errors import InputError, in_words
+from pipeline.errors import InputError
 from pipeline.tables import units_of
 from pipeline.training.epochs import Epochs, Gather, Held, image_weights, one_hot, view_rows
 from pipeline.training.learning import MOST, LearningParams
@@ -96,9 +97,10 @@ def load_head(params: HeadParams, channels: int, classes: int, weights: Path) ->
     """
     head = build_head(params, channels, classes)
     try:
-        head.load_weights(weights)
-    except Exception as error:
-        reason = f"does not fit the head of the params: {in_words(error)}"
+        with warnings.catch_warnings(action="ignore"):
+            head.load_weights(weights)
+    except Exception as error:  # whose words, and Keras' warnings, hold all weights
+        reason = f"holds no head of train_head.hidden {params.hidden}"
         raise InputError(weights, reason, "run `dvc repro train_head`") from error
     return head
 
