@@ -54,8 +54,10 @@ def main(words: list[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {_shown(error)}", file=sys.stderr)
     except BrokenPipeError:  # whoever read our output has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
     except OSError as error:
+        if not error.filename:
+            _drop_output()
         what = "what it names" if error.filename else UNNAMED
         print(f"error: {error}\n  fix: free or allow {what}, then rerun", file=sys.stderr)
     except KeyboardInterrupt:
@@ -71,6 +73,14 @@ def _run_command(name: str, words: list[str]) -> int:
     status = int(command.main(words))
     sys.stdout.flush()
     return status
+
+
+def _drop_output() -> None:
+    """Write what is left of the output, if it can be, and no more."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _shown(error: InputError) -> str:

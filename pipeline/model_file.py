@@ -140,9 +140,10 @@ def _check_members(file: Path) -> None:
     """Refuse other members, and those that could unpack to more than they take."""
     with zipfile.ZipFile(file) as archive:
         found = archive.infolist()
-    if sorted(member.filename for member in found) != sorted(MEMBERS):
-        names = ", ".join(sorted({m.filename for m in found} ^ MEMBERS)) or "members twice"
-        raise InputError(file, f"is not of this pipeline: it lacks, or has beside, {names}", FIX)
+    names = [member.filename for member in found]
+    if sorted(names) != sorted(MEMBERS):
+        reason = f"is not of this pipeline: it holds {', '.join(names)}"
+        raise InputError(file, reason, FIX)
     for member in found:
         if member.compress_type != zipfile.ZIP_STORED or member.file_size > member.compress_size:
             raise InputError(file, f"is not of this pipeline: {member.filename} is packed", FIX)

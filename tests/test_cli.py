@@ -218,7 +218,8 @@ def test_names_move_no_cursor_and_forge_no_line(model, capsys):
 def test_output_that_goes_nowhere_is_told(into, said):
     command = ["sh", "-c", f"exec {sys.executable} -m pipeline cache {into}"]
 
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
 
     assert done.returncode == 1
     assert said in done.stderr.decode()

@@ -349,6 +349,7 @@ def test_a_link_to_nowhere_that_a_table_names_is_missing(project, refused):
         ("deep/e\u0301.png", "deep/é.png"),  # another form of the same letter
         ("deep\\é.png", "deep/é.png"),
         ("é", "deep/é.png"),  # neither folder nor ending
+        ("1.2.840", "deep/1.2.840.png"),
         ("0", "0.png"),
         ("same.png", None),  # of two files of that name none is meant
         ("nothing.png", None),
@@ -356,7 +357,8 @@ def test_a_link_to_nowhere_that_a_table_names_is_missing(project, refused):
 )
 def test_a_file_named_in_another_spelling_is_named(project, refused, path, meant):
     fill_flat(project)
-    for number, file in enumerate(("deep/é.png", "deep/same.png", "more/same.png")):
+    names = ("deep/é.png", "deep/1.2.840.png", "deep/same.png", "more/same.png")
+    for number, file in enumerate(names):
         (project.raw / file).parent.mkdir(exist_ok=True)
         picture(90 + number, brightness=9).save(project.raw / file)
     (project.raw / "labels.csv").write_text(f"path,label\n0.png,a\n1.png,b\n{path},a\n")

@@ -580,7 +580,8 @@ def test_a_zip_member_may_have_its_name_in_unicode_beside(tmp_path, stale):
     ("records", "said"),
     [
         (b"14 size=-1536\n", "a member of -1,536 bytes"),
-        (b"1" * 2**20, "a header with a number of a hundred digits"),
+        (b"1" * 2**20, "a header that is none"),
+        (b"2 " * 2**18 + b"=", "a header that is none"),  # keywords that each reach to the end
     ],
 )
 @pytest.mark.parametrize("ending", [".tar", ".tar.gz"])
@@ -599,6 +600,17 @@ def test_pax_headers_that_would_be_read_for_ever_are_refused(tmp_path, records, 
         list_images(tmp_path, [file.name], "first")
 
 
+def test_names_of_many_digits_are_names(tmp_path):
+    name = f"a/{'1' * 200}é.png"
+    with tarfile.open(tmp_path / "x.tar", "w", format=tarfile.PAX_FORMAT) as archive:
+        for path in (name, "b/1.png"):
+            archive.addfile(tarfile.TarInfo(path), io.BytesIO())
+
+    listing = list_images(tmp_path, ["x.tar"], "first")
+
+    assert sorted(listing.images["path"]) == [f"x.tar/{name}", "x.tar/b/1.png"]
+
+
 @pytest.mark.parametrize("ending", [".tar", ".tar.gz"])
 def test_a_member_of_more_than_any_disk_holds_is_refused(tmp_path, ending):
     file = tmp_path / f"x{ending}"
@@ -612,6 +624,37 @@ def test_a_member_of_more_than_any_disk_holds_is_refused(tmp_path, ending):
         match=r"x\.tar.*cannot be read as tar: (unexpected end of data|Invalid argument)",
     ):
         list_images(tmp_path, [file.name], "first")
+
+
+@pytest.mark.parametrize("name", ["photo.png", "labels.txt"])
+def test_a_source_of_one_file_that_says_no_label_is_refused(project, refused, name):
+    fill_class_folders(project.raw)
+    (project.raw / name).write_bytes(png(1, 1))
+    project.set("ingest", sources=[name])
+
+    assert f"{name}: holds images, and none has a label" in refused("ingest")
+
+
+def test_a_parquet_file_beside_a_table_is_none_of_its_images(project):
+    """Be its columns as they are."""
+    write(members("table"), project.raw)
+    pq.write_table(pa.table({"one": [b"1"], "other": [b"2"]}), project.raw / "vectors.parquet")
+    project.set("ingest", sources=["labels.csv"])
+
+    assert project.run("ingest") == 0
+
+    assert len(manifest(project)) == 6
+
+
+def test_a_label_of_blanks_is_no_class(project):
+    found = members("table")
+    found["labels.csv"] += b"\nimages/dark0.png,  ,"
+    write(found, project.raw)
+    project.set("ingest", max_rejected_fraction=0.5)
+
+    assert project.run("ingest") == 0
+
+    assert list(rejected(project).values()) == ["no_label"]
 
 
 def test_of_several_columns_of_images_the_one_called_image_counts(project, refused, capsys):

@@ -237,7 +237,10 @@ def test_a_name_that_keras_does_not_write_under_is_refused(project, capsys, word
 def test_a_head_of_another_shape_is_refused(trained, refused):
     trained.set("train_head", hidden=[9])
 
-    assert "head.weights.h5: holds no head of train_head.hidden [9]\n" in refused("fine_tune")
+    assert (
+        "head.weights.h5: holds no head of train_head.hidden [9] for 1280 channels and 2 classes\n"
+        in refused("fine_tune")
+    )
 
 
 def test_a_model_of_other_classes_is_refused(trained, refused):

@@ -73,10 +73,11 @@ def main(words: list[str]) -> int:
         raise InputError("pack --shard-mb", f"{chosen.shard_mb} is no size", "give 1 or more")
     if chosen.out.exists() and not (chosen.out.is_dir() and not any(chosen.out.iterdir())):
         raise InputError(chosen.out, "is not an empty folder", "name a new one")
-    if not leads_outside(chosen.raw, str(chosen.out.resolve())):
-        reason = f"lies in {chosen.raw}, so that its images would be there twice"
-        raise InputError(chosen.out, reason, "name a folder beside it")
     params = load_section(chosen.params, "ingest", IngestParams)
+    for source in (chosen.raw / name for name in params.sources):
+        if not leads_outside(source, str(chosen.out.resolve())):
+            reason = f"lies in {source}, so that its images would be there twice"
+            raise InputError(chosen.out, reason, "name a folder beside it")
     listing = list_images(chosen.raw, params.sources, params.folder_labels)
     bad = [f"{item.path}: {item.reason}: {item.detail}" for item in listing.rejected]
     unnamed = [f"{path}: no table names it" for path in listing.unlisted]

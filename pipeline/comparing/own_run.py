@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import posixpath
 from collections.abc import Iterable, Mapping
-from functools import cache
 from typing import Any
 
 from pipeline.comparing.outs import LOCK
@@ -19,6 +18,7 @@ from pipeline.programs.git import blobs, listed
 
 YAML = (".yaml", ".yml")
 ABSENT = object()
+_md5s: dict[str, str] = {}  # of blobs by their names; of most commits they are the same
 
 Digests = dict[str, str]
 """MD5 by path, as DVC has them."""
@@ -102,11 +102,7 @@ def _kept(revision: Revision, paths: set[str]) -> Digests:
             folder = posixpath.join(posixpath.dirname(file), document.get("wdir", ""))
             digests |= _digests(document.get("outs", ()), folder)
     code = {path: files[path] for path in paths & files.keys()}
-    return digests | dict(zip(code, _md5s(tuple(code.values())), strict=True))
-
-
-@cache
-def _md5s(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Of blobs by their names; of most commits they are the same."""
-    md5 = (hashlib.md5(content, usedforsecurity=False) for content in blobs(names))
-    return tuple(digest.hexdigest() for digest in md5)
+    fresh = [name for name in code.values() if name not in _md5s]
+    for name, content in zip(fresh, blobs(fresh), strict=True):
+        _md5s[name] = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    return digests | {path: _md5s[name] for path, name in code.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
@@ -28,28 +27,32 @@ from pipeline.programs import dvc
 LACKS = re.compile(r"\bmissing\b(?! dependencies)")  # what DVC says of files, and of plugins
 
 
-def is_backed() -> bool:
-    """Whether a DVC remote takes what is pushed."""
-    return bool(dvc.run("config", "core.remote").strip())
+def backing() -> str:
+    """The name of the DVC remote that takes what is pushed; empty where there is none."""
+    return dvc.run("config", "core.remote").strip()
 
 
-def check_backing() -> None:
+def check_backing(name: str) -> None:
     """Refuse a directory that is not there, as where none is mounted: DVC would make another.
 
     Raises:
         InputError: It does not exist, though HEAD has results that it should hold;
             or it is a URL of a file, which DVC takes for a path in the clone.
     """
-    name = dvc.run("config", "core.remote").strip()
-    url = dvc.run("config", f"remote.{name}.url").strip()
+    url = remotes().get(name, "")
     if url.startswith("file:"):
         reason = f"DVC would take {url} for a folder within the clone"
-        fix = f"run `dvc remote modify {name} url PATH`, with a plain absolute path"
-        raise InputError(".dvc/config", reason, fix)
-    folder = Path(os.path.normpath(Path(".dvc").absolute() / url))
-    if "://" not in url and not folder.exists() and clone.tracked("dvc.lock"):
+        fix = "give it a plain absolute path instead: `dvc remote modify NAME url PATH`"
+        raise InputError(f"DVC's remote {name!r}", reason, fix)
+    if url and "://" not in url and not Path(url).exists() and clone.tracked("dvc.lock"):
         reason = f"does not exist, and should hold what DVC's remote {name!r} was given"
-        raise InputError(folder, reason, "mount it; or, if it is a new one, make it")
+        raise InputError(url, reason, "mount it; or, if it is a new one, make it")
+
+
+def remotes() -> dict[str, str]:
+    """The URL, or absolute path, of each DVC remote by its name."""
+    listed = (line.split(maxsplit=1) for line in dvc.run("remote", "list").splitlines())
+    return {name: rest.removesuffix("(default)").strip() for name, rest in listed}
 
 
 @task(name="push again", **over_a_network)
@@ -88,7 +91,7 @@ def sync(where: Remote | None, pending: list[str]) -> None:
     data = [file for file in here if file in data or not outs_exist(file)]
     journal.write(Entry("sync", after, data=data))
     try:
-        if is_backed():
+        if backing():
             fetch()
         bring(sorted({*data, *not_brought()}))
         check_out(raw_stages(), force=False)

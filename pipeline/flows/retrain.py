@@ -18,7 +18,7 @@ from prefect.states import Completed, Failed
 from pipeline.errors import InputError
 from pipeline.flows import artifacts, clone, journal, locks, remote
 from pipeline.flows.alone import alone
-from pipeline.flows.catch_up import check_backing, check_out, is_backed, push_again, sync, update
+from pipeline.flows.catch_up import backing, check_backing, check_out, push_again, sync, update
 from pipeline.flows.champion import Judgement, gate, headline_in_words, judge
 from pipeline.flows.in_place import record
 from pipeline.flows.journal import Entry
@@ -64,14 +64,14 @@ def attempt() -> State[str]:
     clone.check_clean()
     where = remote.of_branch()
     sync(where, pending)  # before what it brings is judged: others may have mended, or spoilt it
-    backed = is_backed()
-    if where and not backed:
+    name = backing()
+    if where and not name:
         reason = (
             "has a git remote but no DVC remote by default: what is pushed would lack its data"
         )
         raise InputError(Path.cwd(), reason, "run `dvc remote add --default NAME URL`")
-    if backed:
-        check_backing()
+    if name:
+        check_backing(name)
         push_again()
     check_versioned()
     gate()
@@ -83,7 +83,7 @@ def attempt() -> State[str]:
             undo()
             return kept_as_it_was(judgement, kept)
         with locks.unlocked():
-            entry = commit(judgement, where, backed=backed)
+            entry = commit(judgement, where, backed=bool(name))
     except BaseException as error:
         get_run_logger().error("rolling back: %s", error)
         undo()

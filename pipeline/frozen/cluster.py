@@ -140,10 +140,12 @@ async def _greet(address: str) -> None:
     Raises:
         Exception: Of any kind, where it is none.
     """
+    from distributed.client import _maybe_call_security_loader  # noqa: PLC0415
     from distributed.core import connect  # noqa: PLC0415
     from distributed.security import Security  # noqa: PLC0415
 
-    options = Security().get_connection_args("client")
+    security = _maybe_call_security_loader(address) or Security()  # as Dask's client does
+    options = security.get_connection_args("client")
     comm = await asyncio.wait_for(connect(address, timeout=CONNECT_S, **options), CONNECT_S)
     await comm.close()
 

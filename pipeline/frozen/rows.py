@@ -142,7 +142,9 @@ def _holdable(network: FrozenNetwork, store: Store, views: int, parts: list[Part
         if store.holds(size):
             held.append(part)
         else:
-            say(f"store: {size / 1e9:.3g} GB of {part} are more than it holds ({LIMIT}); not kept")
+            say(
+                f"store: {size / 1e6:,.1f} MB of {part} are more than it holds ({LIMIT}); not kept"
+            )
     return held
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import posixpath
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import PurePosixPath
 
 from pipeline.sources.found import Found
 
@@ -15,19 +15,24 @@ class Alike:
 
     Tables that were written elsewhere spell paths with other capitals, accents
     or slashes, without the ending, or without the folder.
+
+    Args:
+        folder: The table's, where its paths start.
     """
 
-    def __init__(self, found: Sequence[Found]) -> None:
-        self.paths = {_plain(item.path): item.path for item in found if not item.fault}
-        count = Counter(_stem(path) for path in self.paths)
-        self.names = {
-            _stem(plain): path for plain, path in self.paths.items() if count[_stem(plain)] == 1
-        }
+    def __init__(self, found: Sequence[Found], folder: str) -> None:
+        self._folder = folder
+        self._paths = {_plain(item.path): item.path for item in found if not item.fault}
+        count = Counter(_stem(plain) for plain in self._paths)
+        stems = ((_stem(plain), path) for plain, path in self._paths.items())
+        self._names = {stem: path for stem, path in stems if count[stem] == 1}
 
     def to(self, path: str) -> str | None:
-        """The file of the same path but for its spelling, or the only one of that name."""
+        """How the table should have it: the same path in its spelling, or the only such name."""
         plain = _plain(path)
-        return self.paths.get(plain) or self.names.get(_stem(plain))
+        names = self._names.get(posixpath.basename(plain)) or self._names.get(_stem(plain))
+        meant = self._paths.get(plain) or names
+        return posixpath.relpath(meant, self._folder) if meant else None
 
 
 def _plain(path: str) -> str:
@@ -35,4 +40,4 @@ def _plain(path: str) -> str:
 
 
 def _stem(plain: str) -> str:
-    return PurePosixPath(plain).stem
+    return posixpath.splitext(posixpath.basename(plain))[0]

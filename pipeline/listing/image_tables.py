@@ -21,7 +21,7 @@ def is_image_table(file: Path) -> bool:
         InputError: It is called Parquet and cannot be read.
     """
     ending = file.suffix.lower() in parquet.ENDINGS and file.is_file()
-    return ending and parquet.image_column(file) is not None
+    return ending and parquet.image_columns(file) != []
 
 
 def from_image_table(table: Found) -> Listing:
@@ -63,7 +63,7 @@ def from_image_table(table: Found) -> Listing:
         [place for (place, _), good in zip(members, usable, strict=True) if good],
         [Rejected(p, *fault) for p, fault in zip(rows["path"], faults, strict=True) if fault],
         # a subset need not show every class that the schema names
-        sorted({*rows["label"]} - {"", *foreign}),
+        sorted({label for label in rows["label"] if label.strip()} - foreign),
         [],
     )
 

@@ -17,7 +17,7 @@ from pipeline.listing.tables import fault_in_row
 from pipeline.sources.content import content
 from pipeline.sources.found import Found
 from pipeline.sources.place import Place, in_order
-from pipeline.sources.table import as_text, once, with_columns, without_foreign
+from pipeline.sources.table import as_text, with_columns, without_foreign
 
 LABEL, FIELDS = "cls", "json"
 MAX_BESIDE = 1_000_000  # bytes
@@ -91,7 +91,7 @@ def _cells(
             if extension == LABEL:
                 cells["label"] = read.decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
             else:
-                fields: Any = json.loads(read, object_pairs_hook=once)
+                fields: Any = json.loads(read)
                 plain = {k: v for k, v in fields.items() if not isinstance(v, (dict, list))}
                 cells |= {k: as_text(v) for k, v in plain.items()}
                 left_out |= fields.keys() - plain.keys()

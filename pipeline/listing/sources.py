@@ -139,7 +139,8 @@ def _labelled(
     shards = with_samples(found)
     samples = [item for item in found if item.place.file in shards]
     rest = [item for item in found if item.place.file not in shards]
-    packed = {item.parts[0] for item in samples} - {item.parts[0] for item in rest}
+    packed = {name for item in samples for name in item.parts[:1]}
+    packed -= {name for item in rest for name in item.parts[:1]}
     folders = [name for name in _folders_in(below) if name not in packed]
     by_folder = from_folders(below, rest, folders, folder_labels)
     return joined([from_samples(samples, raw), by_folder]) if samples else by_folder

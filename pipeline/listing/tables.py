@@ -78,7 +78,7 @@ def from_rows(
     folder = posixpath.dirname(table.path)
     by_path = {item.path: item for item in reversed(found)}  # of one name the first counts
     paths = [posixpath.normpath(posixpath.join(folder, path)) for path in rows["path"]]
-    alike = Alike(found if any(path not in by_path for path in paths) else [])
+    alike = Alike(found if any(path not in by_path for path in paths) else [], folder)
     inside = table.place.member != ""  # of an archive: nothing beside it is meant
     container = table.place.file.relative_to(raw).as_posix()
     rejected: list[Rejected] = []
@@ -110,7 +110,7 @@ def from_rows(
         rows.assign(path=paths).loc[np.array(usable, dtype=bool)].reset_index(drop=True),
         places,
         rejected,
-        sorted(set(rows["label"]) - {""}),
+        sorted(label for label in set(rows["label"]) if label.strip()),
         [item.path for item in found if item.path not in listed],
         frozenset(absent),
         frozenset(named),

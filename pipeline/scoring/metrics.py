@@ -1,7 +1,8 @@
 """Metrics of a classifier, each computed for many weightings of the images at once.
 
 A bootstrap resample is a weighting: how often each image was drawn.  With all
-weights 1 the figures are scikit-learn's (a test holds them to it).
+weights 1 the figures are scikit-learn's (a test holds them to it); of macro F1
+where every class has images, for a mean here is over those that have.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def headline(
     return {
         "accuracy": hits.sum(axis=1) / total,
         "balanced_accuracy": _mean(ratio(hits, support)),
-        "macro_f1": _mean(ratio(2 * hits, support + predicted)[:, np.unique(labels)]),
+        "macro_f1": _mean(ratio(2 * hits, np.where(support > 0, support + predicted, 0))),
         "roc_auc": _mean(np.stack(auc, axis=1)),
         "average_precision": _mean(np.stack(precision, axis=1)),
         "log_loss": weights @ _surprise(labels, probabilities) / total,

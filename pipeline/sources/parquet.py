@@ -24,30 +24,40 @@ AT_ONCE = 64  # images in memory while they are listed
 _one_at_a_time = Lock()
 
 
-def image_column(file: Path) -> str | None:
-    """The column of images: of structs with a field `bytes`, or else of bytes; or None.
+def image_columns(file: Path) -> list[str]:
+    """The columns that may hold the images: of structs with a field `bytes`, or else of bytes.
 
     Bytes beside a column `path` are none: the file is a table beside images.
+    What is called image comes alone.
 
     Raises:
-        InputError: The file cannot be read, or it has several and none is called image.
+        InputError: The file cannot be read.
     """
     import pyarrow as pa  # noqa: PLC0415
 
     fields = {str(field.name): field.type for field in _open(file).schema_arrow}
-    found = [
+    structs = [
         name
         for name, type_ in fields.items()
         if pa.types.is_struct(type_)
         and (inner := type_.get_field_index("bytes")) >= 0
         and _is_bytes(type_.field(inner).type)
     ]
-    if not found and "path" not in fields:
-        found = [name for name, type_ in fields.items() if _is_bytes(type_)]
-    if len(found) > 1 and IMAGE not in found:
+    plain = [name for name, type_ in fields.items() if _is_bytes(type_) and "path" not in fields]
+    return [IMAGE] if IMAGE in {*structs, *plain} else structs or plain
+
+
+def image_column(file: Path) -> str | None:
+    """The column of images, or None.
+
+    Raises:
+        InputError: The file cannot be read, or it has several and none is called image.
+    """
+    found = image_columns(file)
+    if len(found) > 1:
         reason = f"has {len(found)} columns of images ({', '.join(found)})"
         raise InputError(file, reason, f"call the one that counts {IMAGE!r}, or drop the others")
-    return IMAGE if IMAGE in found else next(iter(found), None)
+    return found[0] if found else None
 
 
 def members(file: Path, column: str) -> Iterator[tuple[Place, str]]:

@@ -185,7 +185,7 @@ def _cells_of(line: str) -> dict[str, str]:
     Raises:
         ValueError: It is none, or holds what is no text.
     """
-    row = json.loads(line, object_pairs_hook=once)
+    row = json.loads(line, object_pairs_hook=_once)
     if not isinstance(row, dict) or any(isinstance(v, (dict, list)) for v in row.values()):
         raise ValueError("is no object of plain values; leave nested ones out")
     cells = {key: as_text(value) for key, value in row.items()}
@@ -193,7 +193,7 @@ def _cells_of(line: str) -> dict[str, str]:
     return cells
 
 
-def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object of JSON, each of whose keys counts."""
     found = dict(pairs)
     if len(found) < len(pairs):

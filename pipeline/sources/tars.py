@@ -21,9 +21,16 @@ DAMAGED = (
 )
 FIX = "make it again, or unpack it"
 MAX_EXTENSION = 2**20  # bytes of a header's own: a long name, say
-LONG_NUMBER = re.compile(rb"\d{100}")
+LONG_NUMBER = re.compile(rb"\d{256}")  # longer than any file's name
+RECORD = re.compile(rb"(\d{1,9}) ")  # begins with its own length, and ends with a line break
 SKIP = 2**20  # bytes looked at together
-EXTENSIONS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE)
+EXTENSIONS = (
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+)
 
 
 class Header(tarfile.TarInfo):
@@ -47,13 +54,25 @@ class Header(tarfile.TarInfo):
         return header
 
     def _proc_pax(self, tarfile: Any) -> Header:
-        """Refuse what tarfile would search in a time that is quadratic (CVE-2024-6232)."""
+        """Refuse what tarfile would read in quadratic time or memory (one is CVE-2024-6232)."""
         body = tarfile.fileobj.read(self._block(self.size))  # type: ignore[attr-defined]
-        if LONG_NUMBER.search(body):
-            raise ReadError("a header with a number of a hundred digits")
+        if LONG_NUMBER.search(body) or not _are_records(body[: self.size]):
+            raise ReadError(f"a header that is none, before byte {tarfile.fileobj.tell():,}")
         tarfile.fileobj = _Again(body, tarfile)
         header: Header = super()._proc_pax(tarfile)  # type: ignore[misc]
         return header
+
+
+def _are_records(body: bytes) -> bool:
+    """Whether pax records follow one another, as POSIX.1-2001 has them."""
+    at = 0
+    while at < len(body):
+        begins = RECORD.match(body, at)
+        end = at + int(begins[1]) if begins else 0
+        if end <= at or body[end - 1 : end] != b"\n":
+            return False
+        at = end
+    return True
 
 
 class _Again:

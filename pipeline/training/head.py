@@ -101,6 +101,7 @@ def load_head(params: HeadParams, channels: int, classes: int, weights: Path) ->
             head.load_weights(weights)
     except Exception as error:  # whose words, and Keras' warnings, hold all weights
         reason = f"holds no head of train_head.hidden {params.hidden}"
+        reason += f" for {channels} channels and {classes} classes"
         raise InputError(weights, reason, "run `dvc repro train_head`") from error
     return head
 
