@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 from prefect import get_run_logger, task
 
@@ -27,19 +28,28 @@ from pipeline.programs import dvc
 LACKS = re.compile(r"\bmissing\b(?! dependencies)")  # what DVC says of files, and of plugins
 
 
-def backing() -> str:
-    """The name of the DVC remote that takes what is pushed; empty where there is none."""
-    return dvc.run("config", "core.remote").strip()
+class Backing(NamedTuple):
+    """The DVC remote that takes what is pushed; its URL may be an absolute path."""
+
+    name: str
+    url: str
 
 
-def check_backing(name: str) -> None:
+def backing() -> Backing | None:
+    """The default DVC remote; None where there is none."""
+    lines = dvc.run("config", "--list").splitlines()
+    config = dict(line.partition("=")[::2] for line in lines)
+    name = config.get("core.remote")
+    return Backing(name, config.get(f"remote.{name}.url", "")) if name else None
+
+
+def check_backing(name: str, url: str) -> None:
     """Refuse a directory that is not there, as where none is mounted: DVC would make another.
 
     Raises:
         InputError: It does not exist, though HEAD has results that it should hold;
             or it is a URL of a file, which DVC takes for a path in the clone.
     """
-    url = remotes().get(name, "")
     if url.startswith("file:"):
         reason = f"DVC would take {url} for a folder within the clone"
         fix = "give it a plain absolute path instead: `dvc remote modify NAME url PATH`"
@@ -47,12 +57,6 @@ def check_backing(name: str) -> None:
     if url and "://" not in url and not Path(url).exists() and clone.tracked("dvc.lock"):
         reason = f"does not exist, and should hold what DVC's remote {name!r} was given"
         raise InputError(url, reason, "mount it; or, if it is a new one, make it")
-
-
-def remotes() -> dict[str, str]:
-    """The URL, or absolute path, of each DVC remote by its name."""
-    listed = (line.split(maxsplit=1) for line in dvc.run("remote", "list").splitlines())
-    return {name: rest.removesuffix("(default)").strip() for name, rest in listed}
 
 
 @task(name="push again", **over_a_network)

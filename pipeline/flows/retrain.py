@@ -64,14 +64,14 @@ def attempt() -> State[str]:
     clone.check_clean()
     where = remote.of_branch()
     sync(where, pending)  # before what it brings is judged: others may have mended, or spoilt it
-    name = backing()
-    if where and not name:
+    backed_by = backing()
+    if where and not backed_by:
         reason = (
             "has a git remote but no DVC remote by default: what is pushed would lack its data"
         )
         raise InputError(Path.cwd(), reason, "run `dvc remote add --default NAME URL`")
-    if name:
-        check_backing(name)
+    if backed_by:
+        check_backing(*backed_by)
         push_again()
     check_versioned()
     gate()
@@ -83,7 +83,7 @@ def attempt() -> State[str]:
             undo()
             return kept_as_it_was(judgement, kept)
         with locks.unlocked():
-            entry = commit(judgement, where, backed=bool(name))
+            entry = commit(judgement, where, backed=backed_by is not None)
     except BaseException as error:
         get_run_logger().error("rolling back: %s", error)
         undo()

@@ -296,6 +296,9 @@ def test_a_dvc_remote_that_cannot_be_written_is_told_in_a_few_words(promoted):
 def test_a_dvc_remote_that_is_not_mounted_is_told_before_anything_runs(promoted, tmp_path):
     """DVC would make a folder of its name, and the commit's data would be nowhere else."""
     promoted.answers(95)
+    promoted.dvc("remote", "rename", "store", "a.b")  # which `dvc config` cannot name
+    promoted.git("commit", "--quiet", "--all", "--message", "Rename the remote")
+    promoted.git("push", "--quiet", "origin", "main")
     store = promoted.folder.parent / "remote"
     store.rename(away := store.with_name("away"))
 
