@@ -62,12 +62,12 @@ def test_headline_metrics_are_those_of_scikit_learn(count, classes, seed, ties):
 def test_a_class_without_images_has_no_part_in_a_mean():
     """Or one that a model merely knows would cost it, and to forget one would be a gain."""
     labels, known = answers(40, 3, seed=5)
-    more = np.hstack([known * 0.5, np.full((40, 1), 0.5)])  # a fourth, and often the answer
+    more = np.hstack([known * 0.6, np.full((40, 1), 0.4)])  # a fourth, and at times the answer
 
     ours = headline(labels, more, np.ones((1, 40)))
 
     guesses = more.argmax(axis=1)
-    assert 3 in guesses
+    assert 0 < (guesses == 3).sum() < 40
     expected = sk.f1_score(labels, guesses, labels=[0, 1, 2], average="macro")
     assert ours["macro_f1"][0] == pytest.approx(expected)
 
