@@ -686,6 +686,10 @@ def other_formats() -> Iterator[Kind]:
     small = saved(COLOURS, "PNG")
     yield Kind("icon", made.icon(small, 7, 5), UNSUPPORTED)
     yield Kind("cursor", made.icon(small, 7, 5).replace(b"\1", b"\2", 1), UNSUPPORTED)
+    for name, picture in (("gray", GRAYS), ("colour", COLOURS)):
+        for compression in (None, "tga_rle"):
+            stream = saved(picture, "TGA", compression=compression)
+            yield Kind(f"TGA of {name}, compression {compression}", stream, UNSUPPORTED)
     interlaced = made.PNG + made.chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 1))
     interlaced += made.chunk(b"IDAT", zlib.compress(b"\0\x63")) + made.chunk(b"IEND", b"")
     yield Kind("interlaced PNG", interlaced, np.full((1, 1, 3), 0x63, np.uint8))

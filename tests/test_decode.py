@@ -325,3 +325,15 @@ def test_what_decoders_remark_of_bad_files_stays_with_them(tmp_path):
 
     assert done.stdout.split() == ["unknown_range", "damaged"]
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("compression", [None, "tga_rle"])
+def test_a_tga_picture_is_no_cursor_though_both_begin_alike(tmp_path, mode, compression):
+    Image.new(mode, (7, 5), 9).save(tmp_path / "x.tga", compression=compression)
+    with pytest.raises(RejectedImage, match="is a TGA picture; save it as PNG or JPEG"):
+        decode(tmp_path / "x.tga")
+
+    (tmp_path / "x.cur").write_bytes(struct.pack("<3H16x", 0, 2, 1))
+    with pytest.raises(RejectedImage, match="is an icon or a cursor"):
+        decode(tmp_path / "x.cur")

@@ -177,6 +177,54 @@ def test_coco_beside_each_split_says_the_split(project):
     ]
 
 
+def test_the_hubs_tables_beside_images_say_path_and_split(project):
+    write({"a.png": png(1, 20), "b.png": png(2, 170)}, project.raw / "train")
+    write({"images/c.png": png(3, 20)}, project.raw / "test")
+    (project.raw / "train/metadata.csv").write_text("file_name,label\na.png,dark\nb.png,light\n")
+    line = json.dumps({"file_name": "images/c.png", "label": "dark"})
+    (project.raw / "test/metadata.jsonl").write_text(f"{line}\n")
+    (project.raw / "more.csv").write_text("path,file_name,label,split\ntrain/d.png,7,light,val\n")
+    (project.raw / "train/d.png").write_bytes(png(4, 170))
+    names = ["train/metadata.csv", "test/metadata.jsonl", "more.csv"]
+    project.set("ingest", sources=names)
+
+    assert project.run("ingest") == 0
+
+    table = manifest(project).fillna("")
+    assert sorted(zip(table["path"], table["label"], table["split"], strict=True)) == [
+        ("test/images/c.png", "dark", "test"),
+        ("train/a.png", "dark", "train"),
+        ("train/b.png", "light", "train"),
+        ("train/d.png", "light", "val"),
+    ]
+
+
+def test_samples_may_have_their_labels_in_json_alone(project):
+    fields = {"dark": {"label": "dark", "site": "x"}, "light": {"label": "light"}}
+    found = {f"{name}.json": json.dumps(said).encode() for name, said in fields.items()}
+    found |= {"dark.png": png(1, 20), "light.png": png(2, 170), "more/3.png": png(3, 20)}
+    write(found, project.raw / "x.tar")
+    # these say nothing of images: folders are labels
+    write({"dark/1.png": png(4, 20), "about.json": b'{"label": "v1"}'}, project.raw / "y.zip")
+    write({"light/1.png": png(5, 170), "light/1.json": b'{"site": "x"}'}, project.raw / "z.zip")
+    project.set("ingest", max_rejected_fraction=0.5)
+
+    assert project.run("ingest") == 0
+
+    table = manifest(project).fillna("")
+    assert sorted(zip(table["path"], table["label"], table["site"], strict=True)) == [
+        ("x.tar/dark.png", "dark", "x"),
+        ("x.tar/light.png", "light", ""),
+        ("y.zip/dark/1.png", "dark", ""),
+        ("z.zip/light/1.png", "light", ""),
+    ]
+    assert rejected(project) == {
+        "x.tar/more/3.png": "no_label",
+        "y.zip/about.json": "no_label",
+        "z.zip/light/1.json": "not_an_image",
+    }
+
+
 @pytest.mark.parametrize(
     ("lists", "words"),
     [

@@ -45,6 +45,7 @@ for module in FORMATS.values():
 KNOWN = tuple(name for name in FORMATS if name in Image.OPEN)  # to this build of Pillow
 FOREIGN = {  # what a file begins with, at which byte; to say what it is
     "a HEIC photo": (4, (b"ftyphe", b"ftypmif1", b"ftypmif2", b"ftypmsf1")),
+    "a TGA picture": (0, tuple(bytes([0, 0, kind, 0, 0, 0, 0, 0]) for kind in (2, 3, 10, 11))),
     "an icon or a cursor": (0, (b"\0\0\1\0", b"\0\0\2\0", b"icns")),
     "a camera's raw photo": (0, (b"IIRO", b"IIU\0", b"FUJIFILMCCD-RAW")),
     "a raw photo of Canon's": (4, (b"ftypcrx ",)),

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.console import say
 from pipeline.errors import InputError, RejectedImage
-from pipeline.listing.folders import split_of_file
+from pipeline.listing.folders import with_split
 from pipeline.listing.listing import Listing
 from pipeline.listing.tables import MAX_TABLE, Fault, bytes_of, from_rows
 from pipeline.sources.content import content
@@ -80,9 +80,7 @@ def from_coco(raw: Path, table: Found, found: Sequence[Found]) -> Listing:
                 raise InputError(name, f"has {times} {kind} of id {number!r}", FIX)
     cells, faults = _labelled(name, given)
     rows = with_columns(name, without_foreign(name, cells), ("path", "label"))
-    if (rows["split"] == "").all():
-        rows["split"] = split_of_file(table.path)
-    return from_rows(raw, table, found, rows, faults)
+    return from_rows(raw, table, found, with_split(rows, table.path), faults)
 
 
 def _labelled(name: str, given: _Coco) -> tuple[pd.DataFrame, list[Fault | None]]:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Literal
 
+import pandas as pd
+
 from pipeline.console import say
 from pipeline.errors import InputError
 from pipeline.listing.listing import Listing, Rejected, faulty, images_of
@@ -84,3 +86,8 @@ def split_of_file(path: str) -> str:
     pure = PurePath(path)
     beginning = pure.name.partition(".")[0].partition("-")[0].lower()
     return SPLIT_WORDS.get(beginning) or SPLIT_WORDS.get(pure.parent.name.lower(), "")
+
+
+def with_split(rows: pd.DataFrame, path: str) -> pd.DataFrame:
+    """Rows of the file at `path`, with its split where none of them names its own."""
+    return rows.assign(split=split_of_file(path)) if (rows["split"] == "").all() else rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.listing.folders import split_of_file
+from pipeline.listing.folders import with_split
 from pipeline.listing.listing import FAULTS, Listing, Rejected
 from pipeline.listing.tables import Fault, fault_in_row
 from pipeline.sources import parquet
@@ -36,13 +36,11 @@ def from_image_table(table: Found) -> Listing:
     column = parquet.image_column(file) or ""
     rows = arrow_as_text(str(file), parquet.other_columns(file, column))
     rows = without_foreign(str(file), rows, "path")
-    rows = with_columns(str(file), rows, ("label",))
+    rows = with_split(with_columns(str(file), rows, ("label",)), table.path)
     names = parquet.labels_named(file, "label")
     labels = [_named(label, names) if names else label for label in rows["label"]]
     foreign = {label for label in labels if label} - {*names} if names else set()
     rows["label"] = labels
-    if (rows["split"] == "").all():
-        rows["split"] = split_of_file(table.path)
     members = list(parquet.members(file, column))
     rows.insert(0, "path", [f"{table.path}/{place.member}" for place, _ in members])
 

@@ -25,8 +25,22 @@ ASIDE = ("txt", "caption")  # of a sample, and no image
 
 
 def with_samples(found: Sequence[Found]) -> set[Path]:
-    """The archives that hold labels beside images."""
-    return {i.place.file for i in found if i.place.member and _extension(i) == LABEL}
+    """The archives that hold labels beside images: key.cls, or a key.json with a label."""
+    within = [item for item in found if item.place.member and not item.fault]
+    labelled = {item.place.file for item in within if _extension(item) == LABEL}
+    first: dict[Path, Found] = {}  # .json of each other archive; one shows what all are
+    for item in within:
+        if item.place.file not in labelled and _extension(item) == FIELDS:
+            first.setdefault(item.place.file, item)
+    return labelled | {file for file, item in first.items() if _labels(item, within)}
+
+
+def _labels(fields: Found, found: Sequence[Found]) -> bool:
+    """Whether a .json holds a label, and something lies beside it that may be its image."""
+    if not any(item.key == fields.key and item != fields for item in found):
+        return False
+    cells, fault = _cells({FIELDS: _content(fields)}, set())
+    return not fault and cells["label"] != ""
 
 
 def from_samples(found: Sequence[Found], raw: Path) -> Listing:
@@ -72,12 +86,15 @@ def _read_all(found: Sequence[Found]) -> dict[str, dict[str, bytes | RejectedIma
     said: dict[str, dict[str, bytes | RejectedImage]] = {}
     for number in in_order([item.place for item in found]):
         item = found[number]
-        beside = said.setdefault(item.key, {})
-        try:
-            beside[_extension(item)] = content(item.place, MAX_BESIDE)
-        except RejectedImage as rejection:
-            beside[_extension(item)] = rejection
+        said.setdefault(item.key, {})[_extension(item)] = _content(item)
     return said
+
+
+def _content(item: Found) -> bytes | RejectedImage:
+    try:
+        return content(item.place, MAX_BESIDE)
+    except RejectedImage as rejection:
+        return rejection
 
 
 def _cells(

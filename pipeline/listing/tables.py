@@ -12,6 +12,7 @@ import pandas as pd
 
 from pipeline.errors import InputError, RejectedImage
 from pipeline.listing.alike import Alike
+from pipeline.listing.folders import with_split
 from pipeline.listing.listing import FAULTS, Listing, Rejected
 from pipeline.sources.content import content
 from pipeline.sources.found import Found, leads_outside
@@ -28,10 +29,12 @@ Fault = tuple[str, str]
 def from_table(raw: Path, table: Found, found: Sequence[Found]) -> Listing:
     """Take the rows of a table, whose paths start where the table lies.
 
+    The split of train.csv and train/any.csv is train, where no row names its own.
+
     Raises:
         InputError: The table cannot be used.
     """
-    rows = read_label_table(str(table.place), bytes_of(table))
+    rows = with_split(read_label_table(str(table.place), bytes_of(table)), table.path)
     return from_rows(raw, table, found, rows, [None] * len(rows))
 
 

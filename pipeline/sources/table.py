@@ -17,6 +17,7 @@ from pipeline.errors import InputError, in_words
 from pipeline.tables import FOLD, MANIFEST_COLUMNS, PLACE_COLUMNS, SPLIT_WORDS
 
 OPTIONAL_COLUMNS = ("weight", "group", "split")
+FILE_NAME = "file_name"  # in metadata.csv, as the Hugging Face Hub has it beside images
 LONGEST = 2**31 - 1  # letters of a cell; csv's own limit is of 131,072
 WHOLE = re.compile(r"\A(-?\d+)\.0\Z", re.ASCII)  # as `_whole` would spell it in text
 SEPARATORS = re.compile("[;\t,|]")
@@ -25,6 +26,8 @@ RESERVED_COLUMNS = {*MANIFEST_COLUMNS, *PLACE_COLUMNS, FOLD} - {"path", "label",
 
 def read_label_table(name: str, content: bytes) -> pd.DataFrame:
     """Read a table as text, with every optional column present.
+
+    What `datasets` calls `file_name` is the path, where there is no column `path`.
 
     Args:
         name: Of the file, for its ending and for errors.
@@ -39,6 +42,8 @@ def read_label_table(name: str, content: bytes) -> pd.DataFrame:
     except Exception as error:  # a damaged Parquet file can fail in any way
         reason = f"cannot be read as a table: {in_words(error)}"
         raise InputError(name, reason, "save it again as UTF-8 text or as Parquet") from error
+    if "path" not in table.columns:
+        table = table.rename(columns={FILE_NAME: "path"})
     return with_columns(name, table, ("path", "label"))
 
 
