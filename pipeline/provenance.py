@@ -17,6 +17,7 @@ from typing import Any
 
 from pipeline.files import write_json
 
+WRITTEN = (":(exclude)dvc.lock", ":(exclude)reports")  # by DVC and the stages before
 PACKAGES = ("keras", "numpy", "openvino", "pillow", "scikit-learn")
 
 
@@ -24,15 +25,16 @@ def write_provenance(model: Path, file: Path) -> None:
     """Record which git revision and which software made `model`.
 
     `git_revision` is null outside a git repository; `git_clean` is false when
-    tracked files differed from it.
+    tracked files differed from it, but for what a run itself writes.
     """
     revision = _git("rev-parse", "HEAD")
+    changes = _git("status", "--porcelain", "-uno", "--", ":/", *WRITTEN)
     write_json(
         file,
         {
             "model_digest": _sha256(model),
             "git_revision": revision,
-            "git_clean": revision is not None and _git("status", "--porcelain", "-uno") == "",
+            "git_clean": revision is not None and changes == "",
             "python": platform.python_version(),
             "packages": {name: version(name) for name in PACKAGES} | {"tensorflow": _tensorflow()},
         },

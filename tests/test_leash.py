@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -129,6 +130,38 @@ def test_a_lock_of_a_killed_holder_is_held_until_its_stage_has_ended(tmp_path, m
 
     with alone("flow"):
         assert (tmp_path / "ended").exists()
+
+
+@pytest.mark.parametrize("between", [(), ("sh", "-c", "{}; true")], ids=["alone", "in a shell"])
+def test_a_stage_ends_with_the_dvc_that_started_it(tmp_path, between):
+    """Or it would replace the outs of the run that follows."""
+    os.mkfifo(tmp_path / "params.yaml")  # it waits for ever for what this says
+    stage = [sys.executable, "-m", "pipeline", "ingest"]
+    command = [word.format(" ".join(stage)) for word in between] or stage
+    (tmp_path / "dvc.py").write_text(f"import subprocess; subprocess.run({command!r})")
+    around = marked(tmp_path, PYTHONPATH=str(ROOT), DVC_STAGE="ingest")
+    with subprocess.Popen([sys.executable, "dvc.py"], cwd=tmp_path, env=around) as dvc:
+        until(lambda: left(tmp_path, "pipeline ingest"), "it has started")
+        time.sleep(3)
+        assert left(tmp_path, "pipeline ingest")
+        dvc.kill()
+
+    until(lambda: not left(tmp_path), "it has ended", 20)
+
+
+def test_a_stage_outlives_another_starter_than_dvc(tmp_path):
+    """Who starts it by hand and closes the terminal may want it to go on."""
+    os.mkfifo(tmp_path / "params.yaml")
+    code = f"import subprocess; subprocess.run([{sys.executable!r}, '-m', 'pipeline', 'ingest'])"
+    around = marked(tmp_path, PYTHONPATH=str(ROOT))
+    with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=around) as starter:
+        until(lambda: left(tmp_path, "-m pipeline ingest"), "it has started")
+        time.sleep(3)
+        starter.kill()
+    time.sleep(2)
+
+    (alive,) = left(tmp_path, "-m pipeline ingest")
+    psutil.Process(int(alive.split()[0])).kill()
 
 
 def test_outside_a_project_there_is_no_lock(tmp_path, monkeypatch):

@@ -13,11 +13,13 @@ from typing import Any
 
 from pipeline.errors import ParamsError
 from pipeline.params import load_section
+from pipeline.programs.leash import end_with_dvc
 from pipeline.signatures import Signature, read_signature, section_name
 
 
 def main(stage: str, words: list[str]) -> int:
     """Run a stage with its files and params."""
+    end_with_dvc()
     module = importlib.import_module(f"pipeline.stages.{stage}")
     signature = read_signature(module.run)
     parser = argparse.ArgumentParser(

@@ -2,7 +2,8 @@
 
 DVC does not end its stages when it is killed, nor Prefect a server that it
 started.  The holder keeps the other end of this process' stdin open; closing
-it, or being killed, is the signal.
+it, or being killed, is the signal.  A stage that DVC started looks itself
+whether DVC is still there.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 GRACE_S = 10.0  # between SIGTERM and SIGKILL
+STAGE = "DVC_STAGE"  # in the environment of what DVC starts
+LOOK_S = 0.2  # a DVC that is started takes longer to reach a stage
 kept_open: set[int] = set()  # descriptors, of locks: whoever keeps the leash holds them too
 
 
@@ -59,6 +63,35 @@ def take_interrupts() -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt)
+
+
+def end_with_dvc() -> None:
+    """Let this stage end as soon as the DVC that started it has, if one did.
+
+    DVC does not end its stages when it is killed; one that lived on would
+    replace the outs of the next run by its own.
+    """
+    if STAGE in os.environ:
+        threading.Thread(target=_end_with_starter, daemon=True).start()
+
+
+def _end_with_starter() -> None:
+    import psutil  # noqa: PLC0415
+
+    starter = psutil.Process().parent()
+    while starter and _is_shell_between(starter):
+        starter = starter.parent()
+    while starter and starter.is_running() and starter.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(LOOK_S)
+    with suppress(OSError):  # the terminal may have gone with it
+        print(f"{os.environ[STAGE]}: DVC has ended; so does its stage", file=sys.stderr)
+    os._exit(1)
+
+
+def _is_shell_between(process: Any) -> bool:
+    """Whether a process is the shell by which DVC starts a stage; most make way for it."""
+    words = process.cmdline()
+    return words[-2:-1] == ["-c"] and " -m pipeline " in words[-1]
 
 
 def run(
