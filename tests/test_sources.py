@@ -29,8 +29,10 @@ from pipeline.listing.sources import list_images
 from pipeline.sources import compressed, found, parquet
 from pipeline.sources.content import content
 from pipeline.sources.place import Place, in_order
+from pipeline.stages import ingest
 from pipeline.tables import read_manifest
 from tests.conftest import fill_class_folders, picture
+from tests.containers import bmp
 from tests.test_ingest import manifest, rejected
 
 LAYOUTS = ("folders", "splits", "table", "samples", "coco")
@@ -77,6 +79,11 @@ def members(layout: str, per_class: int = 3) -> dict[str, bytes]:
     if layout == "coco":
         found["instances.json"] = json.dumps(annotations).encode()
     return found
+
+
+def plain_bmp(level: int) -> bytes:
+    """Of one gray, and as large as that of another."""
+    return bmp(8, 8, 24, bytes([level]) * 192)
 
 
 def write(found: dict[str, bytes], target: Path) -> None:
@@ -1299,3 +1306,95 @@ def test_a_column_without_a_name_is_left_out(project, capsys):
 
     assert "labels.csv: a column without a name left out" in capsys.readouterr().err
     assert not [name for name in manifest(project) if "Unnamed" in name]
+
+
+def while_it_reads(monkeypatch, change) -> list[int]:
+    """Let data change between listing and decoding; return a list that grows each time."""
+    listed, times = ingest.list_images, []
+
+    def list_then_change(*given):
+        listing = listed(*given)
+        times.append(len(times))
+        change(len(times))
+        return listing
+
+    monkeypatch.setattr(ingest, "list_images", list_then_change)
+    return times
+
+
+def test_what_comes_while_ingest_reads_is_taken_in(filled, monkeypatch, capsys):
+    """DVC looks at the data afterwards, and would take it for read."""
+
+    def add(time: int) -> None:
+        if time == 1:
+            (filled.raw / "dark/new.png").write_bytes(png(77, 20))
+
+    times = while_it_reads(monkeypatch, add)
+
+    assert filled.run("ingest") == 0
+
+    assert len(times) == 2
+    said = capsys.readouterr().err
+    assert "data/raw/dark/new.png changed, or came or went, meanwhile: looking again" in said
+    assert "dark/new.png" in set(manifest(filled)["path"])
+
+
+def test_labels_that_change_while_ingest_reads_are_the_new_ones(project, monkeypatch):
+    write(members("table"), project.raw)
+
+    def relabel(time: int) -> None:
+        file = project.raw / "labels.csv"
+        if time == 1:
+            file.write_text(file.read_text().replace("dark1.png,dark", "dark1.png,light"))
+
+    while_it_reads(monkeypatch, relabel)
+
+    assert project.run("ingest") == 0
+
+    labels = manifest(project).set_index("path")["label"]
+    assert labels["images/dark1.png"] == "light"
+
+
+@pytest.mark.parametrize("name", ["x.tar", "x.parquet"])
+def test_an_archive_that_is_replaced_while_ingest_reads_keeps_its_labels(
+    project, monkeypatch, name
+):
+    """Of the same pictures, equally large, in another order."""
+    found = {
+        f"{label}/{n}.bmp": plain_bmp(shade + n)
+        for label, shade in (("dark", 0), ("light", 99))
+        for n in range(3)
+    }
+    project.raw.mkdir(parents=True)
+    orders = sorted(found), sorted(found, reverse=True)
+    for order, folder in zip(orders, (project.raw, project.folder), strict=True):
+        if name == "x.tar":
+            write({path: found[path] for path in order}, folder / name)
+        else:
+            labels = [path.partition("/")[0] for path in order]
+            images = [found[path] for path in order]
+            pq.write_table(pa.table({"image": images, "label": labels}), folder / name)
+
+    def replace(time: int) -> None:
+        if time == 1:
+            (project.folder / name).replace(project.raw / name)
+
+    while_it_reads(monkeypatch, replace)
+
+    assert project.run("ingest") == 0
+
+    images = read_manifest(project.folder / "data/manifest.csv")
+    assert len(images) == 6
+    for place, label in zip(read_places(images, project.raw), images["label"], strict=True):
+        assert (decode_at(place).max() < 99) == (label == "dark")
+
+
+def test_data_that_go_on_changing_are_refused(filled, refused, monkeypatch):
+    def add(time: int) -> None:
+        (filled.raw / f"dark/new{time}.png").write_bytes(png(time, 20))
+
+    while_it_reads(monkeypatch, add)
+
+    assert "data/raw/dark/new3.png: changed each of 3 times that ingest read all" in refused(
+        "ingest"
+    )

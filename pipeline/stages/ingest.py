@@ -29,6 +29,7 @@ from pipeline.images.places import write_places
 from pipeline.listing.folders import FolderLabels
 from pipeline.listing.listing import Listing, Rejected
 from pipeline.listing.remembered import Remembered
+from pipeline.listing.settled import changed, marks
 from pipeline.listing.sources import list_images
 from pipeline.near import MAX_DISTANCE
 from pipeline.params import Section
@@ -42,6 +43,7 @@ from pipeline.tables import (
     write_table,
 )
 
+ROUNDS = 3  # of reading all, while files change
 SHOWN = 3  # files that a table does not name, or names in vain
 
 
@@ -84,10 +86,43 @@ def run(
 ) -> None:
     """Write the manifest of usable images, their measures, the rejected ones and the findings.
 
+    All is done once more where a file changed or came meanwhile: DVC would take
+    what it finds afterwards for what was read.
+
     Raises:
         InputError: There is nothing to ingest, too much of it is bad, a table
-            names absent files, or a class is left without an image.
+            names absent files, a class is left without an image, or files go on
+            changing.
     """
+    for _ in range(ROUNDS):
+        before = marks(raw, params.sources)
+        bad = ingest(
+            params,
+            raw,
+            manifest=manifest,
+            rejected=rejected,
+            measures=measures,
+            report=report,
+        )
+        other = changed(before, marks(raw, params.sources), {item.path for item in bad})
+        if not other:
+            return
+        say(f"ingest: {raw / other} changed, or came or went, meanwhile: looking again")
+    reason = f"changed each of {ROUNDS} times that ingest read all"
+    fix = "rerun once all files are there; move them in, rather than copy"
+    raise InputError(raw / other, reason, fix)
+
+
+def ingest(
+    params: IngestParams,
+    raw: Path,
+    *,
+    manifest: Path,
+    rejected: Path,
+    measures: Path,
+    report: Path,
+) -> list[Rejected]:
+    """Do as `run` does, once; return what cannot be used."""
     listing, images, measured, bad = take_in(params, raw)
     table_of_bad = pd.DataFrame(sorted(bad), columns=Rejected._fields)
     write_table(rejected, table_of_bad)
@@ -103,6 +138,7 @@ def run(
         examples = ", ".join(listing.unlisted[:SHOWN])
         say(f"ingest: left out, for no table names them: {len(listing.unlisted)} ({examples})")
     show_findings(found, report)
+    return bad
 
 
 def take_in(
