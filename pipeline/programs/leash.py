@@ -84,7 +84,7 @@ def _end_with_starter() -> None:
     while starter and starter.is_running() and starter.status() != psutil.STATUS_ZOMBIE:
         time.sleep(LOOK_S)
     with suppress(OSError):  # the terminal may have gone with it
-        print(f"{os.environ[STAGE]}: DVC has ended; so does its stage", file=sys.stderr)
+        sys.stderr.write(f"{os.environ[STAGE]}: DVC has ended; so does its stage\n")
     os._exit(1)
 
 
