@@ -61,6 +61,7 @@ def comparison(
         },
         slices={},
         unknown=((), ()),
+        dropped={},
         relabelled=(),
         lost=(),
         gained=(),
@@ -293,6 +294,22 @@ def test_a_rare_class_that_is_renamed_is_for_people_to_judge():
     new = side("B", ["Cat"] * 3 + labels[3:], answers, classes=("cat", "dog", "Cat"))
 
     assert not decide(judged(old, new), GATE, grew=True).promote
+
+
+@pytest.mark.parametrize(("foxes", "promote"), [(2, True), (3, False), (40, False)])
+def test_a_class_that_is_gone_with_its_images_is_for_people_to_judge(foxes, promote):
+    """None of the common images speaks for it; a word misspelt once may go."""
+    labels, answers = told(140)
+    three = ("cat", "dog", "fox")
+    old = side("A", ["fox"] * foxes + labels[foxes:], answers, classes=three)
+    new = side("B", labels[foxes:], told(200)[1][foxes:], first=foxes)
+
+    verdict = decide(judged(old, new), GATE, grew=True)
+
+    assert verdict.promote == promote
+    if not promote:
+        known = f"does not know class 'fox', of {foxes} of the champion's 200 test images"
+        assert known in verdict.reason
 
 
 @pytest.mark.parametrize("label", ["dog", "lynx"])

@@ -80,6 +80,7 @@ class Comparison:
         classes: By label, of both sides' classes.
         slices: By extra column, then by its value.
         unknown: (to the first, to the second): classes that its model does not know.
+        dropped: Of those that the second does not know, the first's test images by class.
         lost: From right to wrong, the surest mistakes first.
         gained: From wrong to right, the surest answers first.
     """
@@ -93,6 +94,7 @@ class Comparison:
     classes: Mapping[str, ClassDifference]
     slices: Mapping[str, Mapping[str, SliceDifference]]
     unknown: tuple[tuple[str, ...], tuple[str, ...]]
+    dropped: Mapping[str, int]
     relabelled: tuple[Relabelled, ...]
     lost: tuple[Turned, ...]
     gained: tuple[Turned, ...]
@@ -136,6 +138,10 @@ def compare(
         classes=_classes(pairs, found, right),
         slices=_slices(pairs, found, right),
         unknown=(_unknown(pairs, one), _unknown(pairs, other)),
+        dropped={
+            label: int((one.predictions["label"] == label).sum())
+            for label in _unknown(pairs, other)
+        },
         relabelled=_relabelled(pairs),
         lost=lost,
         gained=gained,

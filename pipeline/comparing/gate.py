@@ -20,7 +20,7 @@ Bound = Annotated[float, Field(ge=0)]
 NOISE = 1e-9  # of differences of floats: what meets a bound exactly meets it
 COMMON_UNITS = 30  # of fewer, resamples of the common test images say nothing of a model
 RELABELLED = 0.1  # of the common images: beyond it the champion is judged by other rules
-UNSAYABLE = 0.01  # of them, under a new label that one of the models does not know
+UNSAYABLE = 0.01  # of them, or of the champion's, of classes that one of the models does not know
 
 
 class PromotionParams(Section):
@@ -70,6 +70,12 @@ def _beyond_judgement(comparison: Comparison) -> str:
             return (
                 f"{len(found)} of {common} common test images have another label, such as {such}"
             )
+    dropped = comparison.dropped
+    # its images may be gone with it, so that none of the common ones speaks for it
+    if sum(dropped.values()) > UNSAYABLE * comparison.images.one:
+        label = max(dropped, key=dropped.__getitem__)
+        shown = f"{dropped[label]} of the champion's {comparison.images.one} test images"
+        return f"the new model does not know class {label!r}, of {shown}"
     return ""
 
 

@@ -7,6 +7,7 @@ what others have added.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from pipeline.files import replacing
@@ -18,6 +19,7 @@ from pipeline.programs.git import git
 
 SHOWN = 3
 PUT_BACK = "then put them back, tables line by line"
+MADE_HERE = re.compile(r"(commit( \((initial|amend)\))?|rebase.* \(pick\)): ")  # in a reflog
 FOLDER = ".dir"  # how the digest of a folder ends; under it the cache has a list of its files
 
 Listing = dict[str, str]
@@ -34,6 +36,8 @@ def record() -> None:
 def not_brought() -> list[str]:
     """The .dvc files whose data others have changed and nobody put in place, nor changed here.
 
+    Where the commit was made here, by hand, all that differs since is this clone's own doing.
+
     Raises:
         PartedError: It has changes of its own, too; both are named.
     """
@@ -43,7 +47,8 @@ def not_brought() -> list[str]:
         return []
     behind = []
     for file in clone.tracked("*.dvc"):
-        if absent := _absent(known.get(file, {}), _names(file)):
+        absent = [] if _committed_here(file) else _absent(known.get(file, {}), _names(file))
+        if absent:
             own = sorted({*differences(file)} - {*absent})
             if own:
                 theirs = f"{len(absent)} files that others changed, such as {shown(absent)}"
@@ -52,6 +57,13 @@ def not_brought() -> list[str]:
                 raise PartedError(file, reason, fix)
             behind.append(file)
     return behind
+
+
+def _committed_here(file: str) -> bool:
+    """Whether HEAD's .dvc file is of a commit that was made in this clone, beside its data."""
+    last = git("log", "-1", "--format=%H", "--", file)
+    moves = (line.partition(" ") for line in git("reflog", "--format=%H %gs").splitlines())
+    return any(commit == last and MADE_HERE.match(how) for commit, _, how in moves)
 
 
 def _absent(was: Listing, now: Listing) -> list[str]:

@@ -462,6 +462,26 @@ def test_data_that_git_brought_and_dvc_did_not_is_not_taken_for_removed(promoted
     check_published(promoted, tmp_path / "second")
 
 
+@pytest.mark.parametrize("name", ["more", "answers"])
+def test_what_is_taken_back_after_a_commit_by_hand_stays_taken_back(promoted, name):
+    """As the gate advises to commit: what is undone later is not to be brought again."""
+    assert once(promoted).name == "Unchanged"  # so that it is noted what lies here
+    file = promoted.folder / f"data/raw/{name}.csv"
+    before = file.read_text() if file.exists() else ""
+    header = "" if before else "image,label,answer\n"
+    promoted.write(f"data/raw/{name}.csv", f"{before}{header}train9999.png,cat,cat\n")
+    promoted.dvc("add", "--quiet", "data/raw")
+    promoted.git("commit", "--quiet", "--all", "--message", "More, by hand")
+    if before:
+        file.write_text(before)
+    else:
+        file.unlink()
+
+    assert once(promoted).name in {"Unchanged", "Promoted", "NotPromoted"}
+
+    assert (file.read_text() if file.exists() else "") == before
+
+
 @pytest.mark.slow
 def test_data_that_changes_while_stages_read_it_is_for_the_next_run(promoted, monkeypatch):
     """The lock would name data that no .dvc file does: nobody could pull it."""
