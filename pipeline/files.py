@@ -80,6 +80,20 @@ def named_when_full(file: Path) -> Iterator[None]:
         raise
 
 
+def require_room(file: Path, size: int) -> None:
+    """Refuse to begin what would be lost at its end, for want of room for `file`.
+
+    Args:
+        size: Of the file, in bytes.
+
+    Raises:
+        OSError: The disk has less; it names the file.
+    """
+    folder = next(path for path in file.absolute().parents if path.is_dir())
+    if shutil.disk_usage(folder).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
+
+
 @contextmanager
 def scratch(folder: Path) -> Iterator[Path]:
     """An empty folder for the duration, beside `folder`; see `replacing`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.files import replacing, scratch, write_json
+from pipeline.files import replacing, require_room, scratch, write_json
 
 
 def test_a_failure_leaves_the_old_file_and_no_trace(tmp_path):
@@ -79,6 +80,14 @@ write_json(Path({str(tmp_path / "a.json")!r}), {{"a": "b" * 1000}})
 
     assert f"File too large: '{tmp_path / 'a.json'}'" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_has_no_room_is_named_before_it_is_begun(tmp_path):
+    file = tmp_path / "to come" / "a.bin"
+
+    require_room(file, 1)
+    with pytest.raises(OSError, match=re.escape(f"No space left on device: '{file}'")):
+        require_room(file, 2**60)
 
 
 def test_a_living_runs_work_is_left_alone(tmp_path):

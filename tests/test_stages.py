@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import subprocess
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,7 +22,7 @@ from pipeline.features import read_features
 from pipeline.images.decode import decode
 from pipeline.images.views import IDENTITY, render
 from pipeline.model_file import load_model, read_card
-from pipeline.provenance import read_provenance
+from pipeline.provenance import read_provenance, write_provenance
 from pipeline.training.learning import make_deterministic, within_memory
 from tests.conftest import DATA, LEARN, ROOT, fill_class_folders, picture
 
@@ -117,6 +119,49 @@ def test_the_model_tells_where_it_came_from(trained):
     assert card.params["train_head"]["hidden"] == [8]
     model.write_bytes(model.read_bytes() + b"\0")
     assert read_provenance(model, trained.folder / "models/provenance.json") is None
+
+
+@pytest.mark.parametrize(
+    ("file", "clean"), [("dvc.lock", True), ("reports/metrics.json", True), ("params.yaml", False)]
+)
+def test_a_model_is_of_its_revision_whatever_the_run_itself_wrote(
+    tmp_path, monkeypatch, file, clean
+):
+    """DVC rewrites dvc.lock after each stage before."""
+    monkeypatch.chdir(tmp_path)
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    Path("reports").mkdir()
+    for name in ("dvc.lock", "reports/metrics.json", "params.yaml", "model.keras"):
+        Path(name).write_text("before")
+    for words in (["init", "-q"], ["add", "--all"], ["commit", "-q", "-m", "Begin"]):
+        subprocess.run([*git, *words], check=True)
+    Path(file).write_text("after")
+
+    write_provenance(Path("model.keras"), Path("provenance.json"))
+
+    record = read_provenance(Path("model.keras"), Path("provenance.json"))
+    assert record is not None
+    assert record["git_clean"] is clean
+
+
+@pytest.mark.parametrize(
+    ("stage", "file"),
+    [("train_head", "models/head.weights.h5"), ("fine_tune", "models/model.keras")],
+)
+def test_nothing_is_learnt_that_the_disk_has_no_room_for(
+    trained, refused, monkeypatch, stage, file
+):
+    def learn(*_, **__):
+        raise AssertionError("an epoch began")
+
+    usage = shutil.disk_usage(trained.folder)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=20_000))
+    monkeypatch.setattr(f"pipeline.stages.{stage}.learn", learn)
+    before = (trained.folder / file).read_bytes()
+
+    assert f"No space left on device: '{file}'" in refused(stage)
+
+    assert (trained.folder / file).read_bytes() == before
 
 
 def outs(project) -> dict[str, bytes]:

@@ -19,7 +19,7 @@ from pipeline.console import say
 from pipeline.engines import ExtractParams, Precision
 from pipeline.errors import InputError
 from pipeline.features import read_features
-from pipeline.files import Beside, Reads, Writes
+from pipeline.files import Beside, Reads, Writes, require_room
 from pipeline.frozen.network import CutParams, FrozenNetwork, FrozenSpec
 from pipeline.images.pictures import places_by_digest, read_plan, with_splits
 from pipeline.model_file import ENDING, Card, save_model
@@ -33,7 +33,14 @@ from pipeline.tables import (
 )
 from pipeline.training.activations import activations
 from pipeline.training.epochs import view_rows
-from pipeline.training.head import HeadParams, held_out, load_head, loss_of, training_epochs
+from pipeline.training.head import (
+    HeadParams,
+    held_out,
+    load_head,
+    loss_of,
+    size_of,
+    training_epochs,
+)
 from pipeline.training.learning import (
     LearningParams,
     learn,
@@ -98,6 +105,7 @@ def run(
     with activations(network, plan, places, budget_gb=budget, folder=folder) as inputs:
         epochs = training_epochs(train_head, params, train, classes, inputs=inputs, index=plan)
         held = held_out(train_head, val, classes, inputs=inputs, index=plan)
+        require_room(model, size_of(network.backbone.network, head))
         with within_memory("fine_tune"):
             loss = loss_of(train_head)
             history = learn(tuned, params, loss, epochs, held, keep_start=True, what="fine_tune")

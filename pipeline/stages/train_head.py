@@ -10,10 +10,17 @@ from pathlib import Path
 from pipeline.console import say
 from pipeline.errors import InputError
 from pipeline.features import read_features
-from pipeline.files import Reads, Writes, replacing, write_json
+from pipeline.files import Reads, Writes, replacing, require_room, write_json
 from pipeline.tables import FOLD, distinct, read_manifest, write_table
 from pipeline.training.cross_validation import NO_FOLDS, cross_validate
-from pipeline.training.head import HeadParams, build_head, held_out, loss_of, training_epochs
+from pipeline.training.head import (
+    HeadParams,
+    build_head,
+    held_out,
+    loss_of,
+    size_of,
+    training_epochs,
+)
 from pipeline.training.learning import learn, make_deterministic, within_memory
 
 ENDING = ".weights.h5"  # Keras demands it
@@ -52,8 +59,10 @@ def run(
     held = held_out(params, val, classes, inputs=cached.rows, index=cached.index)
     with within_memory("train_head"):
         head = build_head(params, cached.array.shape[1], len(classes))
+        require_room(weights, size_of(head))
         loss = loss_of(params)
         history = learn(head, params, loss, epochs, held, keep_start=False, what="train_head")
+    require_room(weights, size_of(head))  # HDF5 crashes where it finds none
     with replacing(weights) as partial:
         head.save_weights(partial)
     write_table(log, history)

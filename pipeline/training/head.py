@@ -20,6 +20,8 @@ from pipeline.training.step import Loss
 if TYPE_CHECKING:
     import keras
 
+OVERHEAD = 65_536  # bytes, of HDF5 for a few dozen layers
+
 
 class HeadParams(LearningParams):
     """The head's layers, what it minimises and how it learns; section `train_head`."""
@@ -87,6 +89,11 @@ def build_head(params: HeadParams, channels: int, classes: int) -> keras.Model:
         if params.dropout:
             x = keras.layers.Dropout(params.dropout, name=f"dropout_{number}")(x)
     return keras.Model(features, dense(classes, "softmax", "probabilities")(x), name="head")
+
+
+def size_of(*models: keras.Model) -> int:
+    """What the weights of models take on a disk, in bytes."""
+    return sum(4 * int(model.count_params()) for model in models) + OVERHEAD
 
 
 def load_head(params: HeadParams, channels: int, classes: int, weights: Path) -> keras.Model:
