@@ -11,8 +11,9 @@ from pipeline.flows import clone
 from pipeline.programs.git import answer, git
 
 TAG = "model@v"  # as `dvc artifacts get` wants it
-# by a hook, or a rule of its host; or by a host that cannot take commit and tag both or none
-REFUSED = re.compile(r"\[remote rejected\].*declined|does not support --atomic")
+# by a hook, or a rule of its host; by a host that cannot take commit and tag both or none; or by
+# whoever should sign
+REFUSED = re.compile(r"\[remote rejected\].*declined|does not support --atomic|unable to sign")
 
 
 class LastingError(InputError):
@@ -102,17 +103,17 @@ def publish(where: Remote | None, name: str, commit: str) -> None:
     if where and (taken not in {"", commit} or (behind and is_ahead("HEAD", where.reference))):
         fix = "run retrain again: it builds on what is there now, and nothing is computed twice"
         raise PartedError(Path.cwd(), f"others have pushed to {where.name} meanwhile", fix)
-    if not taken:
-        words = ["tag", "--annotate", "--message", f"Promoted by retrain: {name}", name, commit]
-        git(*clone.somebody(), *words)
-    if where:
-        refs = [] if behind else [f"HEAD:refs/heads/{where.branch}"]
-        try:
+    refs = [] if behind or not where else [f"HEAD:refs/heads/{where.branch}"]
+    try:
+        if not taken:
+            told = ["--annotate", "--message", f"Promoted by retrain: {name}"]
+            git(*clone.somebody(), "tag", *told, name, commit)
+        if where:
             git("push", "--quiet", "--atomic", where.name, *refs, tag)
-        except InputError as error:
-            if REFUSED.search(error.reason):
-                raise LastingError(error.file, error.reason, error.fix) from error
-            raise
+    except InputError as error:
+        if REFUSED.search(error.reason):
+            raise LastingError(error.file, error.reason, error.fix) from error
+        raise
 
 
 def next_tag() -> str:

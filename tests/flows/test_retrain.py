@@ -462,6 +462,24 @@ def test_data_that_git_brought_and_dvc_did_not_is_not_taken_for_removed(promoted
     check_published(promoted, tmp_path / "second")
 
 
+@pytest.mark.slow
+def test_a_tag_that_nobody_can_sign_is_not_tried_again(promoted, tmp_path, monkeypatch):
+    promoted.git("config", "tag.gpgsign", "true")
+    promoted.git("config", "gpg.program", "false")
+    publish, times = remote.publish, []
+    monkeypatch.setattr(remote, "publish", lambda *given: (times.append(1), publish(*given)))
+    promoted.answers(95)
+
+    state = retrain.retrain(return_state=True)
+
+    assert state.name == "Failed"
+    assert "unable to sign the tag" in state.message
+    assert len(times) == 1
+    promoted.git("config", "tag.gpgsign", "false")
+    assert once(promoted).name == "Unchanged"
+    check_published(promoted, tmp_path / "second")
+
+
 @pytest.mark.parametrize("name", ["more", "answers"])
 def test_what_is_taken_back_after_a_commit_by_hand_stays_taken_back(promoted, name):
     """As the gate advises to commit: what is undone later is not to be brought again."""
