@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
@@ -679,6 +680,33 @@ def test_a_member_of_more_than_any_disk_holds_is_refused(tmp_path, ending):
         match=r"x\.tar.*cannot be read as tar: (unexpected end of data|Invalid argument)",
     ):
         list_images(tmp_path, [file.name], "first")
+
+
+@pytest.mark.parametrize("ending", [".tar", ".tar.gz"])
+def test_times_in_headers_of_gnus_tar_are_no_folders(tmp_path, ending):
+    """As `tar -g` writes them where POSIX has a prefix, beside what each folder held."""
+    content = bytearray()
+    for name in ("a/", f"{'a' * 120}/", "a/0.png", "b/1.png", f"{'a' * 120}/2.png"):
+        member = tarfile.TarInfo(name)
+        member.type, member.size = b"D" if name.endswith("/") else tarfile.REGTYPE, 9
+        content += member.tobuf(tarfile.GNU_FORMAT)
+        header = content[-512:]
+        header[345:369] = b"13602760400\0" * 2
+        header[148:156] = b" " * 8  # what the checksum itself counts for
+        header[148:156] = b"%06o\0 " % sum(header)
+        content[-512:] = header + b"Y0.png\0\0\0".ljust(512, b"\0")
+    content += bytes(1024)
+    file = tmp_path / f"x{ending}"
+    file.write_bytes(gzip.compress(content) if ending == ".tar.gz" else content)
+
+    listing = list_images(tmp_path, [file.name], "first")
+
+    assert dict(zip(listing.images["path"], listing.images["label"], strict=True)) == {
+        f"{file.name}/a/0.png": "a",
+        f"{file.name}/b/1.png": "b",
+        f"{file.name}/{'a' * 120}/2.png": "a" * 120,
+    }
+    assert listing.rejected == []
 
 
 @pytest.mark.parametrize("name", ["photo.png", "labels.txt"])

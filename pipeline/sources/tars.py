@@ -24,6 +24,8 @@ MAX_EXTENSION = 2**20  # bytes of a header's own: a long name, say
 LONG_NUMBER = re.compile(rb"\d{256}")  # longer than any file's name
 RECORD = re.compile(rb"(\d{1,9}) ")  # begins with its own length, and ends with a line break
 SKIP = 2**20  # bytes looked at together
+GNU = tarfile.GNU_MAGIC  # with it a header has times, no prefix
+DUMPED_FOLDER = b"D"  # of `tar -g`; its data name what the folder held
 EXTENSIONS = (
     tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK,
@@ -51,6 +53,9 @@ class Header(tarfile.TarInfo):
         header = super().frombuf(*arguments)
         if header.size < 0 or (header.type in EXTENSIONS and header.size > MAX_EXTENSION):
             raise ReadError(f"a header of {header.size:,} bytes")
+        block, encoding, errors = arguments
+        if block[257:265] == GNU:  # tarfile takes the times of `tar -g` for folders
+            header.name = tarfile.nts(block[:100], encoding, errors)  # type: ignore[attr-defined]
         return header
 
     def _proc_pax(self, tarfile: Any) -> Header:
@@ -107,7 +112,7 @@ def found_in(archive: tarfile.TarFile, file: Path) -> Iterator[tuple[Place, str]
     """
     for member in archive:
         archive.members = []  # type: ignore[attr-defined]  # or all stay in memory
-        if not member.isdir():
+        if not member.isdir() and member.type != DUMPED_FOLDER:
             yield Place(file, member.name, member.offset_data, member.size), _fault(member)
     padding: Any = archive.fileobj
     while behind := padding.read(SKIP):
