@@ -1198,6 +1198,21 @@ def test_what_stands_beside_a_samples_picture_is_none(project, capsys):
     assert "left out: 6 other files of samples" in capsys.readouterr().err
 
 
+def test_a_samples_pictures_are_what_is_called_so_or_else_whatever_it_has(project, capsys):
+    found = {name.replace("dark0.png", "dark0.JPG"): c for name, c in members("samples").items()}
+    for name in ("dark0.npy", "dark1.pyd", "light0.pth", "light1.seg.png", "light2"):
+        found[name] = b"no picture"
+    found |= {"light9.raw": png(9, 170), "light9.seg.png": b"mask", "light9.cls": b"light"}
+    write(found, project.raw / "x.tar")
+
+    assert project.run("ingest") == 0
+
+    pictures = {f"x.tar/{name}" for name in found if name.endswith((".png", ".JPG", ".raw"))}
+    assert set(manifest(project)["path"]) == {name for name in pictures if "seg" not in name}
+    assert rejected(project) == {}
+    assert "left out: 6 other files of samples" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["x.tar.bz2", "x.7z", "x.RAR"])
 def test_an_archive_of_a_kind_that_is_not_read_ends_the_run(filled, refused, name):
     (filled.raw / name).write_bytes(b"some")

@@ -15,13 +15,14 @@ from pipeline.listing.folders import split_of_file
 from pipeline.listing.listing import Listing, Rejected, faulty
 from pipeline.listing.tables import fault_in_row
 from pipeline.sources.content import content
-from pipeline.sources.found import Found
+from pipeline.sources.found import IMAGES, Found
 from pipeline.sources.place import Place, in_order
 from pipeline.sources.table import as_text, with_columns, without_foreign
 
 LABEL, FIELDS = "cls", "json"
 MAX_BESIDE = 1_000_000  # bytes
 ASIDE = ("txt", "caption")  # of a sample, and no image
+FAR = 2  # from a picture's name
 
 
 def with_samples(found: Sequence[Found]) -> set[Path]:
@@ -55,11 +56,13 @@ def from_samples(found: Sequence[Found], raw: Path) -> Listing:
     rejected = faulty(found)
     left_out: set[str] = set()
     files = [i for i in found if not i.fault and _extension(i) not in {LABEL, FIELDS, *ASIDE}]
-    pictured = {item.key for item in files if "." not in _extension(item)}
+    nearest: dict[str, int] = {}
+    for item in files:
+        nearest[item.key] = min(_distance(item), nearest.get(item.key, FAR))
     beside = 0
     for item in files:
-        if "." in _extension(item) and item.key in pictured:
-            beside += 1  # 7.mask.png beside 7.png
+        if _distance(item) > nearest[item.key]:
+            beside += 1  # 7.mask.png and 7.npy beside 7.png
             continue
         cells, fault = _cells(said.get(item.key, {}), left_out)
         wrong = fault or fault_in_row(item.path, cells["label"], cells.get("weight", ""))
@@ -116,6 +119,12 @@ def _cells(
     except (RejectedImage, ValueError, AttributeError, RecursionError) as error:
         return {"label": ""}, ("no_label", f"what lies beside it cannot be read: {error}")
     return cells, None
+
+
+def _distance(item: Found) -> int:
+    """How unlike a picture's a name is; a sample's pictures are what is least so."""
+    extension = _extension(item)
+    return 0 if f".{extension}" in IMAGES else FAR if "." in extension else 1
 
 
 def _extension(item: Found) -> str:
