@@ -613,6 +613,22 @@ def test_a_zip_whose_directory_swaps_two_members_gives_neither(project):
         assert pixel_digest(decode_at(place)) == digest
 
 
+@pytest.mark.parametrize("comment", [b"", b"made by hand" * 5000])
+def test_the_last_part_of_a_split_zip_is_refused(project, refused, comment):
+    """Its directory names places in the other parts."""
+    write(members("folders"), file := project.raw / "x.zip")
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.comment = comment
+    whole = file.read_bytes()
+    disk = len(whole) - len(comment) - 22 + 4
+    file.write_bytes(whole[:disk] + b"\3\0" + whole[disk + 2 :])
+
+    assert "x.zip: is the last part of a split zip\n  fix: join the parts" in refused("ingest")
+
+    file.write_bytes(whole[:disk] + b"\xff\xff" + whole[disk + 2 :])  # as zip64 may have it
+    assert project.run("ingest") == 0
+
+
 @pytest.mark.parametrize("stale", [False, True])
 def test_a_zip_member_may_have_its_name_in_unicode_beside(tmp_path, stale):
     """As Info-ZIP writes it; unless the other name was changed since."""

@@ -18,7 +18,7 @@ from pipeline.sources.place import Place
 from pipeline.sources.state import archive_state
 from pipeline.store.access import Store
 
-MEANING = 3  # of what is stored; raise it when other code finds something else in the same archive
+MEANING = 4  # of what is stored; raise it when other code finds something else in the same archive
 KIND = "members of archives"
 TOGETHER = 10_000  # members in an entry of the store, and in memory
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from pipeline.errors import InputError, RejectedImage, in_words
 from pipeline.sources.place import Place, check_size, parts_of, read_span
@@ -16,6 +18,9 @@ FIX = "make it again, or unpack it"
 HEADER = struct.Struct("<4s5H3I2H")  # of a member (APPNOTE.TXT 4.3.7)
 MAGIC = b"PK\3\4"
 DESCRIPTOR = b"PK\7\b"  # may stand before the checksum that follows a member (4.3.9)
+END = b"PK\5\6"
+MAX_END = 22 + 2**16  # bytes: with the longest comment
+ELSEWHERE = 2**16 - 1  # where a number stands in another record (4.4.1.4)
 ENCRYPTED, CHECKSUM_FOLLOWS, UTF_8 = 0x1, 0x8, 0x800  # flags
 FIELD = struct.Struct("<2H")  # of a header's extra: kind and size (4.5.1)
 UNICODE_PATH = 0x7075
@@ -29,8 +34,10 @@ def members(file: Path) -> Iterator[tuple[Place, str]]:
         InputError: The archive cannot be read.
     """
     try:
-        with file.open("rb") as stream, zipfile.ZipFile(stream) as archive:
-            found = archive.infolist()
+        with file.open("rb") as stream:
+            _check_whole(stream, file)
+            with zipfile.ZipFile(stream) as archive:
+                found = archive.infolist()
             stream.seek(0)
             begins = stream.read(len(MAGIC))
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error) as error:
@@ -42,6 +49,21 @@ def members(file: Path) -> Iterator[tuple[Place, str]]:
         if not (name := _name(member)).endswith("/"):
             place = Place(file, name, member.header_offset, member.compress_size)
             yield place, _fault(member)
+
+
+def _check_whole(stream: BinaryIO, file: Path) -> None:
+    """Refuse an end that lies on another disk than the first (4.3.16).
+
+    Raises:
+        InputError: See there.
+    """
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(max(0, size - MAX_END))
+    _, found, record = stream.read().rpartition(END)
+    if found and int.from_bytes(record[:2], "little") not in {0, ELSEWHERE}:
+        join = f"join the parts (zip -s 0 {file.name} --out one.zip) and take them away"
+        reason = "is the last part of a split zip"
+        raise InputError(file, reason, f"{join}, or make it again as one")
 
 
 def _name(member: zipfile.ZipInfo) -> str:
