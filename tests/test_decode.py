@@ -18,7 +18,7 @@ from PIL import Image
 from pipeline.errors import RejectedImage
 from pipeline.images.decode import Limits, decode, decode_bytes
 from pipeline.images.digest import pixel_digest
-from tests.conftest import ROOT
+from tests.conftest import ROOT, forbidden
 from tests.containers import LONG, SHORT, gif, plain_tiff, png_of_claimed_size, tiff
 
 
@@ -228,14 +228,9 @@ def test_a_rejection_crosses_to_another_process_whole():
 def test_a_file_that_may_not_be_read_is_rejected(tmp_path):
     file = save(tmp_path, Image.new("L", (2, 2)))
     file.chmod(0)
-    user = os.geteuid()
-    if user == 0:  # whom nothing is forbidden
-        os.seteuid(65_534)
-    try:
-        with pytest.raises(RejectedImage, match=r"^no_permission: "):
-            decode(file)
-    finally:
-        os.seteuid(user)
+
+    with forbidden(), pytest.raises(RejectedImage, match=r"^no_permission: "):
+        decode(file)
 
 
 def test_a_file_that_is_written_to_while_it_is_read_is_rejected(tmp_path, monkeypatch):

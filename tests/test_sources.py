@@ -32,7 +32,7 @@ from pipeline.sources.content import content
 from pipeline.sources.place import Place, in_order
 from pipeline.stages import ingest
 from pipeline.tables import read_manifest
-from tests.conftest import fill_class_folders, picture
+from tests.conftest import fill_class_folders, forbidden, picture
 from tests.containers import bmp
 from tests.test_ingest import manifest, rejected
 
@@ -802,6 +802,22 @@ def test_an_archive_that_is_none_is_an_error(project, refused, name):
     (project.raw / name).write_bytes(b"no archive at all" * 100)
 
     assert f"{name}: cannot be read as" in refused("ingest")
+
+
+@pytest.mark.parametrize("name", ["x.tar", "x.tar.gz", "x.zip", "x.parquet", "x.csv"])
+def test_what_may_not_be_read_is_to_be_allowed_not_made_again(tmp_path, monkeypatch, name):
+    (tmp_path / name).write_bytes(b"none of its kind")
+    tmp_path.chmod(0o755)
+    monkeypatch.chdir(tmp_path)  # the folders around it are closed to others
+    with pytest.raises(InputError) as damaged:
+        list_images(Path(), [name], "first")
+    (tmp_path / name).chmod(0)
+
+    with forbidden(), pytest.raises(InputError) as unread:
+        list_images(Path(), [name], "first")
+
+    assert "Permission denied" in unread.value.reason
+    assert unread.value.fix == "allow reading it" != damaged.value.fix
 
 
 @pytest.mark.parametrize("name", ["x.tar", "x.tar.gz", "x.tar.zst", "x.zip"])

@@ -16,7 +16,7 @@ from pipeline.listing.folders import with_split
 from pipeline.listing.listing import FAULTS, Listing, Rejected
 from pipeline.sources.content import content
 from pipeline.sources.found import Found, leads_outside
-from pipeline.sources.place import Place
+from pipeline.sources.place import Place, fix_of
 from pipeline.sources.table import read_label_table
 
 MAX_WEIGHT = 1e6
@@ -58,7 +58,8 @@ def bytes_of(table: Found) -> bytes:
     try:
         return content(table.place, MAX_TABLE)
     except RejectedImage as rejection:
-        raise InputError(str(table.place), str(rejection), "mend or replace it") from rejection
+        fix = fix_of(rejection, "mend or replace it")
+        raise InputError(str(table.place), str(rejection), fix) from rejection
 
 
 def from_rows(

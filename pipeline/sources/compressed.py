@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError, RejectedImage, in_words
-from pipeline.sources.place import Place, rejection_of
+from pipeline.sources.place import Place, fix_of, rejection_of
 from pipeline.sources.tars import FIX, SKIP, UNREADABLE, Header, found_in
 
 CODECS = {".tar.gz": "gzip", ".tgz": "gzip", ".tar.zst": "zstd", ".tzst": "zstd"}
@@ -86,7 +86,8 @@ def members(file: Path) -> Iterator[tuple[Place, str]]:
         ):
             yield from found_in(archive, file)
     except UNREADABLE as error:
-        raise InputError(file, f"cannot be read as tar: {in_words(error)}", FIX) from error
+        reason = f"cannot be read as tar: {in_words(error)}"
+        raise InputError(file, reason, fix_of(error, FIX)) from error
 
 
 def read(place: Place) -> bytes:

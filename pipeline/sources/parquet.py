@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.errors import InputError, RejectedImage, in_words
-from pipeline.sources.place import Place, rejection_of
+from pipeline.sources.place import Place, fix_of, rejection_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -133,7 +133,8 @@ def _open(file: Path) -> Any:
     try:
         return _opened(file, file.stat().st_mtime_ns)
     except Exception as error:  # a damaged file can fail in any way
-        raise InputError(file, f"cannot be read as Parquet: {in_words(error)}", FIX) from error
+        reason = f"cannot be read as Parquet: {in_words(error)}"
+        raise InputError(file, reason, fix_of(error, FIX)) from error
 
 
 @lru_cache(maxsize=8)

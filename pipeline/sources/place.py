@@ -104,6 +104,12 @@ def rejection_of(error: BaseException) -> RejectedImage:
     return RejectedImage("damaged", in_words(error))
 
 
+def fix_of(error: BaseException, usual: str) -> str:
+    """What to do about a file that cannot be read: the usual, unless the system forbids it."""
+    forbidden = isinstance(error.__cause__ or error, PermissionError)
+    return "allow reading it" if forbidden else usual
+
+
 def check_size(size: int, limit: int | None) -> None:
     """Refuse more bytes than `limit`.
 

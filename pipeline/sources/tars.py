@@ -10,7 +10,7 @@ from tarfile import ReadError
 from typing import Any
 
 from pipeline.errors import InputError, in_words
-from pipeline.sources.place import Place, read_span
+from pipeline.sources.place import Place, fix_of, read_span
 
 ENDINGS = (".tar",)
 UNREADABLE = (tarfile.TarError, OSError, ValueError, EOFError, RecursionError)
@@ -101,7 +101,8 @@ def members(file: Path) -> Iterator[tuple[Place, str]]:
         with tarfile.open(file, "r:", tarinfo=Header) as archive:
             yield from found_in(archive, file)
     except UNREADABLE as error:
-        raise InputError(file, f"cannot be read as tar: {in_words(error)}", FIX) from error
+        reason = f"cannot be read as tar: {in_words(error)}"
+        raise InputError(file, reason, fix_of(error, FIX)) from error
 
 
 def found_in(archive: tarfile.TarFile, file: Path) -> Iterator[tuple[Place, str]]:

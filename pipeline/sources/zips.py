@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.errors import InputError, RejectedImage, in_words
-from pipeline.sources.place import Place, check_size, parts_of, read_span
+from pipeline.sources.place import Place, check_size, fix_of, parts_of, read_span
 
 ENDINGS = (".zip",)
 FIX = "make it again, or unpack it"
@@ -41,7 +41,8 @@ def members(file: Path) -> Iterator[tuple[Place, str]]:
             stream.seek(0)
             begins = stream.read(len(MAGIC))
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error) as error:
-        raise InputError(file, f"cannot be read as zip: {in_words(error)}", FIX) from error
+        reason = f"cannot be read as zip: {in_words(error)}"
+        raise InputError(file, reason, fix_of(error, FIX)) from error
     if begins == MAGIC and all(member.header_offset for member in found):
         reason = "its directory does not name its first member, as where archives were joined"
         raise InputError(file, f"cannot be read as zip: {reason}", FIX)
