@@ -820,6 +820,21 @@ def test_what_may_not_be_read_is_to_be_allowed_not_made_again(tmp_path, monkeypa
     assert unread.value.fix == "allow reading it" != damaged.value.fix
 
 
+def test_what_lies_in_a_folder_that_may_not_be_entered_is_not_missing(tmp_path, monkeypatch):
+    write({"closed/1.png": png(1, 1), "open/b/1.png": png(2, 2)}, tmp_path)
+    (tmp_path / "open/labels.csv").write_text("path,label\n../closed/1.png,a\nb/1.png,b\n")
+    (tmp_path / "closed").chmod(0)
+    tmp_path.chmod(0o755)
+    monkeypatch.chdir(tmp_path)  # the folders around it are closed to others
+
+    with forbidden():
+        listing = list_images(Path(), ["open"], "first")
+
+    detail = "Permission denied (row 1 of labels.csv)"
+    assert listing.rejected == [("../closed/1.png", "no_permission", detail)]
+    assert list(listing.images["path"]) == ["open/b/1.png"]
+
+
 @pytest.mark.parametrize("name", ["x.tar", "x.tar.gz", "x.tar.zst", "x.zip"])
 def test_joined_archives_lose_nothing_silently(project, refused, name):
     """Readers stop at the first tar's end, and find the last zip's directory only."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import posixpath
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.errors import InputError, RejectedImage
+from pipeline.errors import InputError, RejectedImage, in_words
 from pipeline.listing.alike import Alike
 from pipeline.listing.folders import with_split
 from pipeline.listing.listing import FAULTS, Listing, Rejected
@@ -142,8 +141,15 @@ def _fault_of_absent(raw: Path, path: str, alike: Alike, *, inside: bool) -> Fau
     """Of what was not found; a hidden file may be named."""
     if leads_outside(raw, path):
         return "outside", "lies outside the raw folder"
-    if not inside and os.path.lexists(raw / path):
-        return None
+    if not inside:
+        try:
+            (raw / path).lstat()
+        except PermissionError as error:  # of a folder on the way
+            return "no_permission", in_words(error)
+        except OSError:
+            pass
+        else:
+            return None
     meant = alike.to(path)
     missing = "is not in the archive" if inside else "does not exist"
     return "missing", missing + (f"; did you mean {meant!r}?" if meant else "")
