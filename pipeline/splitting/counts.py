@@ -24,10 +24,11 @@ def counts(images: pd.DataFrame) -> dict[str, dict[Hashable, int]]:
     return {str(split): labels.value_counts().to_dict() for split, labels in by_split}
 
 
-def check_counts(images: pd.DataFrame, manifest: Path, otherwise: str) -> None:
+def check_counts(images: pd.DataFrame, units: int, manifest: Path, otherwise: str) -> None:
     """Refuse splits that cannot be trained on or measured with; warn of absent classes.
 
     Args:
+        units: How many the images are, where what must share a split counts as one.
         otherwise: How else to share images out, as an order.
 
     Raises:
@@ -36,8 +37,10 @@ def check_counts(images: pd.DataFrame, manifest: Path, otherwise: str) -> None:
     table = by_class(images)
     for split in SPLITS:
         if table[split].sum() == 0:
-            fix = f"add images, or {otherwise}"
-            raise InputError(manifest, f"no image of {len(images)} fell into {split}", fix)
+            whole = f", for they stay together in {units} units: copies, groups, near-duplicates"
+            reason = f"no image of {len(images)} fell into {split}"
+            reason += whole if units < len(images) else ""
+            raise InputError(manifest, reason, f"add images, or {otherwise}")
     for label, row in table.iterrows():
         absent = [split for split in SPLITS if row[split] == 0]
         if "train" in absent:

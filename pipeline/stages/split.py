@@ -141,7 +141,7 @@ def run(
             images, units, place, manifest, folds=params.folds, seed=params.seed, columns=columns
         )
     otherwise = OTHERWISE[params.strategy]
-    check_counts(images, manifest, otherwise)
+    check_counts(images, int(units.max()) + 1, manifest, otherwise)
     few = too_few(images, params.min_per_class, otherwise)
     document = {**counts(images), "below_min_per_class": few}
     rows = len(images)
