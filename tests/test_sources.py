@@ -958,6 +958,24 @@ def test_a_compressed_archive_cut_short_is_an_error(project, refused, kind):
     assert kind in refused("ingest")
 
 
+def test_zeros_behind_a_gzipped_archive_say_nothing_and_anything_else_is_an_error(tmp_path):
+    """Tapes fill their last block so, which gzip and tar allow for."""
+    write(members("folders"), file := tmp_path / "x.tar.gz")
+    whole = file.read_bytes()
+    file.write_bytes(whole + bytes(-len(whole) % 10240))
+
+    listing = list_images(tmp_path, [file.name], "first")
+
+    assert [content(place) for place in listing.places] == list(members("folders").values())
+    behind = whole + gzip.compress(b"")[:10] + b"~" * 9
+    for wrong in (whole + b"\0more", behind, whole[:-2], whole[:99] + b"~" * 9 + whole[108:]):
+        file.write_bytes(wrong)
+        with pytest.raises(InputError, match=r"x\.tar\.gz: cannot be read as tar: "):
+            list_images(tmp_path, [file.name], "first")
+        with pytest.raises(RejectedImage, match=r"^damaged: "):
+            content(Place(file, "behind", 10**6, 1))
+
+
 @pytest.mark.parametrize("kind", ["a.tar", "a.zip", "a.tar.gz", "a.parquet"])
 def test_what_the_system_will_not_open_is_not_taken_for_damaged(tmp_path, kind):
     """Damage is remembered; that too many files are open passes."""

@@ -7,8 +7,10 @@ asks in order of position reads the archive once.  Going back starts anew.
 
 from __future__ import annotations
 
+import gzip
 import tarfile
 import threading
+import zlib
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -18,8 +20,8 @@ from pipeline.errors import InputError, RejectedImage, in_words
 from pipeline.sources.place import Place, fix_of, rejection_of
 from pipeline.sources.tars import FIX, SKIP, UNREADABLE, Header, found_in
 
-CODECS = {".tar.gz": "gzip", ".tgz": "gzip", ".tar.zst": "zstd", ".tzst": "zstd"}
-ENDINGS = tuple(CODECS)
+GZIPPED = (".tar.gz", ".tgz")
+ENDINGS = (*GZIPPED, ".tar.zst", ".tzst")
 ENOUGH = 3  # times
 
 
@@ -85,7 +87,7 @@ def members(file: Path) -> Iterator[tuple[Place, str]]:
             tarfile.open(fileobj=_ending(stream), mode="r|", tarinfo=Header) as archive,
         ):
             yield from found_in(archive, file)
-    except UNREADABLE as error:
+    except (*UNREADABLE, zlib.error) as error:
         reason = f"cannot be read as tar: {in_words(error)}"
         raise InputError(file, reason, fix_of(error, FIX)) from error
 
@@ -98,7 +100,7 @@ def read(place: Place) -> bytes:
     """
     try:
         content = _stream(place).read(place.position, place.size)
-    except (OSError, ValueError, MemoryError) as error:
+    except (OSError, ValueError, EOFError, zlib.error, MemoryError) as error:
         _own.stream = None
         raise rejection_of(error) from error
     if len(content) != place.size:
@@ -119,7 +121,8 @@ def _stream(place: Place) -> _Stream:
 
 
 def _unpacked(file: Path) -> Any:
+    if file.name.lower().endswith(GZIPPED):
+        return gzip.open(file)  # which, unlike Arrow, allows for zeros behind it, as of tapes
     import pyarrow as pa  # noqa: PLC0415
 
-    codec = next(codec for ending, codec in CODECS.items() if file.name.lower().endswith(ending))
-    return pa.CompressedInputStream(pa.OSFile(str(file)), codec)
+    return pa.CompressedInputStream(pa.OSFile(str(file)), "zstd")
