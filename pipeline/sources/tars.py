@@ -36,12 +36,21 @@ EXTENSIONS = (
 
 
 class Header(tarfile.TarInfo):
-    """A header that is not passed over: tarfile takes a damaged one for the archive's end."""
+    """A header that is not passed over: tarfile takes a damaged one for the archive's end.
+
+    Newer releases of Python read headers by the functions with an underscore, older by those
+    without.
+    """
 
     @classmethod
     def fromtarfile(cls, tarfile: Any) -> Header:  # noqa: D102  # as tarfile has it
+        return cls._fromtarfile(tarfile)
+
+    @classmethod
+    def _fromtarfile(cls, tarfile: Any, **more: Any) -> Header:
+        read = getattr(super(), "_fromtarfile", super().fromtarfile)
         try:
-            header = super().fromtarfile(tarfile)
+            header: Header = read(tarfile, **more)
         except DAMAGED as error:
             raise ReadError(f"{error} at byte {tarfile.offset:,}") from error
         if header.size < 0:  # as a pax header may say: it would lead backwards, for ever
@@ -50,10 +59,14 @@ class Header(tarfile.TarInfo):
 
     @classmethod
     def frombuf(cls, *arguments: Any) -> Header:  # noqa: D102  # as tarfile has it
-        header = super().frombuf(*arguments)
+        return cls._frombuf(*arguments)
+
+    @classmethod
+    def _frombuf(cls, block: bytes, encoding: str, errors: str, **more: Any) -> Header:
+        parse = getattr(super(), "_frombuf", super().frombuf)
+        header: Header = parse(block, encoding, errors, **more)
         if header.size < 0 or (header.type in EXTENSIONS and header.size > MAX_EXTENSION):
             raise ReadError(f"a header of {header.size:,} bytes")
-        block, encoding, errors = arguments
         if block[257:265] == GNU:  # tarfile takes the times of `tar -g` for folders
             header.name = tarfile.nts(block[:100], encoding, errors)  # type: ignore[attr-defined]
         return header
