@@ -70,6 +70,7 @@ def kinds(*, leave_out: Collection[Group] = ()) -> list[Kind]:
         animations,
         jpegs,
         tiffs,
+        unread,
         mistaken_tiffs,
         mistaken_bitmaps,
         mistaken_jpeg_2000,
@@ -177,7 +178,7 @@ def grays() -> Iterator[Kind]:
     page = made.plain_tiff(floats.astype(np.float32), 1, tags=real)
     yield Kind("gray TIFF of floats", page, eight)
     page = made.plain_tiff(floats, 1, tags=real)
-    yield Kind("gray TIFF of floats of 64 bits", page, DAMAGED)  # Pillow knows no such mode
+    yield Kind("gray TIFF of floats of 64 bits", page, UNSUPPORTED)
     page = made.plain_tiff(floats.astype(np.float32), 0, tags=real)
     yield Kind("inverted gray TIFF of floats", page, 255 - eight)
     for name, value in (("NaN", np.nan), ("infinite", np.inf), ("negative", -0.1), ("large", 1.5)):
@@ -465,10 +466,8 @@ def jpegs() -> Iterator[Kind]:
         without = made.joined([part for part in parts if part[0] != marker])
         yield Kind(f"JPEG without its {name}", without, DAMAGED)
     for name, at, value in (
-        ("12 bits a sample", 4, b"\x0c"),
         ("a height of 0", 5, b"\0\0"),
         ("a width of 0", 7, b"\0\0"),
-        ("9 channels", 9, b"\x09"),
     ):
         changed = [
             (m, body[:at] + value + body[at + len(value) :]) if m == 0xC0 else (m, body)
@@ -543,7 +542,40 @@ def tiffs() -> Iterator[Kind]:
         page = made.plain_tiff(COLOURS, 2, tags={tag: (made.LONG, [0])})
         yield Kind(f"TIFF of a {name} of 0", page, DAMAGED)
     odd = made.plain_tiff(COLOURS, 2, tags={258: (made.SHORT, [7, 7, 7])})
-    yield Kind("TIFF of 7 bits", odd, DAMAGED)
+    yield Kind("TIFF of 7 bits", odd, UNSUPPORTED)
+
+
+def unread() -> Iterator[Kind]:
+    """Sound files of kinds that Pillow does not read, and damaged ones that look like them."""
+    for name, pixels, meaning, sort in (
+        ("floats of 16 bits", GRAYS.astype(np.float16), 1, 3),
+        ("integers of 64 bits", GRAYS.astype(np.uint64), 1, 1),
+        ("colours in floats", COLOURS.astype(np.float32), 2, 3),
+        ("colours in signed integers", COLOURS.astype(np.int16), 2, 2),
+    ):
+        page = made.plain_tiff(pixels, meaning, tags={339: (made.SHORT, [sort])})
+        yield Kind(f"TIFF of {name}", page, UNSUPPORTED)
+    packings = {33003: "JPEG 2000", 34661: "JBIG", 34887: "LERC", 50001: "WebP", 50002: "JPEG XL"}
+    for number, name in packings.items():
+        page = made.plain_tiff(COLOURS, 2, tags={259: (made.SHORT, [number])})
+        yield Kind(f"TIFF packed as {name}", page, UNSUPPORTED)
+    yield Kind("TIFF without its palette", made.plain_tiff(GRAYS, 3), DAMAGED)
+    page = made.plain_tiff(COLOURS, 2, tags={259: (made.SHORT, [320])})
+    yield Kind("TIFF packed as nobody does", page, DAMAGED)
+    parts = made.segments(saved(SOFT, "JPEG"))
+    for name, at, value in (("12 bits", 4, 12), ("9 channels", 9, 9)):
+        frame = next(bytearray(body) for mark, body in parts if mark == 0xC0)
+        frame[at] = value
+        rest = [(mark, bytes(frame) if mark == 0xC0 else body) for mark, body in parts]
+        yield Kind(f"JPEG of {name}", made.joined(rest), UNSUPPORTED)
+    frame = b"\xff\xf7\0\x0b\x08" + struct.pack(">HH", 5, 7) + b"\1\1\x11\0"
+    spiff = b"\xff\xe8\0\x20SPIFF\0" + bytes(24)
+    for name, head in (("", b""), (" with a header of SPIFF", spiff)):
+        stream = b"\xff\xd8" + head + frame + b"\xff\xda\0\x08\1\1\0\0\0\0" + bytes(99)
+        yield Kind(f"JPEG-LS{name}", stream, UNSUPPORTED)
+    masks = struct.pack("<3I", 0x3FF00000, 0xFFC00, 0x3FF)
+    page = made.bmp(7, 5, 32, bytes(140), compression=3, masks=masks)
+    yield Kind("BMP of 10 bits a colour", page, UNSUPPORTED)
 
 
 def mistaken_tiffs() -> Iterator[Kind]:
@@ -670,7 +702,7 @@ def bitmaps() -> Iterator[Kind]:
         reasons = DAMAGED
         yield Kind(f"BMP of a {name}", made.bmp(width, height, 24, padded.tobytes()), reasons)
     yield Kind("BMP of a huge size", made.bmp(60_000, 60_000, 24, b"\0" * 99), ("too_large",))
-    yield Kind("BMP of 23 bits", made.bmp(7, 5, 23, padded.tobytes()), DAMAGED)
+    yield Kind("BMP of 23 bits", made.bmp(7, 5, 23, padded.tobytes()), UNSUPPORTED)
 
 
 def other_formats() -> Iterator[Kind]:

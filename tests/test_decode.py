@@ -20,6 +20,7 @@ from pipeline.images.decode import Limits, decode, decode_bytes
 from pipeline.images.digest import pixel_digest
 from tests.conftest import ROOT, forbidden
 from tests.containers import LONG, SHORT, gif, plain_tiff, png_of_claimed_size, tiff
+from tests.corpus import unread
 
 
 def one(file) -> list[int]:
@@ -216,6 +217,22 @@ def test_pillows_own_limit_gives_way_to_a_higher_one_or_none():
     assert decode_bytes(bits, None).shape == (side, side, 3)
     with pytest.raises(RejectedImage, match=r"^too_large: "):
         decode_bytes(bits, Limits(pixels=side**2 - 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("TIFF of floats of 16 bits", "TIFF: unknown pixel mode"),
+        ("TIFF packed as LERC", "TIFF: unsupported compression LERC"),
+        ("JPEG of 12 bits", "JPEG: cannot handle 12-bit layers"),
+        ("BMP of 10 bits a colour", "Unsupported BMP bitfields layout"),
+    ],
+)
+def test_a_sound_file_of_a_kind_that_pillow_lacks_is_rejected_in_its_words(name, words):
+    (content,) = (kind.content for kind in unread() if kind.name == name)
+
+    with pytest.raises(RejectedImage, match=f"^unsupported_format: {words}; save it as PNG$"):
+        decode_bytes(content)
 
 
 def test_a_rejection_crosses_to_another_process_whole():

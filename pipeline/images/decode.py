@@ -7,6 +7,7 @@ see the same pixels.
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from importlib import import_module
 from io import BytesIO
@@ -24,7 +25,7 @@ from pipeline.images.jpeg2000 import profile_in
 from pipeline.images.modes import BACKGROUND, to_gray_or_rgb
 from pipeline.images.orientation import upright
 from pipeline.images.png import check_png
-from pipeline.images.tiff import check_tiff, samples_of
+from pipeline.images.tiff import LACKING_CODECS, check_tiff, samples_of
 from pipeline.sources.content import content
 from pipeline.sources.place import Place, check_size
 
@@ -55,12 +56,14 @@ FOREIGN = {  # what a file begins with, at which byte; to say what it is
     "a DDS texture": (0, (b"DDS ",)),
     "a FITS picture": (0, (b"SIMPLE  =",)),
     "a DICOM picture": (128, (b"DICM",)),
+    "a JPEG-LS picture": (0, (b"\xff\xd8\xff\xf7", b"\xff\xd8\xff\xe8\0\x20SPIFF")),
     "a JPEG XL picture": (0, (b"\xff\x0a", b"\0\0\0\x0cJXL ")),
     "a PDF document": (0, (b"%PDF",)),
     "PostScript": (0, (b"%!PS", b"\xc5\xd0\xd3\xc6")),
     "a Photoshop file": (0, (b"8BPS",)),
     "an SVG drawing": (0, (b"<svg", b"\xef\xbb\xbf<svg")),
 }
+LACKING = re.compile("[Uu]nsupported|not yet supported|unknown pixel mode|cannot handle")  # a kind
 PngImagePlugin.MAX_TEXT_CHUNK = 2**24  # bytes, unpacked: some printers' profiles have millions
 warnings.filterwarnings("ignore", module=r"PIL\.")  # they name no file; what fails is rejected
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # nor does what it logs
@@ -156,8 +159,10 @@ def image_of(encoded: bytes, limits: Limits | None) -> Image.Image:
     except MemoryError as error:
         raise RejectedImage("too_large", "needs more memory than a picture may take") from error
     except Exception as error:
-        reason = "too_large" if "out of memory" in str(error) else "damaged"
-        raise RejectedImage(reason, in_words(error)) from error
+        words = in_words(error)
+        if "out of memory" in words:
+            raise RejectedImage("too_large", words) from error
+        raise _refused(words, words) from error
 
 
 def _unidentified(encoded: bytes) -> RejectedImage:
@@ -166,8 +171,27 @@ def _unidentified(encoded: bytes) -> RejectedImage:
             return RejectedImage("unsupported_format", f"is {kind}; save it as PNG or JPEG")
     for name in KNOWN:
         if Image.OPEN[name][1](encoded[:16]):  # type: ignore[misc]  # each of ours has such a test
-            return RejectedImage("damaged", f"begins as {name} does, but cannot be read as one")
+            fault = f"begins as {name} does, but cannot be read as one"
+            return _refused(f"{name}: {_plugin_words(name, encoded)}", fault)
     return RejectedImage("not_an_image", "no image format that Pillow knows")
+
+
+def _plugin_words(name: str, encoded: bytes) -> str:
+    """Why Pillow's reader of a format refuses a file, which `Image.open` does not pass on."""
+    try:
+        Image.OPEN[name][0](BytesIO(encoded), "")
+    except Exception as error:  # noqa: BLE001  # its words are all that is wanted
+        words = in_words(error)
+        codec = LACKING_CODECS.get(words)
+        return f"unsupported compression {codec}" if codec else words
+    return ""
+
+
+def _refused(words: str, fault: str) -> RejectedImage:
+    """`unsupported_format` where Pillow's words say that it lacks the kind, or else `damaged`."""
+    if LACKING.search(words):
+        return RejectedImage("unsupported_format", f"{words}; save it as PNG")
+    return RejectedImage("damaged", fault)
 
 
 def _upright(encoded: bytes, limits: Limits | None) -> Image.Image:

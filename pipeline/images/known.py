@@ -26,7 +26,7 @@ from pipeline.sources.place import Place
 from pipeline.sources.state import archive_state, file_state
 from pipeline.store.access import ASKED_AT_ONCE, Store
 
-MEANING = 7  # of a stored result; raise it when other code says something else of the same file
+MEANING = 8  # of a stored result; raise it when other code says something else of the same file
 KIND = "images as ingest saw them"
 KEEP_EVERY_S = 1.0
 SEEN, REJECTED = b"s", b"r"  # how an entry begins

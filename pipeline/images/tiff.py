@@ -25,7 +25,19 @@ MIN_IS_WHITE, PALETTE, YCC, LAB = 0, 3, 6, 8
 SIGNED, FLOAT = 2, 3
 SUBFILE, SUBFILES, REDUCED = 254, 330, 1  # what a page is, and those within it
 COLOURS, RAW_PHOTO = 320, 50706
-RAW, JPEG, DEFLATE = {1}, {7}, {8, 32946}
+RAW, JPEG, DEFLATE, WEBP = {1}, {7}, {8, 32946}, {50001}
+LACKING_CODECS = {  # compressions that Pillow has no name for: of them it says the number alone
+    "33003": "JPEG 2000",
+    "33005": "JPEG 2000",
+    "34661": "JBIG",
+    "34712": "JPEG 2000",
+    "34887": "LERC",
+    "34892": "JPEG of a raw photo",
+    "34933": "PNG",
+    "34934": "JPEG XR",
+    "50002": "JPEG XL",
+    "52546": "JPEG XL",
+}
 SEPARATE = 2  # a plane for each sample
 AT_ONCE = 2**20  # bytes unpacked to see whether there are more
 
@@ -77,6 +89,8 @@ def _fault_of_kind(tags: Mapping[int, Any], planes: int, encoded: bytes) -> str:
     meaning, raw = _number(tags, PHOTOMETRIC), _number(tags, COMPRESSION, 1) in RAW
     if RAW_PHOTO in tags or (_number(tags, SUBFILE) & REDUCED and SUBFILES in tags):
         return "of a camera's raw photo, of which only a small copy can be read"
+    if _number(tags, COMPRESSION, 1) in WEBP:
+        return "of WebP, for which Pillow's libtiff is seldom built"
     if meaning == YCC and raw:
         return "of YCbCr that is not compressed, which Pillow mistakes"
     if meaning == LAB and planes > 1:
@@ -84,9 +98,9 @@ def _fault_of_kind(tags: Mapping[int, Any], planes: int, encoded: bytes) -> str:
     if meaning == PALETTE and 0 < np.max(np.atleast_1d(tags.get(COLOURS, 0))) < 256:
         return "with a palette of 8 bits where 16 belong, which Pillow mistakes"
     wide = _number(tags, BITS, 1) > 8 and _number(tags, FORMAT, 1) in {SIGNED, FLOAT}
-    if wide and not raw and encoded.startswith(b"MM"):
-        return "of compressed floats or signed integers, high byte first, which Pillow mistakes"
-    return ""
+    mistaken = wide and not raw and encoded.startswith(b"MM")
+    fault = "of compressed floats or signed integers, high byte first, which Pillow mistakes"
+    return fault if mistaken else ""
 
 
 def samples_of(tags: Mapping[int, Any]) -> Samples:
