@@ -235,6 +235,24 @@ def test_a_sound_file_of_a_kind_that_pillow_lacks_is_rejected_in_its_words(name,
         decode_bytes(content)
 
 
+@pytest.mark.parametrize(
+    ("kind", "sign", "values"),
+    [
+        (np.uint32, 1, [3, 2**31 + 5]),
+        (np.uint32, 1, [7, 2**32 - 1]),
+        (np.int32, 2, [-9, 2**31 - 1]),
+    ],
+)
+def test_integers_of_32_bits_are_rejected_with_their_true_range(kind, sign, values):
+    page = plain_tiff(np.array([values], kind), 1, tags={339: (SHORT, [sign])})
+    low, high = values
+
+    with pytest.raises(
+        RejectedImage, match=rf"integers in \[{low}, {high}\], not in \[0, 65535\]"
+    ):
+        decode_bytes(page)
+
+
 def test_a_rejection_crosses_to_another_process_whole():
     rejection = pickle.loads(pickle.dumps(RejectedImage("damaged", "a, b")))
 

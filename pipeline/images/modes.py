@@ -16,10 +16,14 @@ WIDEST = 65535  # the highest value of gray of more than 8 bits, unless the file
 
 
 class Samples(NamedTuple):
-    """What a file says of gray: the `highest` value beyond 8 bits; is high dark (`inverted`)?"""
+    """What a file says of gray: the `highest` value beyond 8 bits; is high dark (`inverted`)?
+
+    `signed`: whether values may be negative.
+    """
 
     highest: int
     inverted: bool
+    signed: bool
 
 
 def to_gray_or_rgb(image: Image.Image, samples: Samples) -> Image.Image:
@@ -69,7 +73,7 @@ def _gray_with_alpha(
 def _to_8_bit(image: Image.Image, clear: object, samples: Samples) -> Image.Image:
     """Gray of other than 8 bits as "L", or "LA" where one value stands for transparent."""
     values = np.asarray(image)
-    gray = _from_float(values) if image.mode == "F" else _from_integers(values, samples.highest)
+    gray = _from_float(values) if image.mode == "F" else _from_integers(values, samples)
     # Pillow inverts 8 bits only
     narrow = Image.fromarray(255 - gray if samples.inverted else gray)
     if not isinstance(clear, int):
@@ -78,8 +82,11 @@ def _to_8_bit(image: Image.Image, clear: object, samples: Samples) -> Image.Imag
     return narrow
 
 
-def _from_integers(values: NDArray[np.generic], highest: int) -> NDArray[np.uint8]:
-    """[0, highest] to [0, 255], rounded."""
+def _from_integers(values: NDArray[np.generic], samples: Samples) -> NDArray[np.uint8]:
+    """[0, samples.highest] to [0, 255], rounded."""
+    highest = samples.highest
+    if values.dtype == np.int32 and not samples.signed:
+        values = values.view(np.uint32)  # Pillow gives 32 bits a sign
     low, high = int(values.min()), int(values.max())
     if low < 0 or high > highest:
         raise RejectedImage("unknown_range", f"integers in [{low}, {high}], not in [0, {highest}]")

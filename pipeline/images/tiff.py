@@ -106,13 +106,14 @@ def _fault_of_kind(tags: Mapping[int, Any], planes: int, encoded: bytes) -> str:
 def samples_of(tags: Mapping[int, Any]) -> Samples:
     """What Pillow does not tell of a TIFF, of whose `tags` other formats have none."""
     if not tags:
-        return Samples(WIDEST, inverted=False)
+        return Samples(WIDEST, inverted=False, signed=False)
     bits = np.atleast_1d(tags.get(BITS, 1))[0]
     signed = np.atleast_1d(tags.get(FORMAT, 1))[0] == SIGNED
     if signed and bits <= 8:  # with more, Pillow's values show their signs
         raise RejectedImage("unknown_range", f"integers of {bits} bits with a sign")
     highest = 2 ** int(bits) - 1 if 8 < bits < 16 else WIDEST
-    return Samples(highest, inverted=tags.get(PHOTOMETRIC) == MIN_IS_WHITE)
+    inverted = tags.get(PHOTOMETRIC) == MIN_IS_WHITE
+    return Samples(highest, inverted, signed=bool(signed))
 
 
 def _is_unpacked(piece: bytes) -> bool:
