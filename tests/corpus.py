@@ -74,6 +74,7 @@ def kinds(*, leave_out: Collection[Group] = ()) -> list[Kind]:
         mistaken_tiffs,
         mistaken_bitmaps,
         mistaken_jpeg_2000,
+        signed_jpeg_2000,
         bitmaps,
         other_formats,
         smallest,
@@ -671,6 +672,21 @@ def mistaken_jpeg_2000() -> Iterator[Kind]:
             stream[42 + 3 * component] = depth - 1
         name = f"JPEG 2000 of {depth} bits, {'colours' if pixels.ndim == 3 else 'gray'}"
         yield Kind(name, bytes(stream), UNSUPPORTED)
+
+
+def signed_jpeg_2000() -> Iterator[Kind]:
+    """Gray that begins below 0: the byte of its depth says so, in the header and in the stream."""
+    two = Image.merge("LA", [Image.fromarray(GRAYS)] * 2)
+    for name, picture, depth in (
+        ("of 8 bits", GRAYS, 8),
+        ("of 16 bits", GRAYS.astype(np.uint16) * 257, 16),
+        ("with alpha", two, 8),
+    ):
+        stream = bytearray(saved(picture, "JPEG2000", irreversible=False))
+        for at in (stream.index(b"ihdr") + 14, stream.index(b"\xff\x4f\xff\x51") + 42):
+            assert stream[at] == depth - 1
+            stream[at] |= 0x80
+        yield Kind(f"signed gray JPEG 2000 {name}", bytes(stream), ("unknown_range",))
 
 
 def bitmaps() -> Iterator[Kind]:

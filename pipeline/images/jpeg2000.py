@@ -13,7 +13,9 @@ from pipeline.errors import RejectedImage
 SIGNATURE = b"jP  "  # the first box of a file; a bare codestream has none
 SIZE = b"\xff\x4f\xff\x51"  # the marker that begins a codestream, and that of its sizes
 COMPONENTS = 40  # bytes from the start of both to how many there are
+SIGN, DEPTH = 0x80, 0x7F  # bits of a component's byte: has it a sign, and its depth less one
 ENUMERATED, PROFILES = 1, {2, 3}  # how a colour space is given
+GRAY = 2  # components at most, one of them alpha
 SPACES = {16, 17, 18}  # sRGB, gray of sRGB, and YCC
 COLOUR, ALL = 0, (0, 65535)  # a channel's sort, and associations with no one colour
 
@@ -22,7 +24,7 @@ def profile_in(encoded: bytes) -> bytes | None:
     """The ICC profile that a file brings.
 
     Raises:
-        RejectedImage: Pillow would mistake its samples or colours.
+        RejectedImage: Pillow would mistake its samples or colours; or gray has a sign.
     """
     fault = _fault_of_depths(encoded)
     profile = None
@@ -44,7 +46,12 @@ def _fault_of_depths(encoded: bytes) -> str:
     if at < COMPONENTS or at + 2 > len(encoded):
         return ""  # damaged, as Pillow will say
     (count,) = struct.unpack_from(">H", encoded, at)
-    depths = {(size & 0x7F) + 1 for size in encoded[at + 2 : at + 2 + 3 * count : 3]}
+    sizes = encoded[at + 2 : at + 2 + 3 * count : 3]
+    depths = {(size & DEPTH) + 1 for size in sizes}
+    if count <= GRAY and any(
+        size & SIGN for size in sizes
+    ):  # Pillow moves its range to begin at 0
+        raise RejectedImage("unknown_range", f"integers of {max(depths)} bits with a sign")
     if min(depths, default=8) < 8:
         return "of less than 8 bits"
     if max(depths, default=8) > 8 and (count > 1 or min(depths) == 9):
