@@ -74,6 +74,14 @@ def _in_words(task: Task) -> str:
     return f"{task.description}: {done}, {task.speed or 0:.1f} a second{left}"
 
 
+def sized(count: float) -> str:
+    """A number of bytes in the largest unit of which it has a tenth."""
+    for unit, scale, digits in (("GB", 1e9, 2), ("MB", 1e6, 1), ("kB", 1e3, 1)):
+        if count >= scale / 10:
+            return f"{count / scale:.{digits}f} {unit}"
+    return f"{count:.0f} bytes"
+
+
 def printable(text: str) -> str:
     """Text without what would move the cursor, break a line or be no text at all."""
     return "".join(

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from pipeline.__main__ import COMMANDS, STAGES, main
-from pipeline.console import progress
+from pipeline.console import progress, sized
 from pipeline.model_file import Card, save_model
 from tests.conftest import ROOT, picture
 from tests.test_dvc_yaml import signature
@@ -99,6 +99,22 @@ def test_a_log_gets_a_line_of_progress_now_and_then(monkeypatch, capsys):
 
     lines = capsys.readouterr().err.splitlines()
     assert lines[-1].startswith("extract (1 from the store): 3 of 4 views, ")
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        (0, "0 bytes"),
+        (99, "99 bytes"),
+        (100, "0.1 kB"),
+        (99_900, "99.9 kB"),
+        (1.5e6, "1.5 MB"),
+        (1e8, "0.10 GB"),
+        (2e10, "20.00 GB"),
+    ],
+)
+def test_a_size_is_said_in_a_unit_that_shows_it(count, words):
+    assert sized(count) == words
 
 
 def test_a_disk_that_refuses_is_a_message(filled, capsys):

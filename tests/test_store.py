@@ -474,7 +474,7 @@ def test_cache_trims_clears_and_gives_the_space_back(tmp_path, shown):
     assert shown("trim", "nan")[0] == 1
     set_aside = tmp_path / "store.damaged"
     set_aside.write_text("of an earlier run")
-    assert "store.damaged: 0.0 MB, damaged and set aside" in shown()[1]
+    assert "store.damaged: 17 bytes, damaged and set aside" in shown()[1]
     assert shown("clear")[0] == 0
     assert not set_aside.exists()
     assert (tmp_path / NAME).stat().st_size < trimmed

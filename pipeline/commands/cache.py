@@ -8,6 +8,7 @@ import os
 import sqlite3
 from pathlib import Path
 
+from pipeline.console import sized
 from pipeline.errors import InputError
 from pipeline.store.access import DAMAGE
 from pipeline.store.database import (
@@ -57,7 +58,7 @@ def main(words: list[str]) -> int:
         aside.unlink()
         print(f"{aside}, set aside as damaged, is deleted")
     if (aside := file.with_suffix(DAMAGED)).is_file():
-        print(f"{aside}: {_size(aside.stat().st_size)}, damaged and set aside; `clear` deletes it")
+        print(f"{aside}: {sized(aside.stat().st_size)}, damaged and set aside; `clear` deletes it")
     if not file.is_file():
         print(f"The store {folder} is empty.")
         return 0
@@ -101,7 +102,7 @@ def _trim(database: sqlite3.Connection, limit: int) -> None:
     before = used_bytes(database)
     trim(database, limit, NO_RUN)
     shrink(database)
-    print(f"freed {_size(before - used_bytes(database))}")
+    print(f"freed {sized(before - used_bytes(database))}")
 
 
 def _verify(database: sqlite3.Connection) -> bool:
@@ -116,17 +117,13 @@ def _show(database: sqlite3.Connection, file: Path) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    print(f"{file}: {_size(used_bytes(database))} of at most {_size(store_limit())}")
+    print(f"{file}: {sized(used_bytes(database))} of at most {sized(store_limit())}")
     table = Table("kind", "entries", "size")
     for kind in kinds(database):
-        table.add_row(kind.name, f"{kind.entries}", _size(kind.size))
+        table.add_row(kind.name, f"{kind.entries}", sized(kind.size))
     hits = Table("last run of", "asked for", "found", "hit rate")
     for run in last_runs(database):
         hits.add_row(run.stage, f"{run.asked}", f"{run.hits}", f"{run.hits / run.asked:.1%}")
     for shown in (table, hits):
         if shown.row_count:
             Console().print(shown)
-
-
-def _size(count: float) -> str:
-    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.console import progress, say
+from pipeline.console import progress, say, sized
 from pipeline.engines import Outputs
 from pipeline.frozen.cluster import cluster_address, run_on_cluster
 from pipeline.frozen.network import FrozenNetwork, Part
@@ -142,9 +142,7 @@ def _holdable(network: FrozenNetwork, store: Store, views: int, parts: list[Part
         if store.holds(size):
             held.append(part)
         else:
-            say(
-                f"store: {size / 1e6:,.1f} MB of {part} are more than it holds ({LIMIT}); not kept"
-            )
+            say(f"store: {sized(size)} of {part} are more than it holds ({LIMIT}); not kept")
     return held
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.arrays import Rows, writing_rows
-from pipeline.console import say
+from pipeline.console import say, sized
 from pipeline.files import scratch
 from pipeline.frozen.network import FrozenNetwork
 from pipeline.frozen.rows import frozen_rows
@@ -59,12 +59,12 @@ def activations(
             yield _stored(network, Rows(room / "activations.npy"))
         else:
             bound = (
-                f"the {free / 1e9:.1f} GB free on the disk"
+                f"the {sized(free)} free on the disk"
                 if needed <= budget_gb * 1e9
                 else f"fine_tune.activation_budget_gb {budget_gb:g}"
             )
             say(
-                f"fine_tune: activations of {needed / 1e9:.1f} GB are more than {bound}: "
+                f"fine_tune: activations of {sized(needed)} are more than {bound}: "
                 "every epoch runs the frozen layers anew"
             )
             yield _online(network, plan, places)
