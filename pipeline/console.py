@@ -70,8 +70,9 @@ def progress(what: str, total: int, unit: str) -> Iterator[Callable[..., None]]:
 
 def _in_words(task: Task) -> str:
     left = "" if task.time_remaining is None else f", {task.time_remaining:.0f} s left"
+    speed = f", {task.speed:.1f} a second" if task.speed else ""  # not known at first
     done = f"{task.completed:.0f} of {task.total:.0f} {task.fields['unit']}s"
-    return f"{task.description}: {done}, {task.speed or 0:.1f} a second{left}"
+    return f"{task.description}: {done}{speed}{left}"
 
 
 def sized(count: float) -> str:
