@@ -15,9 +15,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.errors import RejectedImage
+from pipeline.errors import InputError, RejectedImage
+from pipeline.images.contact_sheet import contact_sheet
 from pipeline.images.decode import Limits, decode, decode_bytes
 from pipeline.images.digest import pixel_digest
+from pipeline.images.pictures import Job, pictures, read_bytes
+from pipeline.images.views import IDENTITY
+from pipeline.sources.place import Place
 from tests.conftest import ROOT, forbidden
 from tests.containers import LONG, SHORT, gif, plain_tiff, png_of_claimed_size, tiff
 from tests.corpus import unread
@@ -260,12 +264,36 @@ def test_a_rejection_crosses_to_another_process_whole():
     assert str(rejection) == "damaged: a, b"
 
 
-def test_a_file_that_may_not_be_read_is_rejected(tmp_path):
-    file = save(tmp_path, Image.new("L", (2, 2)))
+def closed(folder: Path) -> Path:
+    """An image that may not be read."""
+    file = save(folder, Image.new("L", (2, 2)))
     file.chmod(0)
+    return file
+
+
+def test_a_file_that_may_not_be_read_is_rejected(tmp_path):
+    file = closed(tmp_path)
 
     with forbidden(), pytest.raises(RejectedImage, match=r"^no_permission: "):
         decode(file)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda job: list(pictures([job], 2, "box")),
+        read_bytes,
+        lambda job: contact_sheet([(job.place, "", job.views)]),
+    ],
+)
+def test_to_read_a_closed_image_again_is_to_allow_it(tmp_path, read):
+    """It is where it was, so nothing has to be put back."""
+    file = closed(tmp_path)
+
+    with forbidden(), pytest.raises(InputError, match=f"{file.name}: no_permission: ") as caught:
+        read(Job(Place(file), "digest", [IDENTITY]))
+
+    assert caught.value.fix == "allow reading it"
 
 
 def test_a_file_that_is_written_to_while_it_is_read_is_rejected(tmp_path, monkeypatch):

@@ -9,10 +9,10 @@ from typing import NamedTuple
 from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.console import printable
-from pipeline.errors import InputError, RejectedImage
+from pipeline.errors import RejectedImage
 from pipeline.images.decode import Pixels, decode_at
 from pipeline.images.views import View, as_image, render
-from pipeline.sources.place import Place
+from pipeline.sources.place import Place, lost
 
 TILE = 112  # pixels
 CAPTION = 16  # pixels above each row
@@ -47,8 +47,7 @@ def contact_sheet(rows: Sequence[tuple[Place, str, Sequence[View]]]) -> Image.Im
         try:
             pixels = decode_at(place, limits=None)
         except RejectedImage as rejection:
-            fix = "put the image back, or `dvc repro ingest`"
-            raise InputError(str(place), str(rejection), fix) from rejection
+            raise lost(place, rejection) from rejection
         for column, view in enumerate(views[:columns]):
             tile = Image.fromarray(render(pixels, view, TILE, "bicubic"))
             sheet.paste(tile, (column * TILE, top + CAPTION))

@@ -18,13 +18,12 @@ from pipeline.images.digest import pixel_digest
 from pipeline.images.places import read_places
 from pipeline.images.views import IDENTITY, ResizeFilter, View, as_image, render_image
 from pipeline.sources.content import content
-from pipeline.sources.place import Place
+from pipeline.sources.place import Place, lost
 from pipeline.tables import read_table
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-PUT_BACK = "put the image back, or `dvc repro ingest`"
 VIEW_TYPES = {name: type(value) for name, value in vars(IDENTITY).items()}
 
 
@@ -119,7 +118,7 @@ def read_bytes(job: Job) -> bytes:
     try:
         return content(job.place)
     except RejectedImage as rejection:
-        raise InputError(str(job.place), str(rejection), PUT_BACK) from rejection
+        raise lost(job.place, rejection) from rejection
 
 
 def _unchanged(job: Job) -> Pixels:
@@ -130,7 +129,7 @@ def _unchanged(job: Job) -> Pixels:
         else:
             pixels = decode_bytes(job.content, limits=None)
     except RejectedImage as rejection:
-        raise InputError(str(job.place), str(rejection), PUT_BACK) from rejection
+        raise lost(job.place, rejection) from rejection
     if pixel_digest(pixels) != job.digest:
         reason = "has changed since ingest read it"
         raise InputError(str(job.place), reason, "run `dvc repro ingest`")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.errors import RejectedImage, in_words
+from pipeline.errors import InputError, RejectedImage, in_words
 
 READ_FAULTS = {
     errno.ENOENT: "missing",
@@ -108,6 +108,12 @@ def fix_of(error: BaseException, usual: str) -> str:
     """What to do about a file that cannot be read: the usual, unless the system forbids it."""
     forbidden = isinstance(error.__cause__ or error, PermissionError)
     return "allow reading it" if forbidden else usual
+
+
+def lost(place: Place, rejection: RejectedImage) -> InputError:
+    """The error for an image that `ingest` has read and that cannot be read any more."""
+    fix = fix_of(rejection, "put the image back, or `dvc repro ingest`")
+    return InputError(str(place), str(rejection), fix)
 
 
 def check_size(size: int, limit: int | None) -> None:
