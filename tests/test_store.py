@@ -191,7 +191,10 @@ def test_a_file_that_may_be_read_but_not_written_is_read(tmp_path, capsys, monke
 
     said = capsys.readouterr().err
     assert "it is read-only; going on without keeping" in said
-    assert "fix: let its owner do that, or name another folder" in said
+    assert f"fix: `chmod u+w {tmp_path / NAME}`, or name another folder" in said
+    monkeypatch.setattr(os, "geteuid", lambda: 65_534)
+    assert main(["cache", "clear"]) == 1
+    assert "fix: let its owner do that, or name another folder" in capsys.readouterr().err
 
 
 def test_flipped_bytes_anywhere_never_give_a_wrong_value(tmp_path):

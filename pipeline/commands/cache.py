@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import shlex
 import sqlite3
 from pathlib import Path
 
@@ -83,7 +84,10 @@ def main(words: list[str]) -> int:
             return 0
         fix = "delete it: what it held is computed again; or wait for what uses it to end"
         if not may_write(file):
-            fix = f"let its owner do that, or {ELSEWHERE}"
+            closed = file if os.access(file.parent, os.W_OK) else file.parent
+            own = closed.stat().st_uid == os.geteuid()
+            leave = f"`chmod u+w {shlex.quote(str(closed))}`" if own else "let its owner do that"
+            fix = f"{leave}, or {ELSEWHERE}"
         raise InputError(file, f"cannot be used: {error}", fix) from error
     return 0 if whole else 1
 
