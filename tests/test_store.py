@@ -22,6 +22,7 @@ from pipeline.store import database
 from pipeline.store.access import Store, open_store
 from pipeline.store.database import NAME, used_bytes
 from pipeline.store.settings import store_folder
+from tests.conftest import ROOT
 
 GB = 10**9
 
@@ -522,6 +523,36 @@ def test_cache_of_a_place_that_can_be_no_store_is_an_error(tmp_path, monkeypatch
     said = capsys.readouterr().err
     assert f"{obstacle}: is " in said
     assert "nothing is kept\n  fix: name another folder with PIPELINE_STORE" in said
+
+
+def unprivileged(*words: str, store: Path) -> str:
+    """Run Python as one to whom files may be forbidden, as root too; return what it said."""
+    drop = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
+    done = subprocess.run(
+        [*drop, sys.executable, *words],
+        cwd=ROOT,
+        env={**os.environ, "PIPELINE_STORE": str(store)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stderr
+
+
+@pytest.mark.parametrize("below", [".", "x", "x/y"])
+def test_cache_at_or_below_a_folder_that_may_not_be_entered_is_an_error(tmp_path, below):
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o600)
+
+    said = unprivileged("-m", "pipeline", "cache", store=locked / below)
+
+    assert f"error: {locked}: may not be looked into\n  fix: allow it, or name" in said
+
+
+def test_cache_below_a_folder_that_may_be_entered_but_not_listed_is_none_yet(tmp_path):
+    (tmp_path / "others").mkdir(mode=0o311)
+
+    assert not unprivileged("-m", "pipeline", "cache", store=tmp_path / "others/x")
 
 
 def test_cache_of_what_is_no_database_is_an_error(tmp_path, shown, capsys):

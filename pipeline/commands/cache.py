@@ -27,7 +27,14 @@ from pipeline.store.database import (
     trim,
     used_bytes,
 )
-from pipeline.store.settings import FOLDER, LIMIT, in_the_way, store_folder, store_limit
+from pipeline.store.settings import (
+    FOLDER,
+    LIMIT,
+    in_the_way,
+    lowest_there,
+    store_folder,
+    store_limit,
+)
 
 ELSEWHERE = f"name another folder with {FOLDER}"
 NO_RUN = 2**62  # later than any: nothing is too new to be trimmed
@@ -96,8 +103,9 @@ def _check_usable(folder: Path, file: Path) -> None:
     """Refuse a place where no run can keep anything: it would look empty."""
     if obstacle := in_the_way(folder):
         raise InputError(obstacle, "is no folder, so nothing is kept", ELSEWHERE)
-    if folder.exists() and not os.access(folder, os.R_OK | os.X_OK):
-        raise InputError(folder, "may not be looked into", f"allow it, or {ELSEWHERE}")
+    lowest = lowest_there(folder)
+    if not os.access(lowest, os.R_OK | os.X_OK if lowest == folder else os.X_OK):
+        raise InputError(lowest, "may not be looked into", f"allow it, or {ELSEWHERE}")
     if file.is_dir():
         raise InputError(file, "is a folder, so nothing is kept", ELSEWHERE)
 

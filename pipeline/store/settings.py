@@ -37,8 +37,13 @@ def store_folder() -> Path | None:
 
 def in_the_way(folder: Path) -> Path | None:
     """What keeps the store's folder from being one: a file, or a link to nowhere."""
-    lowest = next((path for path in (folder, *folder.parents) if os.path.lexists(path)), folder)
+    lowest = lowest_there(folder)
     return lowest if os.path.lexists(lowest) and not lowest.is_dir() else None
+
+
+def lowest_there(folder: Path) -> Path:
+    """The folder, or else the lowest of its parents that is there, as far as one may see."""
+    return next((path for path in (folder, *folder.parents) if os.path.lexists(path)), folder)
 
 
 def store_limit() -> int:
