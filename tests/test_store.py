@@ -263,6 +263,16 @@ def test_a_read_only_folder_is_read(tmp_path, capsys, monkeypatch):
     assert (tmp_path / NAME).read_bytes() == before
 
 
+def test_a_read_only_folder_without_a_store_is_named(tmp_path):
+    place = tmp_path / "place"
+    place.mkdir(mode=0o555)
+    code = "from pipeline.store.access import open_store; open_store('test').close()"
+
+    said = unprivileged("-c", code, store=place)
+
+    assert f"{place} may not be written to; going on without keeping" in said
+
+
 def test_the_least_recently_used_make_room(tmp_path):
     old, new = ({key((age, n)): os.urandom(5000) for n in range(100)} for age in ("old", "new"))
     for entries in (old, new):

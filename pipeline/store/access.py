@@ -110,6 +110,8 @@ class Store:
         self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._writable = may_write(self._file)
         self._inode = self._file.stat().st_ino if self._file.exists() else None
+        if not self._writable and self._inode is None:
+            raise PermissionError(f"{self._file.parent} may not be written to")
         self._database = connect(self._file, writable=self._writable)
         if not self._writable:
             raise sqlite3.OperationalError("it is read-only")
