@@ -186,6 +186,17 @@ def test_a_tag_and_an_experiment_are_read_from_the_cache(there, capsys):
     assert sorted(found["classes"]) == ["dark", "dim", "light"]
 
 
+@pytest.mark.parametrize("name", [":/Train once", ":/^Train o", "HEAD^{/Train once}"])
+def test_a_commit_is_found_by_words_of_its_message(there, capsys, name):
+    found = as_json(capsys, name, "HEAD")
+
+    assert found["one"] == f"{name} ({run(there, 'git', 'rev-parse', 'v1')[:8]})"
+
+
+def test_words_of_no_message_are_an_unknown_revision(there, capsys):
+    assert "knows no revision ':/Train never'" in refused(capsys, "compare", ":/Train never")
+
+
 def test_unlike_test_sets_code_and_data_are_told(there, capsys):
     found = as_json(capsys, "HEAD~1", "HEAD")
 

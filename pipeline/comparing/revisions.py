@@ -21,6 +21,7 @@ EXPERIMENTS = "refs/exps/"
 PARAMS = "params.yaml"
 CODE = ("pipeline", "dvc.yaml", "pyproject.toml", "requirements.lock", "requirements-gpu.lock")
 SHORT = 8  # letters of a hash
+SEARCH = ":/"  # before words of a message, to the end of the name; what git finds is a commit
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,8 @@ def _commit(name: str) -> str | None:
     """The hash of a commit that git knows by this name."""
     if "\0" in name or not name:
         return None
-    done = run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+    peeled = name if name.startswith(SEARCH) else f"{name}^{{commit}}"
+    done = run("rev-parse", "--verify", "--quiet", "--end-of-options", peeled)
     if done.status == 0:
         return done.printed.decode().strip()
     if (outside := run("rev-parse", "--git-dir")).status:
