@@ -434,7 +434,10 @@ def test_predictions_are_read_from_a_remote_that_is_newer_than_they(repository, 
 
 
 def test_a_commit_without_a_lock_is_an_error(there, capsys):
-    assert "dvc.lock of HEAD~3 (" in refused(capsys, "compare", "HEAD~3")
+    said = refused(capsys, "compare", "HEAD~3")
+
+    assert "dvc.lock of HEAD~3 (" in said
+    assert "fix: name a revision that has one" in said  # which fits backfill's words, too
 
 
 def test_a_lock_without_predictions_is_an_error(repository, capsys):

@@ -106,10 +106,10 @@ def yaml_of(revision: Revision, path: str) -> dict[str, Any]:
     content = file_of(revision, path)
     where = f"{path} of {revision.title}"
     if content is None:
-        raise InputError(where, "does not exist", "compare revisions that have one")
+        raise InputError(where, "does not exist", "name a revision that has one")
     document = parse_yaml(where, content)
     if not isinstance(document, dict):
-        raise InputError(where, "holds no keys", "compare revisions that have one")
+        raise InputError(where, "holds no keys", "name a revision that has one")
     return document
 
 
