@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from pipeline.commands.serve_flows import check_schedule
+from pipeline.errors import InputError
 from pipeline.flows.api import temporary
 from tests.orchestra import Server, left, marked, project_with_pipeline, said, slowly, start, until
 
@@ -114,6 +116,22 @@ def test_what_is_deployed_for_workers_is_not_served(toy, server):
     assert process.wait(timeout=120) == 1
     assert "error: retrain/nightly: is deployed for the workers of the pool" in said(toy)
     assert "run `prefect deployment delete retrain/nightly`" in said(toy)
+
+
+@pytest.mark.parametrize("name", ["UTC", "Europe/Berlin", "Etc/GMT+3", "US/Eastern"])
+def test_a_zone_of_the_tz_database_is_taken(name):
+    check_schedule("0 2 * * *", name)
+
+
+@pytest.mark.parametrize(
+    "name", ["posixrules", "localtime", "Factory", "", "../UTC", "/etc/localtime"]
+)
+def test_what_names_no_zone_is_refused_as_the_time_zone(name):
+    """Python knows some of them; Prefect does not, or on each machine another."""
+    with pytest.raises(InputError, match=f"^--timezone: {name!r} is unknown") as caught:
+        check_schedule("0 2 * * *", name)
+
+    assert "as Europe/Berlin" in caught.value.fix
 
 
 @pytest.mark.parametrize(
