@@ -48,9 +48,8 @@ def _fault_of_depths(encoded: bytes) -> str:
     (count,) = struct.unpack_from(">H", encoded, at)
     sizes = encoded[at + 2 : at + 2 + 3 * count : 3]
     depths = {(size & DEPTH) + 1 for size in sizes}
-    if count <= GRAY and any(
-        size & SIGN for size in sizes
-    ):  # Pillow moves its range to begin at 0
+    signed = any(size & SIGN for size in sizes)
+    if count <= GRAY and signed:  # Pillow moves its range to begin at 0
         raise RejectedImage("unknown_range", f"integers of {max(depths)} bits with a sign")
     if min(depths, default=8) < 8:
         return "of less than 8 bits"

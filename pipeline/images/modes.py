@@ -16,10 +16,7 @@ WIDEST = 65535  # the highest value of gray of more than 8 bits, unless the file
 
 
 class Samples(NamedTuple):
-    """What a file says of gray: the `highest` value beyond 8 bits; is high dark (`inverted`)?
-
-    `signed`: whether values may be negative.
-    """
+    """What a file says of gray: the highest value beyond 8 bits; is high dark; may it be below 0."""
 
     highest: int
     inverted: bool
