@@ -16,7 +16,7 @@ WIDEST = 65535  # the highest value of gray of more than 8 bits, unless the file
 
 
 class Samples(NamedTuple):
-    """What a file says of gray: the highest value beyond 8 bits; is high dark; may it be below 0."""
+    """What a file says of gray: its highest value beyond 8 bits, is high dark, is there a sign."""
 
     highest: int
     inverted: bool
