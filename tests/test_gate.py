@@ -308,7 +308,7 @@ def test_a_class_that_is_gone_with_its_images_is_for_people_to_judge(foxes, prom
 
     assert verdict.promote == promote
     if not promote:
-        known = f"does not know class 'fox', of {foxes} of the champion's 200 test images"
+        known = f"does not know 'fox', of {foxes} of the champion's 200 test images"
         assert known in verdict.reason
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from pipeline.errors import InputError
 from pipeline.flows.alone import alone
+from pipeline.programs import leash
 from pipeline.programs.leash import GRACE_S, leashed
 from tests.conftest import ROOT
 from tests.orchestra import MARK, left, marked, until
@@ -147,6 +148,14 @@ def test_a_stage_ends_with_the_dvc_that_started_it(tmp_path, between):
         dvc.kill()
 
     until(lambda: not left(tmp_path), "it has ended", 20)
+
+
+def test_a_stage_whose_starter_cannot_be_seen_is_not_ended(monkeypatch):
+    """As in a container of its own."""
+    monkeypatch.setattr(psutil.Process, "parent", lambda _: None)
+    monkeypatch.setattr(os, "_exit", lambda _: pytest.fail("it ended"))
+
+    leash._end_with_starter()
 
 
 def test_a_stage_outlives_another_starter_than_dvc(tmp_path):

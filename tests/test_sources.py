@@ -211,10 +211,11 @@ def test_samples_may_have_their_labels_in_json_alone(project):
     fields = {"dark": {"label": "dark", "site": "x"}, "light": {"label": "light"}}
     found = {f"{name}.json": json.dumps(said).encode() for name, said in fields.items()}
     found |= {"dark.png": png(1, 20), "light.png": png(2, 170), "more/3.png": png(3, 20)}
+    found |= {"dark.txt": b"a caption"}
     write(found, project.raw / "x.tar")
     # these say nothing of images: folders are labels
     write({"dark/1.png": png(4, 20), "about.json": b'{"label": "v1"}'}, project.raw / "y.zip")
-    write({"light/1.png": png(5, 170), "light/1.json": b'{"site": "x"}'}, project.raw / "z.zip")
+    write({"light/1.png": png(5, 170), "light/1.json": b'{"label": "x"}'}, project.raw / "z.zip")
     project.set("ingest", max_rejected_fraction=0.5)
 
     assert project.run("ingest") == 0
@@ -1518,6 +1519,27 @@ def test_an_archive_that_is_replaced_while_ingest_reads_keeps_its_labels(
     assert len(images) == 6
     for place, label in zip(read_places(images, project.raw), images["label"], strict=True):
         assert (decode_at(place).max() < 99) == (label == "dark")
+
+
+@pytest.mark.parametrize("what", ["mode", "link", "elsewhere"])
+def test_what_changes_no_image_is_no_change(project, monkeypatch, what):
+    """As DVC links files of one cache into many clones."""
+    project.raw.mkdir(parents=True)
+    hugging_face(project.raw / "x.parquet")
+    project.set("ingest", sources=["x.parquet"])
+
+    def touch(time: int) -> None:
+        if what == "mode":
+            (project.raw / "x.parquet").chmod(0o600)
+        elif what == "link":
+            (project.folder / f"{time}.parquet").hardlink_to(project.raw / "x.parquet")
+        else:
+            (project.raw / f"{time}.png").write_bytes(png(1, 1))
+
+    times = while_it_reads(monkeypatch, touch)
+
+    assert project.run("ingest") == 0
+    assert len(times) == 1
 
 
 def test_data_that_go_on_changing_are_refused(filled, refused, monkeypatch):

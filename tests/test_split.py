@@ -329,7 +329,7 @@ def test_column_refuses_a_split_it_does_not_know(tmp_path):
 def test_an_empty_split_or_an_untrained_class_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"no image of 30 fell into val\n"):
         splits_of(tmp_path, images(30, split=["train"] * 20 + ["test"] * 10), COLUMN)
-    words = r"no image of 30 fell into \w+, for they stay together in 1 units: copies, groups"
+    words = r"no image of 30, in 1 units that stay together, fell into \w+"
     with pytest.raises(InputError, match=words):
         splits_of(tmp_path, images(30, group="x"), HASH)
     own = ["val", *["train", "test", "val", "test", "train"] * 6][:30]

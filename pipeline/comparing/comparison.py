@@ -137,11 +137,8 @@ def compare(
         mcnemar=mcnemar(*right),
         classes=_classes(pairs, found, right),
         slices=_slices(pairs, found, right),
-        unknown=(_unknown(pairs, one), _unknown(pairs, other)),
-        dropped={
-            label: int((one.predictions["label"] == label).sum())
-            for label in _unknown(pairs, other)
-        },
+        unknown=(_unknown(pairs, one), (unknown := _unknown(pairs, other))),
+        dropped={label: int((one.predictions["label"] == label).sum()) for label in unknown},
         relabelled=_relabelled(pairs),
         lost=lost,
         gained=gained,

@@ -70,12 +70,12 @@ def _beyond_judgement(comparison: Comparison) -> str:
             return (
                 f"{len(found)} of {common} common test images have another label, such as {such}"
             )
-    dropped = comparison.dropped
-    # its images may be gone with it, so that none of the common ones speaks for it
-    if sum(dropped.values()) > UNSAYABLE * comparison.images.one:
-        label = max(dropped, key=dropped.__getitem__)
-        shown = f"{dropped[label]} of the champion's {comparison.images.one} test images"
-        return f"the new model does not know class {label!r}, of {shown}"
+    lost = sum(comparison.dropped.values())
+    # their images may be gone with them, so that none of the common ones speaks for them
+    if lost > UNSAYABLE * comparison.images.one:
+        names = ", ".join(map(repr, comparison.dropped))
+        shown = f"{lost} of the champion's {comparison.images.one} test images"
+        return f"the new model does not know {names}, of {shown}"
     return ""
 
 

@@ -10,7 +10,7 @@ from prefect import get_run_logger, task
 
 from pipeline.errors import InputError
 from pipeline.flows import clone, journal, remote
-from pipeline.flows.in_place import PUT_BACK, not_brought, record, shown
+from pipeline.flows.in_place import PUT_BACK, added_here, not_brought, record, shown
 from pipeline.flows.journal import Entry
 from pipeline.flows.locks import unlocked
 from pipeline.flows.remote import PartedError, Remote
@@ -95,9 +95,10 @@ def sync(where: Remote | None, pending: list[str]) -> None:
     data = [file for file in here if file in data or not outs_exist(file)]
     journal.write(Entry("sync", after, data=data))
     try:
+        own = added_here()
         if backing():
             fetch()
-        bring(sorted({*data, *not_brought()}))
+        bring(sorted({*data, *not_brought(own)}))
         check_out(raw_stages(), force=False)
         check_out(derived_stages())
     except BaseException:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from pipeline.files import replacing
@@ -19,7 +20,8 @@ from pipeline.programs.git import git
 
 SHOWN = 3
 PUT_BACK = "then put them back, tables line by line"
-MADE_HERE = re.compile(r"(commit( \((initial|amend)\))?|rebase.* \(pick\)): ")  # in a reflog
+# in a reflog; the latter of rebase, or of pull
+MADE_HERE = re.compile(r"(commit( \((initial|amend)\))?|.* \((pick|reword|squash|fixup)\)): ")
 FOLDER = ".dir"  # how the digest of a folder ends; under it the cache has a list of its files
 
 Listing = dict[str, str]
@@ -33,10 +35,11 @@ def record() -> None:
         partial.write_text(json.dumps(known), encoding="utf-8")
 
 
-def not_brought() -> list[str]:
+def not_brought(own: Collection[str]) -> list[str]:
     """The .dvc files whose data others have changed and nobody put in place, nor changed here.
 
-    Where the commit was made here, by hand, all that differs since is this clone's own doing.
+    Args:
+        own: Those of which all that differs is this clone's own doing; see `added_here`.
 
     Raises:
         PartedError: It has changes of its own, too; both are named.
@@ -47,7 +50,7 @@ def not_brought() -> list[str]:
         return []
     behind = []
     for file in clone.tracked("*.dvc"):
-        absent = [] if _committed_here(file) else _absent(known.get(file, {}), _names(file))
+        absent = [] if file in own else _absent(known.get(file, {}), _names(file))
         if absent:
             own = sorted({*differences(file)} - {*absent})
             if own:
@@ -59,11 +62,20 @@ def not_brought() -> list[str]:
     return behind
 
 
-def _committed_here(file: str) -> bool:
-    """Whether HEAD's .dvc file is of a commit that was made in this clone, beside its data."""
-    last = git("log", "-1", "--format=%H", "--", file)
+def added_here() -> set[str]:
+    """The .dvc files of commits that were made here, and whose data DVC's cache has by that.
+
+    To be asked before anything is fetched: who squashes what others did commits
+    here, too, but not beside the data.
+    """
     moves = (line.partition(" ") for line in git("reflog", "--format=%H %gs").splitlines())
-    return any(commit == last and MADE_HERE.match(how) for commit, _, how in moves)
+    made = {commit for commit, _, how in moves if MADE_HERE.match(how)}
+    return {
+        file
+        for file in clone.tracked("*.dvc")
+        if git("log", "-1", "--format=%H", "--", file) in made
+        and all(_cached(digest).exists() for digest in _names(file).values())
+    }
 
 
 def _absent(was: Listing, now: Listing) -> list[str]:
@@ -81,12 +93,16 @@ def _files(path: str, digest: str) -> Listing:
     """The files of an out, as the cache has them; none where it lacks the list."""
     if not digest.endswith(FOLDER):
         return {path: digest}
-    cache = Path(dvc.run("cache", "dir").strip())
     try:
-        listed = json.loads((cache / "files/md5" / digest[:2] / digest[2:]).read_bytes())
+        listed = json.loads(_cached(digest).read_bytes())
     except FileNotFoundError:
         return {}
     return {f"{path}/{entry['relpath']}": entry["md5"] for entry in listed}
+
+
+def _cached(digest: str) -> Path:
+    """Where DVC's cache has what has this digest."""
+    return Path(dvc.run("cache", "dir").strip()) / "files/md5" / digest[:2] / digest[2:]
 
 
 def _names(file: str) -> Listing:

@@ -26,22 +26,29 @@ FAR = 2  # from a picture's name
 
 
 def with_samples(found: Sequence[Found]) -> set[Path]:
-    """The archives that hold labels beside images: key.cls, or a key.json with a label."""
+    """The archives that hold labels beside images: key.cls, or at the top key.json with a label.
+
+    Of the latter the first of each archive shows what all are.
+    """
     within = [item for item in found if item.place.member and not item.fault]
     labelled = {item.place.file for item in within if _extension(item) == LABEL}
-    first: dict[Path, Found] = {}  # .json of each other archive; one shows what all are
+    first: dict[Path, Found] = {}
     for item in within:
-        if item.place.file not in labelled and _extension(item) == FIELDS:
+        top = len(item.parts) == 1 and item.place.file not in labelled
+        if top and _extension(item) == FIELDS:
             first.setdefault(item.place.file, item)
-    return labelled | {file for file, item in first.items() if _labels(item, within)}
+    by_key = {item.key: item for item in first.values()}
+    pictured = {
+        item.key
+        for item in (within if by_key else ())
+        if item.place.file in first and _extension(item) not in {FIELDS, *ASIDE}
+    }
+    beside = [item for key, item in by_key.items() if key in pictured]
+    return labelled | {item.place.file for item in beside if _label_in(item)}
 
 
-def _labels(fields: Found, found: Sequence[Found]) -> bool:
-    """Whether a .json holds a label, and something lies beside it that may be its image."""
-    if not any(item.key == fields.key and item != fields for item in found):
-        return False
-    cells, fault = _cells({FIELDS: _content(fields)}, set())
-    return not fault and cells["label"] != ""
+def _label_in(fields: Found) -> str:
+    return _cells({FIELDS: _content(fields)}, set())[0]["label"]
 
 
 def from_samples(found: Sequence[Found], raw: Path) -> Listing:

@@ -67,6 +67,16 @@ def list_images(
     return whole._replace(images=whole.images.assign(weight=weights))
 
 
+def looked_through(below: Path) -> Path:
+    """Where the files of a source lie: those of a table beside it.
+
+    Raises:
+        InputError: It is called Parquet and cannot be read.
+    """
+    table = below.is_file() and below.suffix.lower() in READERS and not is_image_table(below)
+    return below.parent if table else below
+
+
 def _list_source(
     raw: Path, source: str, folder_labels: FolderLabels, open_archive: Opener, *, alone: bool
 ) -> Listing:
@@ -78,8 +88,7 @@ def _list_source(
     if not os.access(below, os.F_OK):
         fix = "put it there, or correct ingest.sources"
         raise InputError(below, "does not exist", fix)
-    beside = below.is_file() and below.suffix.lower() in READERS and not is_image_table(below)
-    found = list(look_through(raw, below.parent if beside else below, open_archive))
+    found = list(look_through(raw, looked_through(below), open_archive))
     tables = _tables(below, found)
     inner = below
     while alone and (wrapper := _around_all(inner, found, tables)):

@@ -78,13 +78,16 @@ def end_with_dvc() -> None:
 def _end_with_starter() -> None:
     import psutil  # noqa: PLC0415
 
-    starter = psutil.Process().parent()
-    while starter and _is_shell_between(starter):
-        starter = starter.parent()
-    while starter and starter.is_running() and starter.status() != psutil.STATUS_ZOMBIE:
-        time.sleep(LOOK_S)
-    with suppress(OSError):  # the terminal may have gone with it
-        sys.stderr.write(f"{os.environ[STAGE]}: DVC has ended; so does its stage\n")
+    with suppress(psutil.Error):  # it ends while it is looked at
+        starter = psutil.Process().parent()
+        while starter and _is_shell_between(starter):
+            starter = starter.parent()
+        if not starter:  # it is in a place of its own, as a container is
+            return
+        while starter.is_running() and starter.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(LOOK_S)
+    with suppress(OSError, ValueError):  # the terminal may have gone with it
+        print(f"{os.environ[STAGE]}: DVC has ended; so does its stage", file=sys.stderr)  # noqa: T201
     os._exit(1)
 
 

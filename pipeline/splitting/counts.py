@@ -37,9 +37,8 @@ def check_counts(images: pd.DataFrame, units: int, manifest: Path, otherwise: st
     table = by_class(images)
     for split in SPLITS:
         if table[split].sum() == 0:
-            whole = f", for they stay together in {units} units: copies, groups, near-duplicates"
-            reason = f"no image of {len(images)} fell into {split}"
-            reason += whole if units < len(images) else ""
+            together = f", in {units} units that stay together," if units < len(images) else ""
+            reason = f"no image of {len(images)}{together} fell into {split}"
             raise InputError(manifest, reason, f"add images, or {otherwise}")
     for label, row in table.iterrows():
         absent = [split for split in SPLITS if row[split] == 0]

@@ -86,8 +86,8 @@ def run(
 ) -> None:
     """Write the manifest of usable images, their measures, the rejected ones and the findings.
 
-    All is done once more where a file changed or came meanwhile: DVC would take
-    what it finds afterwards for what was read.
+    All is done anew, `ROUNDS` times at most, where a file changed or came meanwhile:
+    DVC would take what it finds afterwards for what was read.
 
     Raises:
         InputError: There is nothing to ingest, too much of it is bad, a table

@@ -500,6 +500,51 @@ def test_what_is_taken_back_after_a_commit_by_hand_stays_taken_back(promoted, na
     assert (file.read_text() if file.exists() else "") == before
 
 
+ONE = "image,label,answer\ntrain9999.png,cat,cat\n"
+
+
+def test_a_commit_by_hand_that_is_rebased_is_still_ones_own(promoted, tmp_path):
+    other = pushed(promoted, tmp_path / "other")
+    other.write("notes.txt", "more")
+    other.git("add", "notes.txt")
+    other.git("commit", "--quiet", "--message", "Notes")
+    other.git("push", "--quiet")
+    assert once(promoted).name == "Unchanged"
+    other.write("notes.txt", "still more")
+    other.git("commit", "--quiet", "--all", "--message", "Notes")
+    other.git("push", "--quiet")
+    promoted.write("data/raw/more.csv", ONE)
+    promoted.dvc("add", "--quiet", "data/raw")
+    promoted.git("commit", "--quiet", "--all", "--message", "More, by hand")
+    promoted.git("pull", "--quiet", "--rebase", "origin", "main")
+    (promoted.folder / "data/raw/more.csv").unlink()
+
+    assert once(promoted).name in {"Unchanged", "Promoted", "NotPromoted"}
+
+    assert not (promoted.folder / "data/raw/more.csv").exists()
+
+
+@pytest.mark.slow
+def test_what_others_did_and_one_squashed_is_brought(promoted, tmp_path):
+    """The commit is made here, and its data never were."""
+    assert once(promoted).name == "Unchanged"
+    other = pushed(promoted, tmp_path / "other")
+    other.dvc("pull", "--quiet")
+    other.git("checkout", "--quiet", "-b", "more")
+    other.write("data/raw/more.csv", ONE)
+    other.dvc("add", "--quiet", "data/raw")
+    other.dvc("push", "--quiet")
+    other.git("commit", "--quiet", "--all", "--message", "More")
+    other.git("push", "--quiet", "origin", "more")
+    promoted.git("fetch", "--quiet", "origin", "more")
+    promoted.git("merge", "--quiet", "--squash", "FETCH_HEAD")
+    promoted.git("commit", "--quiet", "--message", "More, squashed")
+
+    assert once(promoted).name in {"Unchanged", "Promoted", "NotPromoted"}
+
+    assert (promoted.folder / "data/raw/more.csv").exists()
+
+
 @pytest.mark.slow
 def test_data_that_changes_while_stages_read_it_is_for_the_next_run(promoted, monkeypatch):
     """The lock would name data that no .dvc file does: nobody could pull it."""
