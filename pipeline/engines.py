@@ -146,23 +146,19 @@ def _openvino(model: keras.Model, precision: Precision, threads: int | None) -> 
 
     def run(pictures: Iterable[Pixels]) -> Iterator[Outputs]:
         # an AsyncInferQueue hangs at its end now and then: its callbacks race for Python's lock
-        idle = [compiled.create_infer_request() for _ in range(count)]
-        busy: deque[Any] = deque()
+        idle = [_Request(compiled) for _ in range(count)]
+        busy: deque[_Request] = deque()
 
         def oldest() -> Outputs:
-            request = busy.popleft()
-            request.wait()
-            outputs = [tensor.data[0].copy() for tensor in request.output_tensors]
-            idle.append(request)
-            return outputs
+            idle.append(busy.popleft())
+            return idle[-1].outputs()
 
         try:
             for picture in pictures:
                 if not idle:
                     yield oldest()
-                request = idle.pop()
-                request.start_async({0: picture[np.newaxis]})
-                busy.append(request)
+                busy.append(idle.pop())
+                busy[-1].start(picture)
             while busy:
                 yield oldest()
         finally:
@@ -170,6 +166,25 @@ def _openvino(model: keras.Model, precision: Precision, threads: int | None) -> 
                 oldest()
 
     return run
+
+
+class _Request:
+    """One picture's way through an OpenVINO network, in memory that is looked up once."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._request = compiled.create_infer_request()
+        self._pixels = self._request.input_tensors[0].data
+        self._outputs = [tensor.data for tensor in self._request.output_tensors]
+
+    def start(self, picture: Pixels) -> None:
+        """Begin with a picture, of which a copy is taken."""
+        self._pixels[0] = picture
+        self._request.start_async()
+
+    def outputs(self) -> Outputs:
+        """Wait for the picture's row of every output."""
+        self._request.wait()
+        return [output[0].copy() for output in self._outputs]
 
 
 def _tensorflow(model: keras.Model) -> Run:

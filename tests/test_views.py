@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
-from pipeline.images.views import IDENTITY, View, as_image, item_stream, render, rotate
+from pipeline.images.views import IDENTITY, View, as_image, item_stream, render, render_all, rotate
 
 GRADIENT = np.arange(12 * 10 * 3, dtype=np.uint8).reshape(10, 12, 3)  # (height, width, 3)
 FILTERS = ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
@@ -123,13 +125,9 @@ pictures = st.builds(
 
 def rendered_in_rgb(pixels: np.ndarray, view: View, size: int, resize: str) -> np.ndarray:
     """What `render` has to return, from the plain steps over three channels."""
-    pixels = pixels[:, ::-1] if view.horizontal_flip else pixels
-    pixels = pixels[::-1] if view.vertical_flip else pixels
-    image = Image.fromarray(np.ascontiguousarray(np.rot90(pixels, view.quarter_turns)))
-    width, height = image.width * view.crop, image.height * view.crop
-    left, top = (image.width - width) * view.crop_x, (image.height - height) * view.crop_y
-    box = (left, top, min(left + width, image.width), min(top + height, image.height))
-    image = image.resize((size, size), Image.Resampling[resize.upper()], box=box)
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    image = image.resize((size, size), Image.Resampling[resize.upper()], box=box(image, view))
+    image = Image.fromarray(turned_over(np.asarray(image), view))
     if view.rotation:
         image = rotate(image, view.rotation)
     if view.brightness != 1:
@@ -137,6 +135,50 @@ def rendered_in_rgb(pixels: np.ndarray, view: View, size: int, resize: str) -> n
     if view.contrast != 1:
         image = ImageEnhance.Contrast(image).enhance(view.contrast)
     return np.asarray(image)
+
+
+def box(image: Image.Image, view: View) -> tuple[float, float, float, float]:
+    """What a view keeps of an image as it stands: its corners, brought back from where they go."""
+    x, y = np.array([view.crop_x, view.crop_y])
+    for _ in range(view.quarter_turns):
+        x, y = 1 - y, x
+    x = 1 - x if view.horizontal_flip else x
+    y = 1 - y if view.vertical_flip else y
+    width, height = image.width * view.crop, image.height * view.crop
+    left, top = (image.width - width) * x, (image.height - height) * y
+    return left, top, min(left + width, image.width), min(top + height, image.height)
+
+
+def turned_over(pixels: np.ndarray, view: View) -> np.ndarray:
+    """Flips, then quarter turns, by NumPy."""
+    pixels = pixels[:, ::-1] if view.horizontal_flip else pixels
+    pixels = pixels[::-1] if view.vertical_flip else pixels
+    return np.ascontiguousarray(np.rot90(pixels, view.quarter_turns))
+
+
+overs = st.builds(View, flags, flags, st.integers(0, 3))
+crops = st.sampled_from([1, 0.7, 0.25])
+
+
+@settings(deadline=None, max_examples=300)
+@given(pictures, overs, crops, st.integers(1, 48))
+def test_to_turn_over_the_picture_or_its_file_is_the_same(pixels, over, crop, size):
+    """The part that is kept is one of the picture turned over.  Resizing rounds on both axes."""
+    part = View(crop=crop, crop_x=0.25, crop_y=0.875)
+    view = replace(over, crop=crop, crop_x=0.25, crop_y=0.875)
+
+    of_the_file = render(turned_over(pixels, over), part, size, "bilinear").astype(int)
+
+    assert abs(render(pixels, view, size, "bilinear") - of_the_file).max() <= 1
+
+
+@settings(deadline=None, max_examples=100)
+@given(pictures, st.lists(views, max_size=5), st.integers(1, 48), st.sampled_from(FILTERS))
+def test_views_do_not_depend_on_those_that_are_made_with_them(pixels, several, size, resize):
+    together = render_all(as_image(pixels), several, size, resize)
+
+    for view, picture in zip(several, together, strict=True):
+        np.testing.assert_array_equal(picture, render(pixels, view, size, resize))
 
 
 @settings(deadline=None, max_examples=300)
@@ -158,7 +200,7 @@ def test_a_turn_is_that_of_pillow(pixels, size, degrees):
     m = size
     border = ((m, m), (m, m), (0, 0))[: np.asarray(image).ndim]
     padded = Image.fromarray(np.pad(np.asarray(image), border, mode="symmetric"))
-    turned = padded.rotate(degrees, Image.Resampling.BICUBIC).crop((m, m, m + size, m + size))
+    turned = padded.rotate(degrees, Image.Resampling.BILINEAR).crop((m, m, m + size, m + size))
 
     difference = np.asarray(rotate(image, degrees)).astype(int) - np.asarray(turned)
     assert abs(difference).max() <= 1

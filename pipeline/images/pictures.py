@@ -16,7 +16,7 @@ from pipeline.errors import InputError, RejectedImage
 from pipeline.images.decode import Pixels, decode_at, decode_bytes
 from pipeline.images.digest import pixel_digest
 from pipeline.images.places import read_places
-from pipeline.images.views import IDENTITY, ResizeFilter, View, as_image, render_image
+from pipeline.images.views import IDENTITY, ResizeFilter, View, as_image, render_all
 from pipeline.sources.content import content
 from pipeline.sources.place import Place, lost
 from pipeline.tables import read_table
@@ -101,11 +101,10 @@ def pictures(
         InputError: An image has gone or changed since `ingest` read it.
     """
 
-    def render_all(job: Job) -> list[Pixels]:
-        image = as_image(_unchanged(job))
-        return [render_image(image, view, size, resize) for view in job.views]
+    def rendered_views(job: Job) -> list[Pixels]:
+        return render_all(as_image(_unchanged(job)), job.views, size, resize)
 
-    for rendered in map_ahead(render_all, wanted, threads=threads):
+    for rendered in map_ahead(rendered_views, wanted, threads=threads):
         yield from rendered
 
 
