@@ -103,7 +103,7 @@ def in_turns(paths: list[Path], processes: int, rounds: int) -> list[float]:
     """Images a second of each way, by median seconds; the first round only warms the files."""
     ways: list[Callable[[], Iterable[object]]] = [
         partial(pooled, plain, paths, processes),
-        lambda: map_isolated(decoded, paths, timeout_s=TIMEOUT_S, processes=processes),
+        lambda: map_isolated(decoded, map(Place, paths), timeout_s=TIMEOUT_S, processes=processes),
         partial(pooled, with_digest, paths, processes),
         lambda: examine_all(map(Place, paths), Limits(), TIMEOUT_S, processes=processes),
     ]

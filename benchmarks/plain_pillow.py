@@ -25,6 +25,6 @@ def with_digest(file: Path) -> str:
         return hashlib.sha256(image.convert("RGB").tobytes()).hexdigest()
 
 
-def decoded(file: Path) -> tuple[int, int]:
+def decoded(place: Place) -> tuple[int, int]:
     """What `ingest` does but for the digest."""
-    return image_at(Place(file)).size
+    return image_at(place).size
