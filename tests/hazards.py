@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 import sys
 import time
@@ -35,6 +36,13 @@ def pid(_: object) -> int:
 
 def square(item: int) -> int:
     return item * item
+
+
+def page_faults(size: int) -> int:
+    """How often the system had to find memory for so many bytes that are written and freed."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    bytearray(os.urandom(1) * size)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 
 def obey(item: tuple[str, object]) -> object:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from pipeline.images import isolated
 from pipeline.images.isolated import Tasks, map_isolated
 from pipeline.images.worker import Died
 from tests.conftest import ROOT
-from tests.hazards import Unstartable, numbered, obey, pid, square
+from tests.hazards import Unstartable, numbered, obey, page_faults, pid, square
 
 HARMLESS = [("echo", number) for number in range(30)]
 
@@ -88,6 +89,14 @@ def test_memory_beyond_the_limit_is_refused():
     items = [("allocate", 10**8), ("allocate", 10**9), ("allocate", 10**8)]
 
     assert ask(items, memory_bytes=5 * 10**8) == [10**8, "refused", 10**8]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="others keep memory or cannot")
+def test_memory_that_is_freed_is_used_again():
+    """A photo's worth of pages, asked for anew for each, takes longer than to decode it."""
+    first, *others = map_isolated(page_faults, [5_000_000] * 20, timeout_s=60, processes=1)
+
+    assert max(others) < first / 10
 
 
 def test_more_memory_than_there_can_be_is_no_limit():
