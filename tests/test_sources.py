@@ -844,6 +844,20 @@ def test_what_may_not_be_read_is_to_be_allowed_not_made_again(tmp_path, monkeypa
     assert unread.value.fix == "allow reading it" != damaged.value.fix
 
 
+@pytest.mark.parametrize("mode", [0o000, 0o644])  # neither listed nor entered; not entered
+def test_a_folder_that_may_not_be_read_ends_the_run(tmp_path, monkeypatch, mode):
+    write({"data/a/1.png": png(1, 1), "data/b/1.png": png(2, 2)}, tmp_path)
+    (tmp_path / "data/a").chmod(mode)
+    tmp_path.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+
+    with forbidden(), pytest.raises(InputError) as refused:
+        list_images(Path(), ["data"], "first")
+
+    assert str(refused.value.file) == "data/a"
+    assert refused.value.fix == "allow it, or take it out"
+
+
 def test_what_lies_in_a_folder_that_may_not_be_entered_is_not_missing(tmp_path, monkeypatch):
     write({"closed/1.png": png(1, 1), "open/b/1.png": png(2, 2)}, tmp_path)
     (tmp_path / "open/labels.csv").write_text("path,label\n../closed/1.png,a\nb/1.png,b\n")

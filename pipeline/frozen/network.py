@@ -94,7 +94,7 @@ class FrozenNetwork:
         """For each tensor of the cut the shape of one picture's."""
         return [tuple(tensor.shape[1:]) for tensor in self.cut]
 
-    @property
+    @cached_property
     def dtype(self) -> np.dtype[Any]:
         """What rows are rounded to, wherever they come from."""
         return np.dtype(self.spec.extract.storage).newbyteorder("<")
@@ -166,7 +166,7 @@ class FrozenNetwork:
         chosen = outputs[:1] if part == "features" else outputs[1:]
         flat = np.concatenate([output.ravel() for output in chosen])
         with np.errstate(over="ignore"):
-            stored = flat.astype(self.dtype)
+            stored = flat.astype(self.dtype, copy=False)
         if not np.isfinite(stored).all():
             if not np.isfinite(flat).all():
                 reason = f"{self.spec.backbone.name} gives {part} that are not finite"

@@ -84,6 +84,8 @@ def visible_files(folder: Path) -> Iterator[Path]:
         raise InputError(str(error.filename), str(error.strerror), "allow it, or take it out")
 
     for parent, subfolders, names in os.walk(folder, onerror=refuse):
+        if names and not enterable(parent):
+            raise InputError(parent, "may be listed and not entered", "allow it, or take it out")
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         links = [name for name in subfolders if Path(parent, name).is_symlink()]
         for name in sorted([*names, *links]):
@@ -92,6 +94,15 @@ def visible_files(folder: Path) -> Iterator[Path]:
         empty = not names and not subfolders and parent != str(folder)
         if empty and parent.lower().endswith(IMAGES):
             yield Path(parent)
+
+
+def enterable(folder: str) -> bool:
+    """Whether what a folder lists can be looked at, too."""
+    try:
+        os.stat(os.path.join(folder, os.curdir))  # noqa: PTH116, PTH118  # a Path drops the dot
+    except PermissionError:
+        return False
+    return True
 
 
 def leads_outside(root: Path, path: str) -> bool:
