@@ -157,8 +157,9 @@ def _openvino(model: keras.Model, precision: Precision, threads: int | None) -> 
             for picture in pictures:
                 if not idle:
                     yield oldest()
-                busy.append(idle.pop())
-                busy[-1].start(picture)
+                request = idle.pop()
+                request.start(picture)
+                busy.append(request)
             while busy:
                 yield oldest()
         finally:
@@ -178,7 +179,7 @@ class _Request:
 
     def start(self, picture: Pixels) -> None:
         """Begin with a picture, of which a copy is taken."""
-        self._pixels[0] = picture
+        np.copyto(self._pixels, picture.reshape(self._pixels.shape), casting="no")
         self._request.start_async()
 
     def outputs(self) -> Outputs:

@@ -62,6 +62,34 @@ def test_openvino_rows_do_not_depend_on_order_or_number(outputs, precision, requ
         np.testing.assert_array_equal(single[0], row[3])
 
 
+def test_an_engine_that_was_left_early_runs_again(keras):
+    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten()])
+    run = compile_frozen(model, "openvino")
+    pictures = PICTURES[:, :8, :8]
+
+    def failing():
+        yield from pictures[:9]
+        raise InterruptedError
+
+    left = run(iter(pictures))
+    (first,) = next(left)
+    left.close()
+    with pytest.raises(InterruptedError):
+        list(run(failing()))
+    rows = [row for (row,) in run(iter(pictures))]
+
+    np.testing.assert_array_equal(first, pictures[0].ravel())
+    np.testing.assert_array_equal(rows, pictures.reshape(len(pictures), -1))
+
+
+@pytest.mark.parametrize("picture", [PICTURES[0], PICTURES[0, :8, :1], PICTURES[0, :8, :8] / 255])
+def test_a_picture_of_another_kind_is_refused(keras, picture):
+    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten()])
+
+    with pytest.raises((ValueError, TypeError)):
+        list(compile_frozen(model, "openvino")([picture]))
+
+
 def test_engines_agree_on_every_tensor_of_the_cut(outputs):
     for ours, theirs in zip(
         outputs("openvino", PICTURES), outputs("tensorflow", PICTURES), strict=True

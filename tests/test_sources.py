@@ -844,8 +844,11 @@ def test_what_may_not_be_read_is_to_be_allowed_not_made_again(tmp_path, monkeypa
     assert unread.value.fix == "allow reading it" != damaged.value.fix
 
 
-@pytest.mark.parametrize("mode", [0o000, 0o644])  # neither listed nor entered; not entered
-def test_a_folder_that_may_not_be_read_ends_the_run(tmp_path, monkeypatch, mode):
+@pytest.mark.parametrize(
+    ("mode", "reason"),
+    [(0o000, "Permission denied"), (0o644, "may be listed and not entered")],
+)
+def test_a_folder_that_may_not_be_read_ends_the_run(tmp_path, monkeypatch, mode, reason):
     write({"data/a/1.png": png(1, 1), "data/b/1.png": png(2, 2)}, tmp_path)
     (tmp_path / "data/a").chmod(mode)
     tmp_path.chmod(0o755)
@@ -855,6 +858,7 @@ def test_a_folder_that_may_not_be_read_ends_the_run(tmp_path, monkeypatch, mode)
         list_images(Path(), ["data"], "first")
 
     assert str(refused.value.file) == "data/a"
+    assert refused.value.reason == reason
     assert refused.value.fix == "allow it, or take it out"
 
 

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pipeline.console import printable
 from pipeline.errors import RejectedImage
 from pipeline.images.decode import Pixels, decode_at
-from pipeline.images.views import View, as_image, render
+from pipeline.images.views import View, as_image, render_all
 from pipeline.sources.place import Place, lost
 
 TILE = 112  # pixels
@@ -48,9 +48,9 @@ def contact_sheet(rows: Sequence[tuple[Place, str, Sequence[View]]]) -> Image.Im
             pixels = decode_at(place, limits=None)
         except RejectedImage as rejection:
             raise lost(place, rejection) from rejection
-        for column, view in enumerate(views[:columns]):
-            tile = Image.fromarray(render(pixels, view, TILE, "bicubic"))
-            sheet.paste(tile, (column * TILE, top + CAPTION))
+        shown = render_all(as_image(pixels), views[:columns], TILE, "bicubic")
+        for column, picture in enumerate(shown):
+            sheet.paste(Image.fromarray(picture), (column * TILE, top + CAPTION))
     return sheet
 
 

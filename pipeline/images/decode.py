@@ -136,9 +136,9 @@ def image_at(place: Place, limits: Limits | None = DEFAULT_LIMITS) -> Image.Imag
 def as_pixels(image: Image.Image) -> Pixels:
     """An image of mode L or RGB as `decode` returns it."""
     pixels = np.asarray(image)
-    return (
-        pixels if pixels.ndim > 2 else np.broadcast_to(pixels[..., np.newaxis], (*pixels.shape, 3))
-    )
+    if image.mode == "RGB":
+        return pixels
+    return np.broadcast_to(pixels[..., np.newaxis], (*pixels.shape, 3))
 
 
 def image_of(encoded: bytes, limits: Limits | None) -> Image.Image:

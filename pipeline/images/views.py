@@ -24,7 +24,10 @@ DECIMALS = 6  # in the plan; a view is what the plan says, so it is rounded when
 
 @dataclass(frozen=True)
 class View:
-    """What happens to an image, in this order, on its way to the network's input."""
+    """What happens to an image, in this order, on its way to the network's input.
+
+    Resizing is done to the part that is kept before it is turned over.
+    """
 
     horizontal_flip: int = 0  # 0 or 1
     vertical_flip: int = 0  # 0 or 1
@@ -83,8 +86,8 @@ def render_all(
 ) -> list[Pixels]:
     """Do as `render` does for some views of what `as_image` returned.
 
-    It is resized before it is turned over, which gives the same picture: small
-    ones take less time to turn, and views that keep the same part share it.
+    A picture is resized before it is turned over, when it takes less time to
+    turn, and once for all views that keep the same part.
     """
 
     @cache

@@ -19,7 +19,8 @@ CHUNK_S = 0.05  # so long a worker works before it reports
 AT_MOST_S = 2 * CHUNK_S  # later it begins no item before it has reported
 END_S = 5.0  # for a process to end once it has closed its pipe
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
-KEPT_BYTES = 2**28  # of freed memory, at most
+KEPT_BYTES = 2**28  # of freed memory at the heap's end
+MMAP_MOST = 2**25  # that older releases of glibc allow as M_MMAP_THRESHOLD
 
 
 class Died(NamedTuple):
@@ -188,8 +189,8 @@ def _keep_memory() -> None:
     """
     with suppress(AttributeError):  # other systems' libraries have no mallopt
         mallopt = CDLL(None).mallopt
-        for parameter in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
-            mallopt(parameter, KEPT_BYTES)
+        if mallopt(M_MMAP_THRESHOLD, KEPT_BYTES) or mallopt(M_MMAP_THRESHOLD, MMAP_MOST):
+            mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)  # alone it would make things worse
 
 
 def _in_words(code: int) -> str:

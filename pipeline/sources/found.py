@@ -84,7 +84,7 @@ def visible_files(folder: Path) -> Iterator[Path]:
         raise InputError(str(error.filename), str(error.strerror), "allow it, or take it out")
 
     for parent, subfolders, names in os.walk(folder, onerror=refuse):
-        if names and not enterable(parent):
+        if names and not _enterable(parent):
             raise InputError(parent, "may be listed and not entered", "allow it, or take it out")
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         links = [name for name in subfolders if Path(parent, name).is_symlink()]
@@ -96,19 +96,19 @@ def visible_files(folder: Path) -> Iterator[Path]:
             yield Path(parent)
 
 
-def enterable(folder: str) -> bool:
-    """Whether what a folder lists can be looked at, too."""
-    try:
-        os.stat(os.path.join(folder, os.curdir))  # noqa: PTH116, PTH118  # a Path drops the dot
-    except PermissionError:
-        return False
-    return True
-
-
 def leads_outside(root: Path, path: str) -> bool:
     """Whether a path, links followed, ends anywhere but below `root`."""
     target = os.path.realpath(root / path)
     return os.path.commonpath([target, os.path.realpath(root)]) != os.path.realpath(root)
+
+
+def _enterable(folder: str) -> bool:
+    """Whether what a folder lists can be looked at, too."""
+    try:
+        os.stat(os.path.join(folder, os.curdir))  # noqa: PTH116, PTH118  # a Path drops the dot
+    except OSError as error:  # it may have gone
+        return not isinstance(error, PermissionError)
+    return True
 
 
 def _members_of(file: Path) -> Members | None:
