@@ -220,7 +220,7 @@ def test_a_chunk_of_bytes_is_no_larger_than_memory_can_hold():
     tasks = Tasks((bytes(1_000_000) for _ in range(500)), 2)
     tasks.size = 400
 
-    taken = [len(tasks.take()) for _ in range(8)]
+    taken = [len(tasks.take().tasks) for _ in range(8)]
 
     assert taken == [64] * 7 + [52]
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 Part = Literal["features", "activations"]
 
-MEANING = 4  # of a stored row; raise it when other code makes other rows from the same key
+MEANING = 5  # of a stored row; raise it when other code makes other rows from the same key
 
 
 class CutParams(Section):

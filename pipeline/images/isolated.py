@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing import forkserver, get_all_start_methods, get_context, resource_tracker
 from typing import Any, TypeVar
 
-from pipeline.images.worker import CHUNK_S, Died, Duty, Task, Worker, waited_for
+from pipeline.images.worker import CHUNK_S, Chunk, Died, Duty, Task, Worker, waited_for
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -81,7 +81,8 @@ def map_isolated(
             yield from tasks.ready()
             if tasks.over:
                 return
-            for worker in waited_for([w for w in workers if w.chunk]):
+            tasks.prepare()
+            for worker in waited_for([w for w in workers if w.tasks]):
                 stillborn = stillborn + 1 if settle(tasks, worker) else 0
                 if stillborn == MAX_STILLBORN:
                     raise RuntimeError(f"{stillborn} workers did not start")
@@ -103,22 +104,22 @@ def _start_server() -> None:
 
 def hand_out(tasks: Tasks, workers: list[Worker]) -> None:
     """Give every idle worker a chunk, and end those that have done enough."""
-    for worker in [w for w in workers if not w.chunk]:
-        if worker.finished < LIFETIME:
-            worker.give(tasks.take())
-        else:
+    for worker in [w for w in workers if not w.tasks]:
+        if worker.finished >= LIFETIME:
             worker.kill()
             workers.remove(worker)
+        elif chunk := tasks.take():
+            worker.give(chunk)
 
 
 def settle(tasks: Tasks, worker: Worker) -> bool:
     """Take what a worker has to say, or its death; return whether it never began to work."""
     report = worker.receive()
     if report is not None:
-        tasks.finish(worker.chunk, report)
-        worker.chunk = []
+        tasks.finish(worker.tasks, report)
+        worker.tasks = []
         return False
-    tasks.lose(worker.chunk, worker.at.value, worker.bury())
+    tasks.lose(worker.tasks, worker.at.value, worker.bury())
     return not worker.finished and worker.at.value < 0
 
 
@@ -135,14 +136,25 @@ class Tasks:
         self.taken = self.yielded = 0
         self.exhausted = False
         self.size = 1  # of the next chunk
+        self.prepared: Chunk | None = None
 
     @property
     def over(self) -> bool:
         """Whether every result has been yielded."""
         return self.exhausted and self.yielded == self.taken
 
-    def take(self) -> list[Task]:
+    def prepare(self) -> None:
+        """Have the next chunk ready, so that no worker waits for it to be made."""
+        if not self.prepared and (tasks := self._next()):
+            self.prepared = Chunk.of(tasks)
+
+    def take(self) -> Chunk | None:
         """The next tasks, as many as a worker does in CHUNK_S; none when too many wait."""
+        self.prepare()
+        chunk, self.prepared = self.prepared, None
+        return chunk
+
+    def _next(self) -> list[Task]:
         chunk: list[Task] = []
         size = 0
         while len(chunk) < self.size and size < CHUNK_BYTES:
@@ -160,9 +172,9 @@ class Tasks:
             size += len(task.item) if isinstance(task.item, bytes) else 0
         return chunk
 
-    def take_suspect(self) -> list[Task]:
+    def take_suspect(self) -> Chunk | None:
         """One task for a new worker, which will die of nothing else."""
-        return [self.suspects.popleft()] if self.suspects else []
+        return Chunk.of([self.suspects.popleft()]) if self.suspects else None
 
     def finish(self, chunk: Sequence[Task], report: tuple[list[Any], float]) -> None:
         """Keep what a worker has done of a chunk, in so many seconds; the rest comes again."""

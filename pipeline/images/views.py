@@ -138,4 +138,4 @@ def rotate(image: Image.Image, degrees: float) -> Image.Image:
     to_x = (cos, -sin, size / 2 * (1 - cos + sin) + margin)
     to_y = (sin, cos, size / 2 * (1 - cos - sin) + margin)
     turn = Image.Transform.AFFINE
-    return padded.transform((size, size), turn, (*to_x, *to_y), Image.Resampling.BICUBIC)
+    return padded.transform((size, size), turn, (*to_x, *to_y), Image.Resampling.BILINEAR)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from ctypes import CDLL, c_int64
 from multiprocessing.connection import Connection, wait
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,13 +57,25 @@ class Task(NamedTuple):
     item: Any
 
 
+class Chunk(NamedTuple):
+    """Tasks that a worker is given together, and `message`, their items as they are sent."""
+
+    tasks: list[Task]
+    message: memoryview
+
+    @classmethod
+    def of(cls, tasks: list[Task]) -> Chunk:
+        """Make some tasks ready to be sent."""
+        return cls(tasks, ForkingPickler.dumps([task.item for task in tasks]))
+
+
 class Worker:
-    """A process, and the chunk of tasks that it works on."""
+    """A process, and the tasks that it works on."""
 
     def __init__(self, context: Any, duty: Duty) -> None:
         self.connection, theirs = context.Pipe()
         self.at = context.RawValue(c_int64, -1)  # the place in the chunk of the task under way
-        self.chunk: list[Task] = []
+        self.tasks: list[Task] = []
         self.finished = 0
         self.ended = False
         self.duty = duty
@@ -70,13 +83,12 @@ class Worker:
         self.process.start()
         theirs.close()
 
-    def give(self, chunk: list[Task]) -> None:
+    def give(self, chunk: Chunk) -> None:
         """Send a chunk; a process that has ended shows that when it is waited for."""
-        self.chunk = chunk
+        self.tasks = chunk.tasks
         self.at.value = -1
-        if chunk:
-            with suppress(OSError):
-                self.connection.send([task.item for task in chunk])
+        with suppress(OSError):
+            self.connection.send_bytes(chunk.message)
 
     def receive(self) -> tuple[list[Any], float] | None:
         """The results of the chunk, or of its beginning, and its seconds; None: it has died.
