@@ -164,8 +164,10 @@ flips = st.builds(View, flags, flags) | st.builds(View, flags, flags, st.integer
 def test_to_turn_over_the_picture_or_its_file_is_the_same(pixels, over, crop, size):
     """The part that is kept is one of the picture turned over.
 
-    Resizing rounds on both axes, and cuts off what bicubic overshoots: turned by
-    a quarter, on the other axis first.
+    Resizing rounds on one axis and then on the other, by half a level each (of the
+    first, bicubic weights make up to 1.25 halves): both are within 1.25 of the
+    exact value, so within 2 whole levels of one another.  It also cuts off what
+    bicubic overshoots: turned by a quarter, on the other axis first.
     """
     resize = "bilinear" if over.quarter_turns else "bicubic"
     part = View(crop=crop, crop_x=0.25, crop_y=0.875)
@@ -173,7 +175,7 @@ def test_to_turn_over_the_picture_or_its_file_is_the_same(pixels, over, crop, si
 
     of_the_file = render(turned_over(pixels, over), part, size, resize).astype(int)
 
-    assert abs(render(pixels, view, size, resize) - of_the_file).max() <= 1
+    assert abs(render(pixels, view, size, resize) - of_the_file).max() <= 2
 
 
 @settings(deadline=None, max_examples=100)
