@@ -52,10 +52,10 @@ def not_brought(own: Collection[str]) -> list[str]:
     for file in clone.tracked("*.dvc"):
         absent = [] if file in own else _absent(known.get(file, {}), _names(file))
         if absent:
-            own = sorted({*differences(file)} - {*absent})
-            if own:
+            changed = sorted({*differences(file)} - {*absent})
+            if changed:
                 theirs = f"{len(absent)} files that others changed, such as {shown(absent)}"
-                reason = f"{theirs}, were never put in place here, where {shown(own)} changed"
+                reason = f"{theirs}, were never put in place here, where {shown(changed)} changed"
                 fix = f"copy these away, run `dvc checkout --force {file}`, {PUT_BACK}"
                 raise PartedError(file, reason, fix)
             behind.append(file)
