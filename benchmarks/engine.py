@@ -8,7 +8,6 @@ as it is installed, then told to use oneDNN.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Sequence
 from itertools import islice
@@ -20,9 +19,10 @@ import numpy as np
 
 from benchmarks import report
 from benchmarks.keras_guide import start_stock
+from benchmarks.limits import SECONDS, benchmark_app, save_graph
 from benchmarks.project import Project, apart, throwaway
 from pipeline.backbones.catalog import CATALOG, BackboneParams
-from pipeline.engines import HINTS, ExtractParams, Precision, openvino_graph
+from pipeline.engines import ExtractParams, Precision
 from pipeline.frozen.network import FrozenNetwork, FrozenSpec
 from pipeline.images.pictures import jobs, places_by_digest, read_plan
 from pipeline.tables import distinct, read_manifest
@@ -51,7 +51,9 @@ def main(words: Sequence[str] | None = None) -> int:
     names = [INSTALLED, "MobileNetV2", "ResNet50"]
     options.add_argument("--backbones", nargs="+", default=names, choices=CATALOG, metavar="NAME")
     options.add_argument("--views", type=int, default=3000, help="about so many (default 3000)")
-    options.add_argument("--seconds", type=int, default=10, help="of each run of benchmark_app")
+    options.add_argument(
+        "--seconds", type=int, default=SECONDS, help="of each run of benchmark_app"
+    )
     options.add_argument("--predicted", type=int, default=512, help="views given to predict")
     options.add_argument(
         "--precision", default="float32", choices=get_args(Precision), help="of views to train on"
@@ -122,28 +124,6 @@ def rates(project: Project, wanted: FrozenSpec, seconds: int, predicted: int) ->
     keras = [apart(predict, project.folder, wanted, predicted, onednn) for onednn in (False, True)]
     wall = ran / done.seconds
     return Rates(ran, found.speed, wall, start, mean(given), *keras)
-
-
-def benchmark_app(project: Project, graph: Path, precision: Precision, seconds: int) -> float:
-    """Images a second that OpenVINO's own tool reaches.
-
-    Raises:
-        SystemExit: It does not say.
-    """
-    options = ("-hint", "throughput", "-infer_precision", HINTS[precision], "-t", str(seconds))
-    done = project.run("benchmark_app", "-m", str(graph), "-d", "CPU", *options)
-    found = re.search(r"Throughput:\s+([\d.]+) FPS", done.said)
-    if not found:
-        raise SystemExit(f"benchmark_app named no throughput:\n{done.said}")
-    return float(found[1])
-
-
-def save_graph(wanted: FrozenSpec, file: Path) -> None:
-    """Write the graph that extract compiles."""
-    import openvino  # noqa: PLC0415
-
-    network = FrozenNetwork(wanted)
-    openvino.save_model(openvino_graph(network.model()), file, compress_to_fp16=False)
 
 
 def predict(project: Path, wanted: FrozenSpec, views: int, onednn: bool) -> float:

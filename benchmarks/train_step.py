@@ -1,23 +1,28 @@
 """Milliseconds of a training step: Keras' own, this pipeline's, and what the arithmetic takes.
 
-The limit counts the multiplications of the layers that run, forward once and
-backward twice, at the rate at which this machine multiplies large matrices;
-BatchNorm, activations and the optimizer are not in it.
+The limit counts the multiplications of the layers that run, at the rate at which
+this machine multiplies large matrices; BatchNorm, activations and the optimizer
+are not in it.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from statistics import median
+from collections.abc import Sequence
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
 from benchmarks import report
+from benchmarks.limits import (
+    HIDDEN,
+    arithmetic,
+    head_layers,
+    in_turns,
+    matrix_rate,
+    suffix_layers,
+)
 from benchmarks.project import apart
 from pipeline.backbones.catalog import BackboneParams
-from pipeline.backbones.cut import multiplications
 from pipeline.engines import ExtractParams, Precision
 from pipeline.frozen.network import FrozenNetwork, FrozenSpec
 from pipeline.training.epochs import bare
@@ -26,8 +31,7 @@ from pipeline.training.step import compile_step
 from pipeline.training.tuning import trainable_part
 
 CASES = (("EfficientNetLite0", 10), ("EfficientNetLite0", 29), ("ResNet50", 4))
-BATCH, CLASSES, HIDDEN = 32, 2, 1024
-SIDE = 2048  # of the matrices
+BATCH, CLASSES = 32, 2
 
 
 class Steps(NamedTuple):
@@ -59,8 +63,8 @@ def main(words: Sequence[str] | None = None) -> int:
         f"{HIDDEN} units and Adam: `train_on_batch` of the plain layers, and the pipeline's "
         "step, also with `fine_tune.precision: bfloat16` (on a processor without it that is slow, "
         "and `fine_tune` refuses); medians of steps taken in turns. The limit is the "
-        "multiplications of the layers that run in float32, three times (forward, and backward "
-        "to weights and inputs).",
+        "multiplications in float32: forward, to the gradient of each kernel that learns, and to "
+        "that of each input behind one.",
         report.table(
             (
                 "backbone",
@@ -112,10 +116,10 @@ def measure(name: str, layers: int, steps: int) -> Steps:
         ],
         steps,
     )
-    macs = sum(map(multiplications, plain.operations))
-    macs += network.values("features") * HIDDEN + HIDDEN * CLASSES
+    learning = [*suffix_layers(network), *head_layers(network.values("features"), CLASSES)]
+    limit = 2 * arithmetic(learning).step * BATCH / matrix_rate() * 1e3
     keras_ms, ours_ms, low_ms = times
-    return Steps(keras_ms, ours_ms, low_ms, 2 * macs * 3 * BATCH / matrix_rate() * 1e3)
+    return Steps(keras_ms, ours_ms, low_ms, limit)
 
 
 def head() -> Any:
@@ -143,26 +147,6 @@ def guides(suffix: Any, head: Any) -> Any:
             return self.head(self.suffix(inputs, training=False), training=training)
 
     return Guides()
-
-
-def in_turns(functions: Sequence[Callable[[], object]], times: int) -> list[float]:
-    """Median milliseconds of each; the first three calls are not timed."""
-    seconds: list[list[float]] = [[] for _ in functions]
-    for _ in range(times + 3):
-        for function, found in zip(functions, seconds, strict=True):
-            started = time.perf_counter()
-            function()
-            found.append(time.perf_counter() - started)
-    return [median(found[3:]) * 1e3 for found in seconds]
-
-
-def matrix_rate() -> float:
-    """Floating-point operations a second of TensorFlow's product of two large matrices."""
-    import tensorflow as tf  # noqa: PLC0415
-
-    matrix = tf.random.uniform((SIDE, SIDE))
-    (milliseconds,) = in_turns([lambda: tf.matmul(matrix, matrix).numpy()], 10)
-    return 2 * SIDE**3 / milliseconds * 1e3
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from benchmarks import imbalance, report
+from benchmarks.limits import Arithmetic, arithmetic
 from benchmarks.project import Done, Project, apart, require, run, throwaway
 from benchmarks.stock_keras import extrapolated
 from tests.conftest import ROOT
@@ -35,7 +36,7 @@ def test_every_benchmark_has_a_title_and_is_in_the_makefile():
     modules = {file.stem for file in (ROOT / "benchmarks").glob("[a-z]*.py")}
     listed = re.search(r"^BENCHMARKS = (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
-    parts = {"project", "report", "keras_guide", "counted", "victim", "plain_pillow"}
+    parts = {"project", "report", "keras_guide", "limits", "counted", "victim", "plain_pillow"}
     assert modules == parts | set(report.SECTIONS)
     assert [*listed[1].split(), "store_database"] == list(report.SECTIONS)
 
@@ -121,6 +122,18 @@ def test_what_the_first_epoch_takes_more_counts_once():
 
 def test_an_epoch_that_stood_still_is_not_extrapolated():
     assert extrapolated([15.0, 4.0, 90.0, 6.0], 20) == pytest.approx(15 + 19 * 6)
+
+
+def test_the_first_kernel_that_learns_needs_no_gradient_of_its_input():
+    assert arithmetic([(100, True)]) == Arithmetic(forward=100, step=200)
+    assert arithmetic([(100, True), (10, True)]) == Arithmetic(forward=110, step=230)
+
+
+def test_a_frozen_layer_costs_a_step_more_only_behind_one_that_learns():
+    frozen, learning = (100, False), (10, True)
+
+    assert arithmetic([frozen, learning]) == Arithmetic(forward=110, step=120)
+    assert arithmetic([learning, frozen]) == Arithmetic(forward=110, step=220)
 
 
 def test_a_stage_runs_with_and_without_dvc(project):
