@@ -68,13 +68,14 @@ def added_here() -> set[str]:
     To be asked before anything is fetched: who squashes what others did commits
     here, too, but not beside the data.
     """
+    cache = _cache()
     moves = (line.partition(" ") for line in git("reflog", "--format=%H %gs").splitlines())
     made = {commit for commit, _, how in moves if MADE_HERE.match(how)}
     return {
         file
         for file in clone.tracked("*.dvc")
         if git("log", "-1", "--format=%H", "--", file) in made
-        and all(_cached(digest).exists() for digest in _names(file).values())
+        and all((cache / _kept_as(digest)).exists() for digest in _names(file).values())
     }
 
 
@@ -94,15 +95,20 @@ def _files(path: str, digest: str) -> Listing:
     if not digest.endswith(FOLDER):
         return {path: digest}
     try:
-        listed = json.loads(_cached(digest).read_bytes())
+        listed = json.loads((_cache() / _kept_as(digest)).read_bytes())
     except FileNotFoundError:
         return {}
     return {f"{path}/{entry['relpath']}": entry["md5"] for entry in listed}
 
 
-def _cached(digest: str) -> Path:
-    """Where DVC's cache has what has this digest."""
-    return Path(dvc.run("cache", "dir").strip()) / "files/md5" / digest[:2] / digest[2:]
+def _cache() -> Path:
+    """DVC's cache of this clone."""
+    return Path(dvc.run("cache", "dir").strip())
+
+
+def _kept_as(digest: str) -> Path:
+    """Where a cache has what has this digest."""
+    return Path("files/md5") / digest[:2] / digest[2:]
 
 
 def _names(file: str) -> Listing:
