@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import random
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -112,10 +113,38 @@ def test_preprocessing_is_the_networks_own(keras, name):
     )
 
 
-def test_random_weights_are_the_same_every_time(keras):
-    digests = {load_backbone(params("MobileNetV2")).weights_digest() for _ in range(2)}
+def test_random_weights_are_the_same_whatever_else_draws_at_random(keras):
+    """On a Dask worker other threads draw from Python's generator, too."""
+    undisturbed = load_backbone(params("MobileNetV2")).weights_digest()
+    ended = threading.Event()
+    draws = (random.random for _ in iter(ended.is_set, True))
+    other = threading.Thread(target=lambda: [draw() for draw in draws])
+    other.start()
+    try:
+        disturbed = load_backbone(params("MobileNetV2")).weights_digest()
+    finally:
+        ended.set()
+        other.join()
 
-    assert len(digests) == 1
+    assert disturbed == undisturbed
+
+
+def test_random_kernels_differ_within_a_network(keras):
+    network = load_backbone(params("NASNetMobile")).network  # separable convolutions, too
+    kernels = [weight.numpy().tobytes() for weight in network.weights if len(weight.shape) == 4]
+
+    assert len(set(kernels)) == len(kernels) > 100
+
+
+def test_layers_have_the_same_names_whatever_was_built_before(keras):
+    """Keras numbers those that it names over all that a process builds."""
+    first, second = (
+        [layer.name for layer in load_backbone(params("MobileNetV3Small")).network.layers]
+        for _ in range(2)
+    )
+
+    assert first == second
+    assert "re_lu" in first
 
 
 @pytest.mark.parametrize("name", [*CORE, "EfficientNetLite0"])
@@ -153,10 +182,11 @@ def unreadable(tmp_path, kind: str) -> str:
         ("suffix", r"w.bin: backbone.weights ends in '.bin', not in .h5"),
     ],
 )
-def test_an_unreadable_weights_file_is_an_error(keras, tmp_path, kind, match):
+def test_an_unreadable_weights_file_is_an_error(keras, tmp_path, kind, match, recwarn):
     with pytest.raises(InputError, match=match) as caught:
         load_backbone(params("MobileNetV2", unreadable(tmp_path, kind)))
 
+    assert not [one for one in recwarn if "freshly-initialized" in str(one.message)]
     assert "saved by save_weights of MobileNetV2" in caught.value.fix
 
 

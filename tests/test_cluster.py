@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import shutil
 import signal
 import socket
@@ -163,7 +165,10 @@ def test_an_address_that_is_none_is_an_error(afresh, monkeypatch, refused, addre
 def test_a_cluster_without_workers_is_an_error(afresh, cluster, monkeypatch, refused):
     monkeypatch.setattr("pipeline.frozen.cluster.WORKERS_S", 1)
 
-    assert "has had no worker for 1 s" in refused("extract")
+    said = refused("extract")
+
+    assert re.search(r"tcp://127.0.0.1:\d+ has no worker yet; waiting 1 s for one\n", said)
+    assert "has had no worker for 1 s" in said
 
 
 def test_workers_without_this_project_are_an_error(afresh, cluster, refused):
@@ -218,6 +223,7 @@ def test_a_scheduler_that_dies_on_the_way_is_an_error(afresh, cluster, refused, 
 
     assert "lost work" in said
     assert "what the store holds is not computed again" in said
+    assert not logging.getLogger("distributed.client").isEnabledFor(logging.ERROR)  # it traces
     monkeypatch.delenv("DASK_SCHEDULER_ADDRESS")
     assert afresh.run("extract") == 0
 

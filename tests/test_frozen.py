@@ -199,7 +199,8 @@ def test_activations_that_the_store_cannot_hold_push_no_features_out(
     for stages in ([*DATA, "extract"], ["train_head", "fine_tune"]):
         assert filled.run(*stages) == 0
         said = capsys.readouterr().err
-        assert re.search(r"store: \S+ MB of activations are more than it holds", said)
+        what = r"store: \S+ MB of features and activations are more than the 1.4 MB"
+        assert re.search(rf"{what} that PIPELINE_STORE_GB lets it hold; activations", said)
         database = connect(filled.folder / "store" / NAME, writable=False)
         kept = [
             (kind.name.split()[3], kind.entries)

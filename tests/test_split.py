@@ -334,8 +334,9 @@ def test_an_empty_split_or_an_untrained_class_is_refused(tmp_path):
         splits_of(tmp_path, images(30, group="x"), HASH)
     own = ["val", *["train", "test", "val", "test", "train"] * 6][:30]
     lonely = images(30, split=own, label=["rare"] + ["cat"] * 29)
-    with pytest.raises(InputError, match="class 'rare' has no training image"):
+    with pytest.raises(InputError, match="class 'rare' has no training image") as caught:
         splits_of(tmp_path, lonely, COLUMN)
+    assert caught.value.fix == "add images of it, or take it out"  # no way shares out one
 
 
 def test_a_class_absent_from_test_is_a_warning(tmp_path, capsys):

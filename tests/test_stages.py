@@ -262,7 +262,17 @@ def test_features_of_other_weights_are_refused(trained, keras, refused):
     load_backbone(params).network.save_weights(trained.folder / "other.weights.h5")
     trained.set("backbone", weights="other.weights.h5")
 
-    assert "was made with other weights than backbone.weights now holds" in refused("fine_tune")
+    assert "was made with another file of backbone.weights" in refused("fine_tune")
+
+
+@pytest.mark.parametrize(("key", "value"), [("image_size", 64), ("resize", "nearest")])
+def test_features_of_other_pictures_are_refused(trained, refused, key, value):
+    trained.set("backbone", **{key: value})
+
+    said = refused("fine_tune")
+
+    assert f"data/features: was made with another backbone.{key}" in said
+    assert "fix: run `dvc repro --force extract`" in said
 
 
 @pytest.mark.parametrize(
@@ -394,7 +404,7 @@ def test_weights_that_weigh_nothing_up_are_told(trained, capsys):
 
 
 def test_fine_tuning_that_harms_ships_the_head(trained, capsys, keras):
-    ruin = {"learning_rate": 1e6, "optimizer": "sgd", "warmup_epochs": 0, "ema_momentum": 0.0}
+    ruin = {"learning_rate": 1e6, "optimizer": "adam", "warmup_epochs": 0, "ema_momentum": 0.0}
     trained.set("fine_tune", epochs=2, **ruin)
 
     assert trained.run("fine_tune", "evaluate") == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -20,7 +21,7 @@ from pipeline.__main__ import main
 from pipeline.errors import InputError
 from pipeline.store import database
 from pipeline.store.access import Store, open_store
-from pipeline.store.database import NAME, used_bytes
+from pipeline.store.database import APPLICATION, NAME, used_bytes
 from pipeline.store.settings import store_folder
 from tests.conftest import ROOT
 
@@ -104,6 +105,7 @@ def test_a_damaged_database_is_set_aside(tmp_path, capsys, damage):
     if damage == "other columns":
         file.unlink()
         database = sqlite3.connect(file)
+        database.execute(f"PRAGMA application_id={APPLICATION}")
         database.execute("CREATE TABLE entries (name TEXT)")
         database.close()
     else:
@@ -140,12 +142,11 @@ def test_a_run_whose_database_is_set_aside_counts_anew_in_the_next(tmp_path):
 
 
 @pytest.mark.parametrize("statement", ["CREATE TABLE runs (id, photo)", "CREATE TABLE mine (id)"])
-@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("named", [True, False])  # a file's tables may all be named as ours are
 @pytest.mark.usefixtures("shown")
 def test_another_programs_database_is_left_alone(tmp_path, capsys, statement, named):
     foreign = sqlite3.connect(tmp_path / NAME)
     foreign.execute(statement)
-    foreign.execute("CREATE TABLE photos (id)")
     if named:
         foreign.execute("PRAGMA application_id=252006675")
     foreign.close()
@@ -184,15 +185,14 @@ def test_a_store_that_another_process_holds_is_read(tmp_path, monkeypatch, capsy
 def test_a_file_that_may_be_read_but_not_written_is_read(tmp_path, capsys, monkeypatch):
     """As root every file is writable, so the question is answered for it."""
     entries = filled_store(tmp_path)
-    allowed = os.access
-    monkeypatch.setattr(os, "access", lambda path, *_: Path(path).is_dir() and allowed(path, 0))
+    monkeypatch.setattr(os, "access", lambda path, how: Path(path).is_dir() or how != os.W_OK)
 
     assert found(tmp_path, entries) == entries
     assert main(["cache", "trim", "0"]) == 1
 
     said = capsys.readouterr().err
     assert "it is read-only; going on without keeping" in said
-    assert f"fix: `chmod u+w {tmp_path / NAME}`, or name another folder" in said
+    assert f"fix: `chmod u+rw {tmp_path / NAME}`, or name another folder" in said
     monkeypatch.setattr(os, "geteuid", lambda: 65_534)
     assert main(["cache", "clear"]) == 1
     assert "fix: let its owner do that, or name another folder" in capsys.readouterr().err
@@ -227,6 +227,55 @@ def test_a_full_disk_is_a_warning(tmp_path, capsys):
     assert found(tmp_path, entries) == entries
 
 
+@pytest.mark.usefixtures("shown")
+def test_a_disk_that_lacks_the_room_for_any_log_is_read(tmp_path, capsys, monkeypatch):
+    entries = filled_store(tmp_path)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
+
+    assert found(tmp_path, entries) == entries
+    assert "its disk is full; going on without keeping" in capsys.readouterr().err
+    assert main(["cache"]) == 0
+    assert main(["cache", "trim", "0"]) == 1
+    said = capsys.readouterr().err
+    assert "fix: make room on its disk; or `python -m pipeline cache clear`" in said
+    assert found(tmp_path, entries) == entries
+
+
+def test_clear_frees_a_full_disk(tmp_path, shown, monkeypatch):
+    filled_store(tmp_path)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
+
+    assert shown("clear") == (0, f"{tmp_path / NAME} is deleted: its disk is full\n")
+    assert not (tmp_path / NAME).exists()
+
+
+def test_a_folder_in_the_stores_place_is_named(tmp_path, capsys):
+    (tmp_path / NAME).mkdir()
+
+    store = opened(tmp_path)
+    store.write("noise", [(key(1), b"value")])
+
+    assert list(store.read([key(1)])) == []
+    store.close()
+    said = capsys.readouterr().err
+    assert "it is a folder; name another folder with PIPELINE_STORE; going on without it" in said
+
+
+def test_a_store_that_may_not_be_read_is_named(tmp_path):
+    filled_store(tmp_path)
+    (tmp_path / NAME).chmod(0o200)
+    code = "from pipeline.store.access import open_store; open_store('test').close()"
+
+    run = unprivileged("-c", code, store=tmp_path)
+    cache = unprivileged("-m", "pipeline", "cache", store=tmp_path)
+
+    assert "it may not be read; name another folder with PIPELINE_STORE; going on" in run
+    assert f"{tmp_path / NAME}: may not be read" in cache
+    assert f"fix: `chmod u+rw {tmp_path / NAME}`" in cache
+
+
 def test_the_store_leaves_the_disk_room_for_the_run(tmp_path, capsys, monkeypatch):
     entries = filled_store(tmp_path)
     monkeypatch.setattr("pipeline.store.access.LEFT_FREE_GB", 1e9)
@@ -256,7 +305,7 @@ def test_a_read_only_folder_is_read(tmp_path, capsys, monkeypatch):
     """As root every folder is writable, so the question is answered for it."""
     entries = filled_store(tmp_path)
     before = (tmp_path / NAME).read_bytes()
-    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr(os, "access", lambda _, how: how != os.W_OK)
 
     assert found(tmp_path, entries) == entries
     assert "it is read-only; going on without keeping" in capsys.readouterr().err
@@ -270,7 +319,7 @@ def test_a_read_only_folder_without_a_store_is_named(tmp_path):
 
     said = unprivileged("-c", code, store=place)
 
-    assert f"{place} may not be written to; going on without keeping" in said
+    assert f"{place} may not be written to: it is read-only; going on without it" in said
 
 
 def test_the_least_recently_used_make_room(tmp_path):
@@ -370,6 +419,7 @@ def test_a_writer_waits_for_another(tmp_path):
 def test_a_first_run_waits_for_another_that_makes_the_database(tmp_path, capsys):
     """SQLite itself does not wait where a database becomes one with a log."""
     other = sqlite3.connect(tmp_path / NAME, isolation_level=None, check_same_thread=False)
+    other.execute(f"PRAGMA application_id={APPLICATION}")
     other.execute("CREATE TABLE kinds (id INTEGER PRIMARY KEY, name TEXT UNIQUE)")
     other.execute("BEGIN IMMEDIATE")
     timer = Timer(1.0, other.execute, ["COMMIT"])
@@ -573,7 +623,7 @@ def test_cache_of_what_is_no_database_is_an_error(tmp_path, shown, capsys):
     said = capsys.readouterr().err
     assert "cannot be used: file is not a database" in said
     assert "fix: delete it" in said
-    assert shown("clear") == (0, f"{tmp_path / NAME} was damaged; deleted\n")
+    assert shown("clear") == (0, f"{tmp_path / NAME} is deleted: it was damaged\n")
     assert shown() == (0, f"The store {tmp_path} is empty.\n")
 
 

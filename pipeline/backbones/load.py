@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import itertools
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,8 +18,6 @@ from pipeline.tensorflow_start import start_tensorflow
 
 if TYPE_CHECKING:
     import keras
-
-RANDOM_WEIGHTS_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ def load_backbone(params: BackboneParams) -> Backbone:
     start_tensorflow()
     import keras  # noqa: PLC0415
 
-    if params.weights == "none":
-        keras.utils.set_random_seed(RANDOM_WEIGHTS_SEED)
+    # Keras numbers layers' names over all that a process builds, and params may name a layer
+    keras.utils.clear_session(free_memory=False)
     module = CATALOG[params.name].module
     if module is None:
         network, preprocess = lite0.network(params.size), lite0.preprocess
@@ -75,7 +75,9 @@ def load_backbone(params: BackboneParams) -> Backbone:
     else:
         network = _keras_application(params)
         preprocess = getattr(keras.applications, module).preprocess_input
-    if params.weights not in {"imagenet", "none"}:
+    if params.weights == "none":
+        _draw_weights(network)
+    elif params.weights != "imagenet":
         _load_file(network, Path(params.weights), params.name)
     network.trainable = False
     return Backbone(network, preprocess, params.size)
@@ -89,7 +91,8 @@ def _keras_application(params: BackboneParams) -> keras.Model:
     if params.weights != "imagenet":
         return _built(build, params)
     try:
-        return build(weights="imagenet")
+        with warnings.catch_warnings(action="ignore"):  # of sizes that are not ImageNet's
+            return build(weights="imagenet")
     except Exception as error:
         _built(build, params)  # is the size to blame?
         raise ParamsError(
@@ -109,6 +112,27 @@ def _built(build: Callable[..., keras.Model], params: BackboneParams) -> keras.M
         raise ParamsError(reason, "raise backbone.image_size") from error
 
 
+def _draw_weights(network: keras.Model) -> None:
+    """Draw random kernels anew, each as its layer would, by a seed that counts the kernels.
+
+    Keras seeds them from Python's one generator, from which other threads draw, too:
+    the same network on another machine would have other weights.
+    """
+    seeds = itertools.count()
+    for layer in _layers(network):
+        for name in ("kernel", "depthwise", "pointwise"):
+            if initializer := getattr(layer, f"{name}_initializer", None):
+                weight = getattr(layer, f"{name}_kernel", None)
+                weight = layer.kernel if weight is None else weight
+                seeded = {**initializer.get_config(), "seed": next(seeds)}
+                weight.assign(type(initializer).from_config(seeded)(weight.shape))
+
+
+def _layers(model: keras.Model) -> Iterator[keras.Layer]:
+    for layer in model.layers:
+        yield from _layers(layer) if hasattr(layer, "layers") else [layer]
+
+
 def _load_file(network: keras.Model, file: Path, name: str) -> None:
     fix = f"give a .h5 file saved by save_weights of {name} without its classifier"
     if not file.is_file():
@@ -117,7 +141,8 @@ def _load_file(network: keras.Model, file: Path, name: str) -> None:
     if file.suffix != ".h5":
         raise InputError(file, f"backbone.weights ends in {file.suffix!r}, not in .h5", fix)
     try:
-        network.load_weights(file)
+        with warnings.catch_warnings(action="ignore"):  # a line for each layer that does not fit
+            network.load_weights(file)
     except Exception as error:
         reason = f"cannot be loaded into {name}: {in_words(error)}"
         raise InputError(file, reason, fix) from error

@@ -16,15 +16,16 @@ from pipeline.store.database import (
     DAMAGED,
     NAME,
     ForeignError,
+    closed_to_writes,
     connect,
     damaged_keys,
     delete,
     drop,
     kinds,
     last_runs,
-    may_write,
     shrink,
     trim,
+    unwritable,
     used_bytes,
 )
 from pipeline.store.settings import (
@@ -74,7 +75,7 @@ def main(words: list[str]) -> int:
     if not 0 <= limit < math.inf:
         raise InputError("cache trim", f"{chosen.gigabytes:g} GB is no size", "give 0 or more")
     try:
-        database = connect(file, writable=may_write(file))
+        database = connect(file, writable=not unwritable(file))
         try:
             whole = chosen.action != "verify" or _verify(database)
             if chosen.action in {"trim", "clear"}:
@@ -85,17 +86,13 @@ def main(words: list[str]) -> int:
     except ForeignError as error:
         raise InputError(file, "is another program's database", ELSEWHERE) from error
     except sqlite3.Error as error:
-        if chosen.action == "clear" and error.sqlite_errorcode & 0xFF in DAMAGE:
+        full = _is_full(file, error)
+        if chosen.action == "clear" and (full or error.sqlite_errorcode & 0xFF in DAMAGE):
             delete(file)
-            print(f"{file} was damaged; deleted")
+            why = "its disk is full" if full else "it was damaged"
+            print(f"{file} is deleted: {why}")
             return 0
-        fix = "delete it: what it held is computed again; or wait for what uses it to end"
-        if not may_write(file):
-            closed = file if os.access(file.parent, os.W_OK) else file.parent
-            own = closed.stat().st_uid == os.geteuid()
-            leave = f"`chmod u+w {shlex.quote(str(closed))}`" if own else "let its owner do that"
-            fix = f"{leave}, or {ELSEWHERE}"
-        raise InputError(file, f"cannot be used: {error}", fix) from error
+        raise InputError(file, f"cannot be used: {error}", _fix(file, full=full)) from error
     return 0 if whole else 1
 
 
@@ -108,6 +105,26 @@ def _check_usable(folder: Path, file: Path) -> None:
         raise InputError(lowest, "may not be looked into", f"allow it, or {ELSEWHERE}")
     if file.is_dir():
         raise InputError(file, "is a folder, so nothing is kept", ELSEWHERE)
+    if file.is_file() and not os.access(file, os.R_OK):
+        fix = f"`{shlex.join(['chmod', 'u+rw', str(file)])}`, or {ELSEWHERE}"
+        raise InputError(file, "may not be read", fix)
+
+
+def _is_full(file: Path, error: sqlite3.Error) -> bool:
+    """Whether it is the disk's being full that SQLite met."""
+    return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL or (
+        bool(unwritable(file)) and not closed_to_writes(file)
+    )
+
+
+def _fix(file: Path, *, full: bool) -> str:
+    if full:
+        return "make room on its disk; or `python -m pipeline cache clear`, which needs none"
+    if closed := closed_to_writes(file):
+        own = all(path.stat().st_uid == os.geteuid() for path in closed)
+        words = shlex.join(["chmod", "u+rw", *map(str, closed)])
+        return f"{f'`{words}`' if own else 'let its owner do that'}, or {ELSEWHERE}"
+    return "delete it: what it held is computed again; or wait for what uses it to end"
 
 
 def _trim(database: sqlite3.Connection, limit: int) -> None:

@@ -18,6 +18,7 @@ from functools import lru_cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pipeline.console import say
 from pipeline.engines import Outputs, Run
 from pipeline.errors import InputError, in_words
 from pipeline.frozen.network import FrozenNetwork, FrozenSpec
@@ -58,7 +59,6 @@ def run_on_cluster(
         InputError: The cluster cannot be reached, has no workers or loses them,
             its workers have other software or weights, or an image has gone or changed.
     """
-    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # it is told once, below
     client = _connect(address)
     waiting: dict[Future, int] = {}  # the number of a shard's first row
     with client, _losses(address):
@@ -120,12 +120,16 @@ def _connect(address: str) -> Client:
     except ImportError as error:
         fix = f"install the extra `cluster`, or unset {ADDRESS}"
         raise InputError(ADDRESS, "needs the package distributed", fix) from error
+    # what is lost `_losses` tells; to be set behind the import, which sets it too
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     try:
         asyncio.run(_greet(address))
         client = Client(address, timeout=CONNECT_S)
     except Exception as error:  # whatever else listens there may answer anything
         said = in_words(error) if str(error) else f"no answer within {CONNECT_S} s"
         raise InputError(ADDRESS, f"no scheduler at {address!r}: {said}", fix) from error
+    if not client.nthreads():
+        say(f"{ADDRESS}: {address} has no worker yet; waiting {WORKERS_S} s for one")
     try:
         client.wait_for_workers(1, timeout=WORKERS_S)
     except TimeoutError as error:

@@ -138,11 +138,16 @@ def _holdable(network: FrozenNetwork, store: Store, views: int, parts: list[Part
     """The parts that the store has room for; activations must leave the features theirs."""
     held: list[Part] = []
     for part in parts:
-        size = sum(network.size(name, views) for name in {"features", part})
-        if store.holds(size):
+        names = sorted({"features", part}, reverse=True)
+        size = sum(network.size(name, views) for name in names)
+        if size <= store.holds:
             held.append(part)
         else:
-            say(f"store: {sized(size)} of {part} are more than it holds ({LIMIT}); not kept")
+            what = f"{sized(size)} of {' and '.join(names)}"
+            say(
+                f"store: {what} are more than the {sized(store.holds)} that {LIMIT} lets it hold; "
+                f"{part} are not kept"
+            )
     return held
 
 

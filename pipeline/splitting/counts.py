@@ -43,7 +43,8 @@ def check_counts(images: pd.DataFrame, units: int, manifest: Path, otherwise: st
     for label, row in table.iterrows():
         absent = [split for split in SPLITS if row[split] == 0]
         if "train" in absent:
-            fix = f"add images of it, or {otherwise}"
+            enough = row[list(SPLITS)].sum() >= len(SPLITS)
+            fix = f"add images of it, or {otherwise if enough else 'take it out'}"
             raise InputError(manifest, f"class {label!r} has no training image", fix)
         if absent:
             where = " or ".join(absent)

@@ -51,7 +51,7 @@ def by_share(
     few = kinds.groupby("stratum")["unit"].nunique()
     if few.min() < len(SPLITS):
         reason = f"{few.idxmin()!r} has {few.min()} distinct images or groups, needs {len(SPLITS)}"
-        fix = "add images" + (", or stratify over fewer columns" if columns else " of it")
+        fix = "add images, or " + ("stratify over fewer columns" if columns else "take it out")
         raise InputError(manifest, reason, fix)
     backwards = apportion(kinds, draws, [test, val, 1 - test - val])
     return len(SPLITS) - 1 - backwards

@@ -49,6 +49,13 @@ from pipeline.training.learning import (
     within_memory,
 )
 
+MADE_WITH = {  # of the features' own record, with what decides it
+    "backbone": "backbone.name",
+    "weights_digest": "file of backbone.weights",
+    "image_size": "backbone.image_size",
+    "resize": "backbone.resize",
+}
+
 
 class FineTuneParams(CutParams, LearningParams):
     """The second phase of learning.  Seed, loss and weights are those of `train_head`."""
@@ -96,7 +103,7 @@ def run(
 
     make_deterministic(train_head.seed)
     network = FrozenNetwork(FrozenSpec(backbone, extract, params.layers))
-    check_same_backbone(features, network.weights_digest)
+    check_same_backbone(features, network)
     head = load_head(train_head, network.values("features"), len(classes), head_weights)
     tuned = trainable_part(network, head, params.precision)
     if len(tuned.trainable_variables) == len(head.trainable_variables):
@@ -133,12 +140,13 @@ def run(
     write_provenance(model, provenance)
 
 
-def check_same_backbone(features: Path, weights_digest: str) -> None:
-    """Refuse a head that was trained on the features of other weights."""
-    made_with = read_features(features).made_with
-    if made_with.get("weights_digest") != weights_digest:
-        reason = "was made with other weights than backbone.weights now holds"
-        raise InputError(features, reason, "run `dvc repro --force extract`, then `dvc repro`")
+def check_same_backbone(features: Path, network: FrozenNetwork) -> None:
+    """Refuse a head that was trained on the features of another backbone."""
+    then, now = read_features(features).made_with, network.made_with()
+    for name, key in MADE_WITH.items():
+        if then.get(name) != now[name]:
+            reason = f"was made with another {key}"
+            raise InputError(features, reason, "run `dvc repro --force extract`, then `dvc repro`")
 
 
 def announce(history: pd.DataFrame) -> Literal["head", "fine_tuned"]:

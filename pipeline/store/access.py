@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,9 +16,9 @@ from pipeline.store.database import (
     connect,
     drop,
     look_up,
-    may_write,
     set_aside,
     trim,
+    unwritable,
     used_bytes,
     wait_less,
 )
@@ -51,9 +52,10 @@ class Store:
         with self._troubles():
             self._open()
 
-    def holds(self, size: int) -> bool:
-        """Whether so many bytes of entries can be kept; more would push out one another."""
-        return size <= self._limit * TRIM_TO
+    @property
+    def holds(self) -> int:
+        """Bytes of entries that can be kept; more would push out one another."""
+        return int(self._limit * TRIM_TO)
 
     def read(self, keys: Sequence[bytes], *, probing: bool = False) -> Iterator[tuple[int, bytes]]:
         """Look entries up and mark them as used.
@@ -105,16 +107,20 @@ class Store:
     def _open(self) -> None:
         if self._file is None:
             return
-        if obstacle := in_the_way(self._file.parent):
-            raise NotADirectoryError(f"{obstacle} is no folder; name another with {FOLDER}")
+        if blocking := in_the_way(self._file.parent):
+            raise NotADirectoryError(f"{blocking} is no folder; name another with {FOLDER}")
         self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._writable = may_write(self._file)
+        obstacle = unwritable(self._file)
+        self._writable = not obstacle
         self._inode = self._file.stat().st_ino if self._file.exists() else None
-        if not self._writable and self._inode is None:
-            raise PermissionError(f"{self._file.parent} may not be written to")
+        if obstacle and self._inode is None:
+            raise PermissionError(f"{self._file.parent} may not be written to: {obstacle}")
+        if self._inode and (self._file.is_dir() or not os.access(self._file, os.R_OK)):
+            kind = "is a folder" if self._file.is_dir() else "may not be read"
+            raise PermissionError(f"it {kind}; name another folder with {FOLDER}")
         self._database = connect(self._file, writable=self._writable)
-        if not self._writable:
-            raise sqlite3.OperationalError("it is read-only")
+        if obstacle:
+            raise sqlite3.OperationalError(obstacle)
         self._inode = self._inode or self._file.stat().st_ino
         self._begin(self._database)
 
@@ -170,7 +176,7 @@ class Store:
     def _make_room(self, database: sqlite3.Connection) -> None:
         if used_bytes(database) <= self._limit:
             return
-        if trim(database, int(self._limit * TRIM_TO), self._run) > self._limit:
+        if trim(database, self.holds, self._run) > self._limit:
             self._writes = False
             size = f"{self._limit / 1e9:g} GB ({LIMIT})"
             say(
@@ -195,7 +201,8 @@ class Store:
                 if damaged and self._database:  # another user's, to set aside
                     self._database.close()
                     self._database = None
-                say(f"store: {self._file}: {error}; going on without keeping anything in it")
+                what = "keeping anything in it" if self._database else "it"
+                say(f"store: {self._file}: {error}; going on without {what}")
 
     def _go_on_beside(self, database: sqlite3.Connection) -> None:
         """Do without what could not be written, and try again with what comes next."""

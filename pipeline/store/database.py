@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -17,9 +18,9 @@ PAGE = 16384  # bytes
 VACUUM_PAGES = 4096
 WAIT_S = 30.0  # for another process to end its transaction
 BUSY_WAIT_S = 0.1  # once one did not: it may be stopped, and this run has work to do
+LOGS = 1_000_000  # bytes of free disk, without which SQLite cannot make its logs
 
 APPLICATION = 0x49545331  # by which SQLite's header says whose the file is
-TABLES = {"runs", "kinds", "entries", "bytes"}
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
     id INTEGER PRIMARY KEY, stage TEXT, asked INTEGER DEFAULT 0, hits INTEGER DEFAULT 0);
@@ -52,9 +53,16 @@ class StageRun(NamedTuple):
     hits: int
 
 
-def may_write(file: Path) -> bool:
-    """Whether the database may be changed, or made."""
-    return os.access(file.parent, os.W_OK) and (not file.exists() or os.access(file, os.W_OK))
+def unwritable(file: Path) -> str:
+    """Why the database cannot be changed, or made; "" where it can."""
+    if closed_to_writes(file):
+        return "it is read-only"
+    return "its disk is full" if shutil.disk_usage(file.parent).free < LOGS else ""
+
+
+def closed_to_writes(file: Path) -> list[Path]:
+    """Of the database and its folder those that this user may not write to."""
+    return [path for path in (file.parent, file) if path.exists() and not os.access(path, os.W_OK)]
 
 
 def connect(file: Path, *, writable: bool) -> sqlite3.Connection:
@@ -89,11 +97,10 @@ def _prepare(database: sqlite3.Connection, *, new: bool) -> None:
 
 def _is_new(database: sqlite3.Connection) -> bool:
     application = database.execute("PRAGMA application_id").fetchone()[0]
-    tables = database.execute("SELECT name FROM sqlite_master WHERE type='table'").fetchall()
-    ours = application == APPLICATION or {name for (name,) in tables} <= TABLES
-    if application not in {0, APPLICATION} or not ours:
+    tables = database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if application != APPLICATION and (application or tables):
         raise ForeignError("it is another program's database")
-    return not application and not tables
+    return not application
 
 
 def wait_less(database: sqlite3.Connection) -> None:
