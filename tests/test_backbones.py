@@ -136,17 +136,6 @@ def test_random_kernels_differ_within_a_network(keras):
     assert len(set(kernels)) == len(kernels) > 100
 
 
-def test_layers_have_the_same_names_whatever_was_built_before(keras):
-    """Keras numbers those that it names over all that a process builds."""
-    first, second = (
-        [layer.name for layer in load_backbone(params("MobileNetV3Small")).network.layers]
-        for _ in range(2)
-    )
-
-    assert first == second
-    assert "re_lu" in first
-
-
 @pytest.mark.parametrize("name", [*CORE, "EfficientNetLite0"])
 def test_weights_are_read_from_a_file(keras, tmp_path, name):
     source = load_backbone(params(name))

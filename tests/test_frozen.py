@@ -328,6 +328,21 @@ def test_another_part_or_view_has_another_key_and_the_same_network_the_same(trai
     assert not set(turned) & set(same)
 
 
+def test_another_process_builds_the_same_network_from_what_it_is_sent(keras):
+    """Though Keras has numbered other layers there before."""
+    params = BackboneParams(
+        name="MobileNetV3Small", weights="none", image_size=32, resize="bicubic"
+    )
+    keras.backend.clear_session()
+    named = FrozenNetwork(FrozenSpec(params, EXTRACT, "re_lu_5"))
+
+    another = FrozenNetwork(named.portable)
+
+    assert "re_lu_5" not in {layer.name for layer in another.backbone.network.layers}
+    assert another.first == named.first
+    assert another.digest() == named.digest()
+
+
 def test_a_backbone_that_the_engine_cannot_run_is_an_error(keras):
     network = FrozenNetwork(FrozenSpec(BACKBONE, EXTRACT, 10))
     network.pooled = keras.ops.erfinv(network.pooled)

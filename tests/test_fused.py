@@ -137,9 +137,11 @@ def test_bfloat16_rounds_what_convolutions_multiply(keras, name, layers):
     )
 
     assert len(exact) == 1 + len(plain.trainable_variables) > 3
+    # rounding by a part in 2**8 carries about so many of a layer's units over ReLU's kink; both
+    # have three such layers
     for one, other in zip(exact, low, strict=True):
         assert other.dtype == "float32"
-        assert 1e-6 < np.linalg.norm(other - one) / np.linalg.norm(one) < 0.05
+        assert 1e-6 < np.linalg.norm(other - one) / np.linalg.norm(one) < np.sqrt(3 / 2**8)
 
 
 def test_what_learns_in_bfloat16_is_judged_in_float32(keras, monkeypatch):

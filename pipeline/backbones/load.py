@@ -65,8 +65,6 @@ def load_backbone(params: BackboneParams) -> Backbone:
     start_tensorflow()
     import keras  # noqa: PLC0415
 
-    # Keras numbers layers' names over all that a process builds, and params may name a layer
-    keras.utils.clear_session(free_memory=False)
     module = CATALOG[params.name].module
     if module is None:
         network, preprocess = lite0.network(params.size), lite0.preprocess

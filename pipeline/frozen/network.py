@@ -103,6 +103,16 @@ class FrozenNetwork:
         """How many numbers a row of a part holds."""
         return values_per_image([self.pooled] if part == "features" else self.cut)
 
+    @property
+    def portable(self) -> FrozenSpec:
+        """The spec with its layers by number, for another process to build the same.
+
+        Keras numbers the names that it gives over all that a process has built.
+        """
+        layers = self.backbone.network.layers
+        first = layers.index(self.backbone.network.operations[self.first])
+        return replace(self.spec, layers=len(layers) - first)
+
     @cached_property
     def weights_digest(self) -> str:
         """SHA-256 of the backbone's weights."""
