@@ -7,6 +7,7 @@ import math
 import os
 import shlex
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.console import sized
@@ -106,8 +107,7 @@ def _check_usable(folder: Path, file: Path) -> None:
     if file.is_dir():
         raise InputError(file, "is a folder, so nothing is kept", ELSEWHERE)
     if file.is_file() and not os.access(file, os.R_OK):
-        fix = f"`{shlex.join(['chmod', 'u+rw', str(file)])}`, or {ELSEWHERE}"
-        raise InputError(file, "may not be read", fix)
+        raise InputError(file, "may not be read", _opening([file]))
 
 
 def _is_full(file: Path, error: sqlite3.Error) -> bool:
@@ -121,10 +121,15 @@ def _fix(file: Path, *, full: bool) -> str:
     if full:
         return "make room on its disk; or `python -m pipeline cache clear`, which needs none"
     if closed := closed_to_writes(file):
-        own = all(path.stat().st_uid == os.geteuid() for path in closed)
-        words = shlex.join(["chmod", "u+rw", *map(str, closed)])
-        return f"{f'`{words}`' if own else 'let its owner do that'}, or {ELSEWHERE}"
+        return _opening(closed)
     return "delete it: what it held is computed again; or wait for what uses it to end"
+
+
+def _opening(closed: Sequence[Path]) -> str:
+    """How to come by what this user may not read or write."""
+    own = all(path.stat().st_uid == os.geteuid() for path in closed)
+    words = shlex.join(["chmod", "u+rw", *map(str, closed)])
+    return f"{f'`{words}`' if own else 'let its owner do that'}, or {ELSEWHERE}"
 
 
 def _trim(database: sqlite3.Connection, limit: int) -> None:
