@@ -93,14 +93,14 @@ def measure(name: str, layers: int, steps: int) -> Steps:
     network = FrozenNetwork(FrozenSpec(params, extract, layers))
     ours, low = (
         compile_step(
-            trainable_part(network, head(), precision),
+            trainable_part(network, head(network), precision),
             keras.optimizers.Adam(1e-4),
             "categorical_crossentropy",
         )
         for precision in get_args(Precision)
     )
     plain = keras.Model(bare(network.cut), network.pooled)
-    theirs = guides(plain, head())
+    theirs = guides(plain, head(network))
     theirs.compile(keras.optimizers.Adam(1e-4), "categorical_crossentropy", metrics=["accuracy"])
     random = np.random.default_rng(1)
     inputs = bare(
@@ -122,14 +122,14 @@ def measure(name: str, layers: int, steps: int) -> Steps:
     return Steps(keras_ms, ours_ms, low_ms, limit)
 
 
-def head() -> Any:
+def head(network: FrozenNetwork) -> Any:
     """The head of the default params."""
     import keras  # noqa: PLC0415
     from keras import layers  # noqa: PLC0415
 
-    hidden = layers.Dense(HIDDEN, activation="relu")
-    probabilities = layers.Dense(CLASSES, activation="softmax")
-    return keras.Sequential([hidden, layers.Dropout(0.5), probabilities])
+    x = features = keras.Input((network.values("features"),))
+    x = layers.Dropout(0.5)(layers.Dense(HIDDEN, activation="relu")(x))
+    return keras.Model(features, layers.Dense(CLASSES, activation="softmax")(x))
 
 
 def guides(suffix: Any, head: Any) -> Any:

@@ -10,12 +10,18 @@ from pipeline.backbones.cut import best_cut, crossing, first_unfrozen
 from pipeline.backbones.load import load_backbone
 from pipeline.engines import ExtractParams
 from pipeline.frozen.network import FrozenNetwork, FrozenSpec
+from pipeline.params import load_section
 from pipeline.tensorflow_start import start_tensorflow
 from pipeline.training.epochs import bare
 from pipeline.training.fused import fused
+from pipeline.training.head import HeadParams, build_head
 from pipeline.training.tuning import trainable_part
+from tests.conftest import ROOT
 
 CLOSE = 1e-9  # of the largest value; float64 adds up in another order too
+HEAD = load_section(ROOT / "params.yaml", "train_head", HeadParams).model_copy(
+    update={"l2": 0.01, "dropout": 0.5}
+)
 FAST = {
     "EfficientNetLite0": [10, 29],
     "MobileNetV2": [10, 30],
@@ -51,6 +57,34 @@ def outputs_and_gradients(model, variables, inputs):
         outputs = model(inputs, training=False)
         aim = tf.reduce_sum(tf.square(outputs))
     return [outputs, *tape.gradient(aim, variables)]
+
+
+@pytest.mark.parametrize("hidden", [[], [6], [6, 3]])
+def test_a_fused_head_computes_and_learns_the_same(keras, in_float64, hidden):
+    head = build_head(HEAD.model_copy(update={"hidden": hidden}), 5, 3)
+    features = np.random.default_rng(1).normal(size=(7, 5))
+
+    quick = fused(head, head)
+
+    assert [type(layer).__name__ for layer in quick.layers].count("Fused") == len(hidden) + 1
+    assert sum(quick.losses) == sum(head.losses) > 0
+    both = zip(
+        outputs_and_gradients(head, head.trainable_variables, features),
+        outputs_and_gradients(quick, head.trainable_variables, features),
+        strict=True,
+    )
+    for one, other in both:
+        np.testing.assert_allclose(other, one, rtol=CLOSE)
+
+
+def test_a_fused_head_still_drops_out(keras):
+    head = build_head(HEAD, 5, 3)
+    features = np.random.default_rng(1).normal(size=(7, 5))
+
+    quick = fused(head, head)
+
+    np.testing.assert_array_equal(quick(features), head(features))
+    assert (quick(features, training=True) != head(features)).numpy().any()
 
 
 def check_fused(keras, name: str, layers: int):
@@ -151,8 +185,8 @@ def test_what_learns_in_bfloat16_is_judged_in_float32(keras, monkeypatch):
     )
     extract = ExtractParams(engine="openvino", precision="float32", storage="float32")
     network = FrozenNetwork(FrozenSpec(backbone, extract, 10))
-    head = keras.Sequential([keras.layers.Dense(2, activation="softmax")])
-    head.build((None, network.values("features")))
+    features = keras.Input((network.values("features"),))
+    head = keras.Model(features, keras.layers.Dense(2, activation="softmax")(features))
     shapes = network.activation_shapes
     shown = bare([np.random.default_rng(1).normal(size=(3, *shape)) for shape in shapes])
 

@@ -52,11 +52,12 @@ def trainable_part(
         def __init__(self) -> None:
             super().__init__()
             self.suffix, self.learning = suffix, learning  # attributes, for Keras to find weights
-            self.head = head
+            self.head, self.learning_head = head, fused(head, head)
 
         def call(self, inputs: Any, training: bool = False) -> Any:
-            features = (self.learning if training else self.suffix)(inputs, training=False)
-            return self.head(features, training=training)
+            if not training:
+                return self.head(self.suffix(inputs, training=False), training=False)
+            return self.learning_head(self.learning(inputs, training=False), training=True)
 
     tuned = Tuned()
     tuned(bare([np.zeros((1, *tensor.shape[1:]), np.float32) for tensor in network.cut]))
