@@ -38,7 +38,7 @@ def main(words: Sequence[str] | None = None) -> int:
         f"for it; the no-op is the median of {chosen.no_ops}. "
         f"A no-op takes {no_op / cold.seconds:.2%} of the cold run.",
         report.table(
-            ("`dvc repro`", "seconds", "bar", "of the bar"),
+            ("`dvc repro`", "seconds", "promised, at most", "of that"),
             [(name, taken, bar, f"{taken / bar:.0%}") for name, taken, bar in bars],
         ),
         report.table(

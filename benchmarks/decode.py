@@ -40,7 +40,9 @@ SHARES = 4  # of the files, for each of plain Pillow's processes
 def main(words: Sequence[str] | None = None) -> int:
     """Time both on the demonstration's images and on made ones."""
     options = report.parser("decode", __doc__)
-    options.add_argument("--processes", type=int, nargs="+", default=[1, 2])
+    options.add_argument(
+        "--processes", type=int, nargs="+", default=[1, 2], help="of each side (default: 1 2)"
+    )
     options.add_argument("--rounds", type=int, default=5, help="medians are shown (default 5)")
     options.add_argument("--small", type=int, default=20_000, help="tiny files of each kind")
     options.add_argument("--photos", type=int, default=400, help="JPEGs of 1280 x 960")

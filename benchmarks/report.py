@@ -37,7 +37,8 @@ SECTIONS = {  # module and title, in the document's order
 }
 PREFACE = """# Benchmarks
 
-Written by `make bench`; every section by the command in it, in one run on one machine.
+Each section is written by the command in it, in one run on one machine; `make bench` runs
+them with their defaults.
 Read ratios: seconds differ between machines, and on a busy one from run to run.
 """
 

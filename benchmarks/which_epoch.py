@@ -107,7 +107,14 @@ class Setting:
     def run(self, model: Any, phase: LearningParams, inputs: Gather, index: pd.DataFrame) -> Run:
         """Train to the last epoch."""
         train, *others = (self.images[self.images["split"] == split] for split in SPLITS)
-        epochs = training_epochs(self.head, phase, train, self.classes, inputs=inputs, index=index)
+        epochs = training_epochs(
+            self.head,
+            train,
+            self.classes,
+            inputs=inputs,
+            index=index,
+            batch_size=phase.batch_size,
+        )
         held = [
             held_out(self.head, part, self.classes, inputs=inputs, index=index) for part in others
         ]

@@ -24,6 +24,7 @@ from pipeline.errors import ParamsError
 from pipeline.files import named_when_full
 from pipeline.images.decode import Pixels
 from pipeline.params import Section
+from pipeline.tensorflow_start import within_memory
 
 if TYPE_CHECKING:
     import keras
@@ -50,6 +51,10 @@ class ExtractParams(Section):
 
 HINTS: dict[Precision, str] = {"float32": "f32", "bfloat16": "bf16"}  # OpenVINO's names
 TENSORFLOW_BATCH = 32  # pictures; constant, and the last batch is filled up to it
+TENSORFLOW_NEEDS = (
+    "extract.engine tensorflow",
+    "lower backbone.image_size, or set extract.engine to openvino",
+)
 REQUESTS_A_STREAM = 2  # one runs while the next already waits
 GRAPH = 2  # how a network is made into a graph: another way may round otherwise
 
@@ -199,14 +204,16 @@ def _tensorflow(model: keras.Model) -> Run:
 
         def oldest() -> Iterator[Outputs]:
             filled, tensors = ahead.popleft()
-            outputs = [tensor.numpy() for tensor in tensors]
+            with within_memory(*TENSORFLOW_NEEDS):
+                outputs = [tensor.numpy() for tensor in tensors]
             for place in range(filled):
                 yield [output[place] for output in outputs]
 
         waiting = iter(pictures)
         while group := list(itertools.islice(waiting, TENSORFLOW_BATCH)):
             batch[: len(group)] = group
-            ahead.append((len(group), function(tf.constant(batch))))
+            with within_memory(*TENSORFLOW_NEEDS):
+                ahead.append((len(group), function(tf.constant(batch))))
             if len(ahead) > 1:
                 yield from oldest()
         while ahead:

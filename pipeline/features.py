@@ -21,6 +21,7 @@ from pipeline.errors import InputError
 from pipeline.tables import read_table
 
 ARRAY, INDEX, MADE_WITH = "features.npy", "index.csv", "made_with.json"
+FIX = "run `dvc repro extract`"
 
 
 @dataclass(frozen=True)
@@ -42,17 +43,34 @@ def read_features(folder: Path) -> Features:
     Raises:
         InputError: A file is absent or damaged, or the rows do not match.
     """
-    fix = "run `dvc repro extract`"
+    made_with = read_made_with(folder)
     try:
         array = Rows(folder / ARRAY)
-        made_with = json.loads((folder / MADE_WITH).read_text(encoding="utf-8"))
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(folder, f"cannot be read: {error}", fix) from error
-    table = len(array.shape) == 2 and array.shape[1] > 0 and array.real
-    if not table or not isinstance(made_with, dict):
-        raise InputError(folder, "holds no table of features", fix)
+        raise _unreadable(folder, error) from error
+    if not (len(array.shape) == 2 and array.shape[1] > 0 and array.real):
+        raise InputError(folder, "holds no table of features", FIX)
     index = read_table(folder / INDEX, ("digest", "view"), {"view": "int64"})
     if len(index) != len(array):
         reason = f"has {len(array)} features but {len(index)} rows in {INDEX}"
-        raise InputError(folder, reason, fix)
+        raise InputError(folder, reason, FIX)
     return Features(array, index, made_with)
+
+
+def read_made_with(folder: Path) -> dict[str, Any]:
+    """What the rows were made with; see `FrozenNetwork.made_with`.
+
+    Raises:
+        InputError: The file is absent or damaged.
+    """
+    try:
+        made_with = json.loads((folder / MADE_WITH).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _unreadable(folder, error) from error
+    if not isinstance(made_with, dict):
+        raise InputError(folder / MADE_WITH, "holds no record", FIX)
+    return made_with
+
+
+def _unreadable(folder: Path, error: Exception) -> InputError:
+    return InputError(folder, f"cannot be read: {error}", FIX)

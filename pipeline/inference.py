@@ -27,10 +27,13 @@ def load_classifier(file: Path, engine: Engine) -> tuple[Run, Card]:
 
     Raises:
         InputError: See `load_model`; or the engine cannot run it.
+        OSError: The temporary folder is full, for one.
     """
     model, card = load_model(file)
     try:
         return compile_frozen(model, engine), card
+    except (OSError, InputError):
+        raise
     except Exception as error:  # each engine has errors of its own
         reason = f"cannot be run by {engine}: {in_words(error)}"
         raise InputError(file, reason, FIX) from error

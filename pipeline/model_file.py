@@ -9,6 +9,7 @@ writes: pipeline.json, a `Card`.
 from __future__ import annotations
 
 import json
+import tempfile
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -17,7 +18,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from pipeline.errors import InputError, in_words
-from pipeline.files import replacing
+from pipeline.files import named_when_full, replacing
 from pipeline.images.views import ResizeFilter
 from pipeline.params import Section
 from pipeline.tensorflow_start import start_tensorflow
@@ -114,6 +115,7 @@ def load_model(file: Path) -> tuple[keras.Model, Card]:
     Raises:
         InputError: See `read_card`; or the model asks for code, or holds weights
             that are no numbers, or more than `save_model` puts into an archive.
+        OSError: The temporary folder is full, for one.
     """
     card = read_card(file)
     _check_members(file)
@@ -122,9 +124,12 @@ def load_model(file: Path) -> tuple[keras.Model, Card]:
     import keras  # noqa: PLC0415
 
     try:
-        model = keras.saving.load_model(file, compile=False, safe_mode=True)
+        with named_when_full(Path(tempfile.gettempdir())):
+            model = keras.saving.load_model(file, compile=False, safe_mode=True)
         shapes = model.input_shape, model.output_shape
     except Exception as error:
+        if isinstance(error, OSError) and error.filename not in {None, str(file)}:
+            raise  # of the temporary folder, into which Keras unpacks
         reason = f"cannot be loaded safely: {in_words(error)}"
         raise InputError(file, reason, FIX) from error
     if shapes != ((None, card.image_size, card.image_size, 3), (None, len(card.classes))):

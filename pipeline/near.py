@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BITS = 64
+PLAIN = np.array([0, 1 << 63], np.uint64)  # of pictures of one colour, in which nothing is alike
 MAX_DISTANCE = 8  # beyond it, unrelated pictures meet
 WINDOW = 256  # of hashes that agree on chosen bands, each is compared with so many after it,
 COMPARISONS = 2**24  # or with more, as long as a sorting makes no more comparisons than this
@@ -52,7 +53,7 @@ def near_pairs(hashes: Hashes, distance: int, *, once: bool = False) -> Iterator
 
     Memory grows with the number of hashes only, and so does time: of a crowd,
     not every pair is compared.  Equal hashes make a pair each with each; give
-    one of them where that is not wanted.
+    one of them where that is not wanted.  `PLAIN` ones make none.
 
     Args:
         hashes: (item,) uint64.
@@ -60,11 +61,12 @@ def near_pairs(hashes: Hashes, distance: int, *, once: bool = False) -> Iterator
         once: Whether no pair may come again.  In a crowd that takes 4 bytes
             more of each hash for each sorting, of which 8 bits take 165.
     """
-    by_value = np.argsort(hashes, kind="stable")
+    seen = np.flatnonzero(~np.isin(hashes, PLAIN))
+    by_value = seen[np.argsort(hashes[seen], kind="stable")]
     values = hashes[by_value]
-    window = window_of(len(hashes))
+    window = window_of(len(seen))
     done: list[_Sorting] = []
-    for mask in masks(distance, chosen_bands(len(hashes), distance)):
+    for mask in masks(distance, chosen_bands(len(seen), distance)):
         keys = values & mask
         order = np.argsort(keys, kind="stable")  # of one key by value, so likely pairs are close
         keys, ordered = keys[order], values[order]
@@ -137,7 +139,7 @@ def _met_before(
 
 
 def near_components(hashes: Hashes, distance: int) -> tuple[Indices, int]:
-    """Number the sets of hashes that chains of near pairs join.
+    """Number the sets of hashes that chains of near pairs join; `PLAIN` ones stand alone.
 
     Returns:
         (item,) int64, equal where joined; and how many items stand in crowds,
@@ -154,7 +156,10 @@ def near_components(hashes: Hashes, distance: int) -> tuple[Indices, int]:
         held += len(pairs.one)
         if held > FLUSH:
             component, links, held = joined(component, links), [], 0
-    return joined(component, links)[item], int(sizes[crowded].sum())
+    components = joined(component, links)[item]
+    plain = np.isin(hashes, PLAIN)
+    components[plain] = len(values) + np.arange(plain.sum())
+    return components, int(sizes[crowded].sum())
 
 
 def joined(component: Indices, links: list[tuple[Indices, Indices]]) -> Indices:

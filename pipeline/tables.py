@@ -16,7 +16,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 import numpy as np
 import pandas as pd
@@ -121,15 +121,20 @@ def read_table(
 
 
 def write_table(file: Path, table: pd.DataFrame) -> None:
-    """Write a CSV file with the shortest text that reads back as the same numbers."""
+    """Write a CSV file; see `write_csv`."""
+    with replacing(file) as partial:
+        write_csv(table, partial)
+
+
+def write_csv(table: pd.DataFrame, to: Path | TextIO) -> None:
+    """Write a table with the shortest text that reads back as the same numbers."""
     # a lone carriage return would go unquoted, and be read back as the end of a line
     texts = [name for name in list(table) if not is_numeric_dtype(table[name])]
     returns = any("\r" in str(name) for name in table) or any(
         table[name].astype(str).str.contains("\r").any() for name in texts
     )
     quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
-    with replacing(file) as partial:
-        table.to_csv(partial, index=False, lineterminator="\n", encoding="utf-8", quoting=quoting)
+    table.to_csv(to, index=False, lineterminator="\n", encoding="utf-8", quoting=quoting)
 
 
 def prediction_table(

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pipeline.errors import ParamsError
+
 UNUSED = ("sklearn", "matplotlib")  # Keras imports them for wrappers and galleries: seconds
 
 
@@ -17,11 +19,32 @@ def start_tensorflow() -> None:
     if "keras" in sys.modules:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever the user's keras.json says
+    os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"  # by itself only where AVX-512 is
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # of functions traced anew, say
     with _quiet(), _quick():
-        import keras  # noqa: F401, PLC0415
+        import keras  # noqa: PLC0415
+    keras.config.set_floatx("float32")  # whatever the user's keras.json says
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_epsilon(1e-7)
+
+
+@contextmanager
+def within_memory(what: str, fix: str) -> Iterator[None]:
+    """Name what asks for more memory than there is.
+
+    Args:
+        what: Param or stage.
+
+    Raises:
+        InputError: TensorFlow finds none.
+    """
+    import tensorflow as tf  # noqa: PLC0415
+
+    try:
+        yield
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        raise ParamsError(f"{what} needs more memory than there is", fix) from error
 
 
 @contextmanager

@@ -106,9 +106,9 @@ class Project:
         self.document = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
         self.set("split", strategy="stratified", val=0.2, test=0.2)
         self.set("augment", views=2)
-        self.set("backbone", image_size=32, weights="none")
+        self.set("backbone", image_size=32)
         self.set("train_head", hidden=[8], epochs=2)
-        self.set("fine_tune", epochs=1, layers=10)
+        self.set("fine_tune", epochs=2, warmup_epochs=0, ema_momentum=0.0, layers=10)
         self.set("evaluate", resamples=100)
 
     def set(self, section: str, **values: object) -> None:
@@ -141,8 +141,8 @@ def filled(project) -> Project:
 def finished(tmp_path_factory):
     """A folder in which every stage has run, with the default backbone at a small size.
 
-    In a process of its own: Keras draws random weights by Python's own numbers,
-    of which Prefect's threads in this process may take some.
+    In a process of its own: Keras draws a head's first weights by Python's own
+    numbers, of which Prefect's threads in this process may take some.
     """
     folder = tmp_path_factory.mktemp("finished")
     assert apart(finish, folder) == 0

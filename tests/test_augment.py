@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,16 +11,47 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.images.streams import Streams
-from pipeline.images.views import IDENTITY, View, item_stream, stream_key
+from pipeline.images.decode import decode
+from pipeline.images.streams import Streams, stream_key
+from pipeline.images.views import DECIMALS, IDENTITY, View, render
 from pipeline.params import load_section
 from pipeline.stages import augment
-from pipeline.stages.augment import AugmentParams, Chance, Crop, Factor, Rotation, draw, plan_views
+from pipeline.stages.augment import AugmentParams, Chance, Crop, Factor, Rotation, plan_views
 from tests.conftest import ROOT
 
 SHIPPED = load_section(ROOT / "params.yaml", "augment", AugmentParams)
 PARAMS = SHIPPED.model_copy(update={"quarter_turn": Chance(probability=0.5)})
-NUMBERS = ["rotation", "crop", "crop_x", "crop_y", "brightness", "contrast"]
+
+
+def item_stream(seed: int, *key: str) -> np.random.Generator:
+    """A stream of NumPy's own."""
+    digest = hashlib.sha256(stream_key(seed, *key).encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:16], "big"))
+
+
+def draw(params: AugmentParams, digest: str, number: int) -> View:
+    """Draw view `number` of an image: what `plan_views` says of many at once."""
+    if number == 0:
+        return IDENTITY
+    drawn: dict[str, float] = {}
+
+    def happens(name: str, operation: Chance) -> np.random.Generator | None:
+        stream = item_stream(params.seed, digest, str(number), name)
+        return stream if stream.random() < operation.probability else None
+
+    if happens("horizontal_flip", params.horizontal_flip):
+        drawn["horizontal_flip"] = 1
+    if happens("vertical_flip", params.vertical_flip):
+        drawn["vertical_flip"] = 1
+    if stream := happens("quarter_turn", params.quarter_turn):
+        drawn["quarter_turns"] = int(stream.integers(1, 4))
+    for name in ("rotation", "crop", "brightness", "contrast"):
+        operation = getattr(params, name)
+        if stream := happens(name, operation):
+            drawn[name] = round(float(stream.uniform(*operation.range)), DECIMALS)
+            if name == "crop":
+                drawn["crop_x"], drawn["crop_y"] = stream.random(2).round(DECIMALS).tolist()
+    return View(**drawn)
 
 
 def images(numbers: range) -> pd.DataFrame:
@@ -96,9 +129,19 @@ def test_the_contact_sheet_shows_views_side_by_side(filled):
     filled.set("augment", views=5)
     filled.run("ingest", "split", "augment")
 
-    with Image.open(filled.folder / "reports/contact_sheet.png") as sheet:
-        assert sheet.size == (5 * 112, 8 * (112 + 16))
-        assert len(sheet.convert("L").getcolors()) > 50
+    plan = pd.read_csv("data/views.csv").query("view.groupby(digest).transform('size') == 5")
+    paths = pd.read_csv("data/manifest.csv").set_index("digest")["path"]
+    with Image.open(filled.folder / "reports/contact_sheet.png") as opened:
+        sheet = np.asarray(opened.convert("RGB"))
+    assert sheet.shape == (8 * (112 + 16), 5 * 112, 3)
+    for number, row in enumerate(plan.head(8 * 5).itertuples(index=False)):
+        top, left = number // 5 * (112 + 16), number % 5 * 112
+        pixels = decode(filled.raw / paths[row.digest])
+        tiles = [
+            sheet[top + skipped : top + skipped + 112, left : left + 112] for skipped in (0, 16)
+        ]
+        expected = render(pixels, View(*row[2:]), 112, "bicubic")
+        assert any(np.array_equal(tile, expected) for tile in tiles)
 
 
 def test_an_image_that_vanished_is_named(filled, refused):

@@ -168,12 +168,24 @@ def test_predict_prints_json(model, capsys):
 
 
 def test_predict_prints_csv(model, capsys):
-    assert predict(model, model.parent / "new/b day.png", "--csv") == 0
+    picture(3, brightness=180).save(odd := model.parent / "new/a\rb.png")
+    assert predict(model, model.parent / "new/b day.png", odd, "--csv") == 0
 
-    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out, newline="")))
 
     assert rows[0].keys() == {"path", "label", "probability_dark", "probability_light"}
-    assert rows[0]["label"] == "light"
+    assert [row["label"] for row in rows] == ["light", "light"]
+    assert rows[1]["path"] == str(odd)
+
+
+def test_predict_prints_json_that_any_encoding_holds(model, capsys):
+    picture(3, brightness=180).save(odd := model.parent / "new/süd.png")
+    assert predict(model, odd, "--json") == 0
+
+    said = capsys.readouterr().out
+
+    assert said.isascii()
+    assert json.loads(said)[0]["path"] == str(odd)
 
 
 def test_predict_prints_the_same_columns_where_no_image_is_usable(model, capsys):

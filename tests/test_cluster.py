@@ -69,9 +69,7 @@ def cluster(tmp_path_factory, monkeypatch):
 
 @pytest.fixture
 def afresh(trained, monkeypatch):
-    """A project with features of real weights, and with an empty store."""
-    trained.set("backbone", weights="imagenet")
-    assert trained.run("extract") == 0
+    """A project with an empty store."""
     monkeypatch.setenv("PIPELINE_STORE", str(trained.folder / "empty"))
     return trained
 

@@ -230,7 +230,6 @@ def test_the_table_says_what_the_json_does(there, capsys):
     assert f"{found['metrics']['accuracy']['difference']:+.4f}" in said
     assert f"p = {found['mcnemar']['p']:.3g}" in said
     assert "train_head.seed" in said
-    assert "[red]" not in said
 
 
 def test_markdown_goes_into_a_pull_request(there, capsys):

@@ -191,11 +191,15 @@ def test_a_picture_that_needs_too_much_memory_is_rejected(tmp_path, monkeypatch)
 
 
 def test_an_unexpected_end_leaves_no_process(filled, monkeypatch):
+    running: list[int] = []
+
     def stop(*_):
+        running.append(len(active_children()))
         raise InputError("x", "y", "z")
 
-    monkeypatch.setattr(ingest, "progress", stop)
+    monkeypatch.setattr(ingest.Known, "add", stop)
 
     assert filled.run("ingest") == 1
     time.sleep(0.1)
+    assert running[0] > 0
     assert not active_children()

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
-from pipeline.errors import InputError
 from pipeline.features import Features
 from pipeline.params import load_section
 from pipeline.training.cross_validation import cross_validate, interval
@@ -20,7 +18,6 @@ from tests.conftest import DATA, ROOT
 PARAMS = load_section(ROOT / "params.yaml", "train_head", HeadParams).model_copy(
     update={"hidden": [], "epochs": 10, "learning_rate": 0.3}
 )
-SPLITS = Path("splits.csv")
 
 
 def learnable(count: int = 120, folds: int = 4) -> tuple[pd.DataFrame, Features]:
@@ -36,7 +33,7 @@ def learnable(count: int = 120, folds: int = 4) -> tuple[pd.DataFrame, Features]
 
 
 def validated(images: pd.DataFrame, cached: Features) -> dict:
-    return cross_validate(PARAMS, images, ["dark", "light"], cached, SPLITS)
+    return cross_validate(PARAMS, images, ["dark", "light"], cached)
 
 
 def test_every_picture_is_scored_once_and_none_trains_for_its_own_score(keras):
@@ -89,13 +86,6 @@ def test_the_interval_is_students_with_the_correction(part):
     assert high - low <= 1
     assert low == pytest.approx(max(0, accuracies.mean() - wider * np.ptp(plain) / 2))
     assert high == pytest.approx(min(1, accuracies.mean() + wider * np.ptp(plain) / 2))
-
-
-def test_folds_without_images_are_refused(keras):
-    images, cached = learnable(folds=2)
-
-    with pytest.raises(InputError, match=r"splits.csv: has images in 2 folds, needs 3"):
-        validated(images, cached)
 
 
 def test_folds_change_no_weight_that_ships(filled, keras):

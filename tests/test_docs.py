@@ -68,6 +68,11 @@ def test_every_command_exists(line):
         assert all(word in said for word in words[2:] if word.startswith("--"))
     elif words[:3] == ["python", "-m", "pipeline"]:
         assert words[3] in {*STAGES, *COMMANDS, "--help"}
+        done = subprocess.run(
+            [sys.executable, *words[1:4], "--help"], capture_output=True, text=True, check=True
+        )
+        options = [word for word in words[4:] if word.startswith("--")]
+        assert all(re.search(rf"{option}\b", done.stdout) for option in options)
     elif words[:3] == ["python", "-m", "pytest"]:
         assert all((ROOT / word).is_file() for word in words[3:])
     elif words[:2] == ["python", "-m"]:

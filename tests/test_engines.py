@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pipeline.backbones.catalog import CATALOG, BackboneParams
 from pipeline.backbones.cut import crossing, first_unfrozen
 from pipeline.backbones.load import load_backbone
 from pipeline.engines import TENSORFLOW_BATCH, Precision, Run, compile_frozen
+from pipeline.errors import InputError
 from pipeline.images.pictures import map_ahead
 from pipeline.tensorflow_start import start_tensorflow
 from tests.conftest import ROOT, needs_bfloat16
@@ -160,6 +162,42 @@ def test_tensorflow_starts_in_silence_and_leaves_python_as_it_was():
     )
 
     assert (done.stdout, done.stderr) == ("tensorflow\n", "")
+
+
+def test_tensorflow_goes_by_no_keras_json_of_the_users(tmp_path):
+    """Of which another layout, type or epsilon would end in a traceback, or move every figure."""
+    settings = {"image_data_format": "channels_first", "floatx": "float16", "epsilon": 0.1}
+    (tmp_path / "keras.json").write_text(json.dumps(settings | {"backend": "jax"}))
+    code = (
+        "from pipeline.tensorflow_start import start_tensorflow; start_tensorflow();"
+        "from keras import config, layers;"
+        "print(config.backend(), config.floatx(), config.image_data_format(), config.epsilon(),"
+        "layers.Dense(1).compute_dtype)"
+    )
+    environment = os.environ | {"KERAS_HOME": str(tmp_path)}
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+
+    assert done.stdout == "tensorflow float32 channels_last 1e-07 float32\n"
+
+
+def test_tensorflow_that_lacks_the_memory_for_a_batch_is_an_error(keras, monkeypatch):
+    """A CPU would be given it, or the process ended: the function says what a GPU's does."""
+    import tensorflow as tf
+
+    def full(_):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    monkeypatch.setattr("pipeline.engines._as_function", lambda *_: full)
+    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten()])
+    run = compile_frozen(model, "tensorflow")
+
+    said = r"extract.engine tensorflow needs more memory.*\n.*lower backbone.image_size"
+    with pytest.raises(InputError, match=said):
+        next(run([np.zeros((8, 8, 3), np.uint8)]))
 
 
 def test_few_results_wait_at_any_time():

@@ -175,6 +175,22 @@ def test_beyond_the_budget_the_frozen_layers_run_online_to_the_same_model(traine
     assert not list(Path("models").glob("partial*"))
 
 
+def test_fine_tuning_moves_what_it_is_fed(trained):
+    """Or the tests above could not tell right activations from wrong ones."""
+    log = pd.read_csv("reports/fine_tune.csv")
+
+    assert log["val_loss"].nunique() == len(log) == 3
+
+
+def test_without_a_store_nothing_is_said_of_its_limit(filled, capsys, monkeypatch):
+    monkeypatch.setenv("PIPELINE_STORE", "off")
+    monkeypatch.setenv("PIPELINE_STORE_GB", "0.00001")
+
+    assert filled.run(*DATA, "extract") == 0
+
+    assert "PIPELINE_STORE_GB" not in capsys.readouterr().err
+
+
 def test_beyond_the_budget_no_activations_are_stored(filled, counted):
     filled.set("fine_tune", activation_budget_gb=0.0)
     counted(*DATA, "extract")
@@ -272,7 +288,7 @@ def test_half_precision_halves_the_store_and_stays_close(trained):
 
 
 def test_a_value_too_large_for_half_precision_is_an_error(filled, counted, refused, keras):
-    filled.set("backbone", name="VGG16")
+    filled.set("backbone", name="VGG16", weights="none")
     filled.set("fine_tune", layers=4)
     vgg = FrozenNetwork(FrozenSpec(VGG, EXTRACT, 4)).backbone.network
     last = vgg.layers[-2]

@@ -102,6 +102,25 @@ def test_figures_that_the_lock_does_not_record_are_told(repository, capsys):
     assert "Merge: committed before these ran: evaluate" in printed.err
 
 
+def test_a_command_that_was_changed_and_not_run_is_told(repository, capsys):
+    def write(command: str) -> None:
+        stages = {"evaluate": {"cmd": command}}
+        (repository / "dvc.yaml").write_text(json.dumps({"stages": stages}))
+
+    lock = {"schema": "2.0", "stages": {"evaluate": {"cmd": "evaluate"}}}
+    (repository / "dvc.lock").write_text(json.dumps(lock))
+    commands = ("evaluate", "evaluate --other", "${what}")  # the last is for DVC to fill in
+    for number, command in enumerate(commands):
+        write(command)
+        record(repository, 0.8 + number / 100)
+        commit(repository, command)
+
+    assert main(["history", "--json"]) == 0
+    found = [entry["not_run"] for entry in json.loads(capsys.readouterr().out)["commits"]]
+
+    assert found[:3] == [[], ["evaluate"], []]
+
+
 def test_git_joins_no_two_locks(repository):
     """Line by line one would record the one side's params with the other's results."""
     shutil.copy(ROOT / ".gitattributes", repository)

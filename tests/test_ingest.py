@@ -7,6 +7,8 @@ import hashlib
 import json
 import os
 import re
+from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -428,6 +430,19 @@ def test_a_damaged_parquet_file_is_an_error(project, refused):
     assert "labels.parquet: cannot be read as Parquet" in refused("ingest")
 
 
+def test_a_blank_group_is_none(project):
+    """As of a spreadsheet: else all that have none would be one group."""
+    fill_flat(project, 4)
+    write_table(
+        project, "path,label,group\n0.png,dark, \n1.png,light,a\n2.png,dark,\n3.png,light, a\n"
+    )
+
+    assert project.run("ingest") == 0
+
+    table = read_manifest(project.folder / "data/manifest.csv")
+    assert table["group"].tolist() == ["", "a", "", " a"]
+
+
 def test_files_that_the_table_does_not_name_are_counted(project, capsys):
     fill_flat(project, 8)
     write_table(project, TABLE)
@@ -442,6 +457,31 @@ def test_the_demonstration_does_not_delete_the_users_images(filled, refused):
     said = refused("sample")
     assert "is none of the demonstration's files: the stage sample would delete it" in said
     assert len(list((filled.raw / "dark").iterdir())) == 12
+
+
+def test_the_demonstration_deletes_no_link_to_the_users_images(project, refused):
+    (project.folder / "mine").mkdir()
+    project.raw.mkdir(parents=True)
+    (project.raw / "linked").symlink_to(project.folder / "mine")
+
+    assert "data/raw/linked: is none of the demonstration's files" in refused("sample")
+
+
+def test_the_demonstration_takes_cells_evenly_with_their_labels(project):
+    """A cell is defective above one half, and weighs what its annotators were sure of."""
+    project.set("sample", limit=5)
+
+    assert project.run("sample") == 0
+
+    table = pd.read_csv(project.raw / "labels.csv")
+    root = Path(str(files("elpv_dataset"))) / "data"
+    lines = [line.split() for line in (root / "labels.csv").read_text().splitlines()]
+    chosen = [lines[index * len(lines) // 5] for index in range(5)]
+    assert table["path"].tolist() == [path for path, *_ in chosen]
+    assert (table["label"] == "defective").tolist() == [float(p) > 0.5 for _, p, _ in chosen]
+    assert all(
+        (project.raw / path).read_bytes() == (root / path).read_bytes() for path, *_ in chosen
+    )
 
 
 @pytest.mark.parametrize("name", ["images/mine.png", "labels.csv"])

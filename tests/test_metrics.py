@@ -251,12 +251,21 @@ def test_curves_are_those_of_scikit_learn():
     positive, scores = (labels == 1).astype(float), probabilities[:, 1]
 
     curve, trade = roc(positive, scores), precision_recall(positive, scores)
-    bins = calibration(positive, scores)
-
     area = sk.auc(curve["false_positive_rate"], curve["true_positive_rate"])
     assert area == pytest.approx(sk.roc_auc_score(positive, scores), abs=1e-4)
-    assert trade["precision"].iloc[-1] == 1
-    assert bins["images"].sum() == 60
+    steps = -np.diff(trade["recall"]) * trade["precision"].iloc[:-1]
+    assert steps.sum() == pytest.approx(sk.average_precision_score(positive, scores), abs=1e-4)
+
+
+def test_calibration_bins_hold_how_sure_and_how_right_their_images_are():
+    confidence = np.array([0.51, 0.52, 0.99, 0.98, 0.97])
+    hits = np.array([1.0, 0, 1, 1, 0])
+
+    bins = calibration(hits, confidence)
+
+    assert bins["images"].tolist() == [2, 3]
+    np.testing.assert_allclose(bins["confidence"], [0.515, 0.98])
+    np.testing.assert_allclose(bins["accuracy"], [1 / 2, 2 / 3], atol=1e-6)
 
 
 def test_long_curves_are_thinned_to_what_a_screen_shows():

@@ -128,11 +128,26 @@ def test_in_a_crowd_every_pair_that_is_compared_is_found_once(seed, window, dist
 
 def test_a_run_no_longer_than_the_window_is_no_crowd(monkeypatch):
     monkeypatch.setattr(near, "COMPARISONS", 0)
-    small, larger = (np.arange(WINDOW + more, dtype=np.uint64) for more in (1, 2))
+    small, larger = (np.arange(1, WINDOW + more, dtype=np.uint64) for more in (2, 3))
 
     assert crowded(small, 4) == set()
     assert pairs_of(small, 4) == all_pairs(small, 4)
     assert crowded(larger, 4) == {0, WINDOW + 1}
+
+
+def test_pictures_of_one_colour_are_near_to_none():
+    """Or one blank picture in each group would make one unit of them all."""
+    plain, one = (np.uint64(value) for value in (1 << 63, 0xF0F0))
+    hashes = np.array([plain, one, plain, 0, 0, one, plain ^ np.uint64(1)], np.uint64)
+
+    component, crowded = near_components(hashes, 4)
+    pairs = [(i, j) for found in near_pairs(hashes, 4, once=True)
+             for i, j in zip(found.one.tolist(), found.other.tolist(), strict=True)]  # fmt: skip
+
+    assert len(set(component.tolist())) == 6
+    assert component[1] == component[5]
+    assert crowded == 0
+    assert pairs in ([(1, 5)], [(5, 1)])
 
 
 def test_a_million_equal_hashes_are_one():

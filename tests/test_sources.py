@@ -32,7 +32,7 @@ from pipeline.sources.content import content
 from pipeline.sources.place import Place, in_order
 from pipeline.stages import ingest
 from pipeline.tables import read_manifest
-from tests.conftest import fill_class_folders, forbidden, picture
+from tests.conftest import DATA, fill_class_folders, forbidden, picture
 from tests.containers import bmp
 from tests.test_ingest import manifest, rejected
 
@@ -491,19 +491,14 @@ def test_a_packed_data_set_has_the_features_of_the_folder(project, keras):
 
 
 def test_a_member_that_changed_since_ingest_is_named(project, refused):
-    write(members("folders", 12), project.raw / "x.tar")
-    project.set("split", strategy="stratified")
-    assert project.run("ingest", "split") == 0
-    write(
-        {n: png(77, 9) if n == "dark/3.png" else c for n, c in members("folders", 12).items()},
-        project.raw / "x.tar",
-    )
-    archive = (project.raw / "x.tar").read_bytes()
-    assert b"dark/3.png" in archive
+    """Though it is as large as it was, and lies where it lay."""
+    images = {f"{label}/{n}.bmp": plain_bmp(n + at) for n in range(12)
+              for label, at in (("dark", 10), ("light", 200))}  # fmt: skip
+    write(images, project.raw / "x.tar")
+    assert project.run(*DATA) == 0
+    write(images | {"dark/3.bmp": plain_bmp(99)}, project.raw / "x.tar")
 
-    said = refused("augment", "extract")
-
-    assert "x.tar: " in said
+    assert "x.tar: dark/3.bmp: has changed since ingest read it" in refused("extract")
 
 
 HOSTILE = {
@@ -1431,6 +1426,35 @@ def test_labels_are_numbers_or_names_of_the_schemas_classes(project):
         "label is 'cat', which is none of the file's classes: dark, light",
         "label is empty",
     ]
+
+
+def test_a_class_that_is_called_by_a_number_keeps_its_name(project):
+    """Of folders 0 to 11 the third by name is 10: text that names a class is no number of one."""
+    from pyarrow import parquet
+
+    names = sorted(map(str, range(12)))
+    project.raw.mkdir(parents=True)
+    hugging_face(project.raw / "a.parquet")
+    table = parquet.read_table(project.raw / "a.parquet")
+    schema = table.schema.metadata
+    said = json.loads(schema[b"huggingface"])
+    said["info"]["features"]["label"]["names"] = names
+    metadata = {**schema, b"huggingface": json.dumps(said).encode()}
+    for file, labels in (("text", ["2", "10", "0", "1", "2", "3", "4"]), ("number", range(7))):
+        column = table.set_column(1, "label", [list(labels)])
+        parquet.write_table(
+            column.replace_schema_metadata(metadata), project.raw / f"{file}.parquet"
+        )
+    (project.raw / "a.parquet").unlink()
+
+    found = list_images(project.raw, ["."], "first").images
+
+    of = {
+        name: found[found["path"].str.startswith(name)]["label"].tolist()
+        for name in ("text", "number")
+    }
+    assert of["text"] == ["2", "10", "0", "1", "2", "3", "4"][: len(of["text"])]
+    assert of["number"] == names[: len(of["number"])]
 
 
 def test_beside_packed_images_new_ones_lie_in_folders_of_their_classes(project, refused):

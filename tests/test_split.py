@@ -99,7 +99,7 @@ def from_rows(drawn: list[tuple[int, str]]) -> pd.DataFrame:
         len(drawn),
         digest=[f"digest-{number}" for number, _ in drawn],
         group=[group for _, group in drawn],
-        hash=[(number // 10 << 40) + number % 10 for number, _ in drawn],
+        hash=[(1 + number // 10 << 40) + number % 10 for number, _ in drawn],
     )
 
 
@@ -522,6 +522,16 @@ def test_folds_hold_train_and_val_and_tear_nothing(tmp_path, params):
     without = splits_of(tmp_path, table, params)
     assert "fold" not in without.columns
     pd.testing.assert_frame_equal(result.drop(columns="fold"), without)
+
+
+def test_fewer_than_three_folds_with_images_are_refused(tmp_path):
+    """Groups stay whole, so two of them fill two folds at most, whatever the seed."""
+    parts = ["train", "val", "test"] * 10
+    table = images(30, split=parts, group=parts)
+    params = COLUMN.model_copy(update={"folds": 5})
+
+    with pytest.raises(InputError, match=r"fills [12] of 5 folds.*\n.*change split.seed, or set"):
+        splits_of(tmp_path, table, params)
 
 
 def test_stratified_folds_share_out_each_class_evenly(tmp_path):

@@ -648,3 +648,31 @@ def test_text_where_bytes_belong_is_dropped_as_damage(tmp_path):
     store.close()
 
     assert store.damaged == 2
+
+
+@pytest.mark.parametrize("column", ["checksum", "kind", "size", "used", "value"])
+def test_damage_to_a_column_of_an_entry_neither_stops_nor_stays(tmp_path, shown, column):
+    """One bit of a record's header makes text of its bytes."""
+    filled_store(tmp_path, count=2)
+    database = sqlite3.connect(tmp_path / NAME)
+    database.execute(f"UPDATE entries SET {column} = CAST(x'ff80' AS TEXT)")  # noqa: S608
+    database.commit()
+    database.close()
+
+    assert shown("verify")[0] == (column in {"checksum", "value"})
+    assert shown("verify")[0] == 0
+
+
+@pytest.mark.parametrize(("table", "column"), [("kinds", "name"), ("runs", "stage")])
+def test_cache_shows_text_that_is_damaged(tmp_path, shown, table, column):
+    filled_store(tmp_path, count=2)
+    database = sqlite3.connect(tmp_path / NAME)
+    database.execute("UPDATE runs SET asked = 1")
+    database.execute(f"UPDATE {table} SET {column} = CAST(x'ff61' AS TEXT)")  # noqa: S608
+    database.commit()
+    database.close()
+
+    status, said = shown()
+
+    assert (status, "\N{REPLACEMENT CHARACTER}a" in said) == (0, True)
+    assert shown("clear")[0] == 0

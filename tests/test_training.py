@@ -414,7 +414,7 @@ def test_balancing_reaches_epochs_and_validation_once():
     drawn = PARAMS.model_copy(update={"sampling": "balanced"})
     weighed = PARAMS.model_copy(update={"class_weights": "balanced"})
     plain, by_draws, by_weights = (
-        training_epochs(params, params, images, ["x", "y"], **lookup)
+        training_epochs(params, images, ["x", "y"], **lookup, batch_size=32)
         for params in (PARAMS, drawn, weighed)
     )
 
@@ -436,4 +436,4 @@ def test_weights_that_are_all_0_are_an_error():
     params = PARAMS.model_copy(update={"sample_weights": True})
 
     with pytest.raises(InputError, match="column weight: is 0 for every image to train on"):
-        training_epochs(params, params, images, ["x", "y"], **lookup)
+        training_epochs(params, images, ["x", "y"], **lookup, batch_size=32)

@@ -88,7 +88,7 @@ def main(words: list[str]) -> int:
         raise InputError(file, "is another program's database", ELSEWHERE) from error
     except sqlite3.Error as error:
         full = _is_full(file, error)
-        if chosen.action == "clear" and (full or error.sqlite_errorcode & 0xFF in DAMAGE):
+        if chosen.action == "clear" and (full or _code(error) in DAMAGE):
             delete(file)
             why = "its disk is full" if full else "it was damaged"
             print(f"{file} is deleted: {why}")
@@ -112,9 +112,14 @@ def _check_usable(folder: Path, file: Path) -> None:
 
 def _is_full(file: Path, error: sqlite3.Error) -> bool:
     """Whether it is the disk's being full that SQLite met."""
-    return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL or (
+    return _code(error) == sqlite3.SQLITE_FULL or (
         bool(unwritable(file)) and not closed_to_writes(file)
     )
+
+
+def _code(error: sqlite3.Error) -> int:
+    """SQLite's own, or 0 of what Python's module says."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
 def _fix(file: Path, *, full: bool) -> str:

@@ -60,7 +60,13 @@ def main(words: list[str]) -> int:
     )
     parser.add_argument("out", type=Path, metavar="FOLDER", help="to write, new or empty")
     parser.add_argument("--raw", type=Path, default=Path("data/raw"), help="default: data/raw")
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE")
+    parser.add_argument(
+        "--params",
+        type=Path,
+        default=Path("params.yaml"),
+        metavar="FILE",
+        help="whose section ingest says what to list (default: params.yaml)",
+    )
     parser.add_argument(
         "--shard-mb",
         type=int,

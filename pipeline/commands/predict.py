@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from pipeline.console import printable, say
 from pipeline.errors import InputError, RejectedImage
@@ -23,7 +23,7 @@ from pipeline.model_file import FIX, read_card
 from pipeline.params import load_section
 from pipeline.sources.found import as_text, visible_files
 from pipeline.stages.ingest import LimitParams
-from pipeline.tables import probability_column
+from pipeline.tables import probability_column, write_csv
 
 PARAMS = Path("params.yaml")
 LIMITS_HELP = f"whose section ingest limits pixels, bytes and frames (default: {PARAMS}, if any)"
@@ -42,7 +42,13 @@ def main(words: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m pipeline predict", description=__doc__)
     parser.add_argument("paths", type=Path, nargs="+", metavar="IMAGE_OR_FOLDER")
     parser.add_argument("--params", type=Path, metavar="FILE", help=LIMITS_HELP)
-    parser.add_argument("--model", type=Path, default=Path("models/model.keras"), metavar="FILE")
+    parser.add_argument(
+        "--model",
+        type=Path,
+        default=Path("models/model.keras"),
+        metavar="FILE",
+        help="to label with (default: models/model.keras)",
+    )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print a JSON list")
     form.add_argument("--csv", action="store_true", help="print a CSV table")
@@ -53,9 +59,9 @@ def main(words: list[str]) -> int:
     for file, rejection in rejected:
         say(f"{as_text(file)}: {rejection}")
     if chosen.json:
-        print(json.dumps([p._asdict() for p in predictions], indent=2, ensure_ascii=False))
+        print(json.dumps([p._asdict() for p in predictions], indent=2))
     elif chosen.csv:
-        write_csv(predictions, read_card(chosen.model).classes)
+        write_csv(as_table(predictions, read_card(chosen.model).classes), sys.stdout)
     elif predictions:
         print_table(predictions)
     return 1 if rejected else 0
@@ -130,13 +136,10 @@ def predict(
     return predictions, rejected
 
 
-def write_csv(predictions: Sequence[Prediction], classes: Sequence[str]) -> None:
-    """Print path, label and a column for each class's probability."""
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["path", "label", *map(probability_column, classes)])
-    for prediction in predictions:
-        row = [prediction.path, prediction.label, *prediction.probabilities.values()]
-        writer.writerow(row)
+def as_table(predictions: Sequence[Prediction], classes: Sequence[str]) -> pd.DataFrame:
+    """Columns path, label and each class's probability."""
+    rows = [(p.path, p.label, *p.probabilities.values()) for p in predictions]
+    return pd.DataFrame(rows, columns=["path", "label", *map(probability_column, classes)])
 
 
 def print_table(predictions: Sequence[Prediction]) -> None:

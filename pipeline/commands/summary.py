@@ -50,7 +50,7 @@ def main(words: list[str]) -> int:
         raise InputError(METRICS, f"cannot be read: {error!r}", "run `dvc repro`") from error
 
     shipped = what_ships()
-    note_others_figures()
+    note_other_runs()
 
     from rich.console import Console  # noqa: PLC0415
 
@@ -79,14 +79,15 @@ def figures_table(head: dict[str, Any], fine_tuned: dict[str, Any]) -> Table:
     return table
 
 
-def note_others_figures() -> None:
-    """Say so where the figures are of another run than the model, as after `git checkout`."""
+def note_other_runs() -> None:
+    """Say so where figures or model are of another run than recorded, as after `git checkout`."""
     try:
-        expected = recorded(find_revision(WORKSPACE)).get(str(METRICS))
+        outs = recorded(find_revision(WORKSPACE))
     except InputError:
         return  # no dvc.lock: the stages were run by hand
-    if expected not in {None, digest(METRICS)}:
-        say(f"summary: {METRICS} is not of the run that {LOCK} records; `dvc repro evaluate`")
+    for file, fix in ((METRICS, "dvc repro evaluate"), (MODEL, "dvc checkout")):
+        if outs.get(str(file)) not in {None, digest(file)}:
+            say(f"summary: {file} is not of the run that {LOCK} records; `{fix}`")
 
 
 def what_ships() -> str:

@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pipeline.comparing.outs import LOCK
-from pipeline.comparing.revisions import Revision, yaml_of
+from pipeline.comparing.revisions import Revision, file_of, yaml_of
 from pipeline.errors import InputError
 from pipeline.programs.git import blobs, listed
 
+STAGES = "dvc.yaml"
 YAML = (".yaml", ".yml")
 ABSENT = object()
 _md5s: dict[str, str] = {}  # of blobs by their names; of most commits they are the same
@@ -27,8 +28,8 @@ Digests = dict[str, str]
 def not_run(revision: Revision) -> list[str]:
     """The stages of a commit whose dvc.lock records others than it holds.
 
-    Be it params, data, code, or results that git keeps, as of a merge that took
-    the figures of one run and the lock of another.
+    Be it commands, params, data, code, or results that git keeps, as of a merge
+    that took the figures of one run and the lock of another.
 
     What neither git nor DVC keeps there cannot be told.
 
@@ -36,7 +37,8 @@ def not_run(revision: Revision) -> list[str]:
         revision: A commit.
 
     Raises:
-        InputError: Its dvc.lock is absent or none of DVC's, or git cannot read a file.
+        InputError: Its dvc.lock is absent, it or dvc.yaml is none of DVC's, or git
+            cannot read a file.
     """
     try:
         stages: Mapping[str, Any] = yaml_of(revision, LOCK)["stages"]
@@ -48,10 +50,12 @@ def not_run(revision: Revision) -> list[str]:
         params = {name: _yaml_params(stage) for name, stage in stages.items()}
         files = {file for read in params.values() for file in read}
         documents = {file: yaml_of(revision, file) for file in files}
+        commands = _commands(revision)
         return [
             name
             for name in stages
-            if any(
+            if commands.get(name, stages[name].get("cmd")) != stages[name].get("cmd")
+            or any(
                 _value(documents[file], key) != value
                 for file, values in params[name].items()
                 for key, value in values.items()
@@ -62,6 +66,15 @@ def not_run(revision: Revision) -> list[str]:
     except (AttributeError, KeyError, TypeError) as error:
         where = f"{LOCK} of {revision.title}"
         raise InputError(where, f"is none of DVC's: {error!r}", "run `dvc repro` there") from error
+
+
+def _commands(revision: Revision) -> dict[str, Any]:
+    """The command of each stage of dvc.yaml, but for those that only DVC can fill in."""
+    if file_of(revision, STAGES) is None:
+        return {}
+    stages = yaml_of(revision, STAGES).get("stages", {})
+    found = {name: stage["cmd"] for name, stage in stages.items() if "cmd" in stage}
+    return {name: command for name, command in found.items() if "${" not in str(command)}
 
 
 def _digests(entries: Iterable[Mapping[str, Any]], folder: str = "") -> Digests:

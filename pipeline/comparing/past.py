@@ -57,7 +57,7 @@ def past(branch: Revision, limit: int | None) -> tuple[list[Recorded], list[Unre
     Raises:
         InputError: None of them has figures.
     """
-    words = ["log", "--first-parent", "--no-show-signature", "--format=%H%x1f%cI%x1f%s", "-z"]
+    words = ["log", "--first-parent", "--format=%H%x1f%cI%x1f%s", "-z"]
     lines = listed(*words, str(branch.commit), "--", LOCK, METRICS)
     entries: list[Recorded] = []
     unread: list[Unread] = []

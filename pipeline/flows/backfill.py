@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import pandas as pd
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
@@ -26,6 +27,7 @@ from pipeline.comparing.revisions import WORKSPACE, Revision, find_revision
 from pipeline.engines import ExtractParams
 from pipeline.errors import InputError, in_words
 from pipeline.files import replacing, scratch
+from pipeline.flows import artifacts
 from pipeline.flows.alone import alone
 from pipeline.flows.clone import check_clean, check_top, head
 from pipeline.flows.tasks import ordinary
@@ -60,8 +62,9 @@ def backfill(revisions: list[str], what: What = "model") -> State[list[Row]]:
     """
     with alone("flow"):
         found = fill_in(revisions, what)
-    shown = [{name: row.get(name, "") for name in COLUMNS} for row in found]
-    create_table_artifact(shown, key="backfill", description=f"The {what} of other commits")
+    table = [{name: row.get(name, "") for name in COLUMNS} for row in found]
+    with artifacts.shown():
+        create_table_artifact(table, key="backfill", description=f"The {what} of other commits")
     failed = [row["revision"] for row in found if row["error"]]
     if failed:
         words = f"no figures for {', '.join(failed)}: see the artifact"
@@ -118,10 +121,11 @@ def score(revision: Revision, what: What) -> dict[str, float]:
 
 
 def score_model(revision: Revision) -> dict[str, float]:
-    """Judge a commit's model file on the workspace's test images.
+    """Judge a commit's model file on the workspace's test images, but for those it learnt from.
 
     Raises:
-        InputError: The model is nowhere, cannot be used, or knows other classes.
+        InputError: The model or its splits are nowhere; it cannot be used, knows
+            other classes, or learnt from every test image.
     """
     from pipeline.inference import classify_images, load_classifier  # noqa: PLC0415
 
@@ -131,7 +135,9 @@ def score_model(revision: Revision) -> dict[str, float]:
     images = distinct(read_manifest(SPLITS))
     test = images[images["split"] == "test"].reset_index(drop=True)
     with tempfile.TemporaryDirectory() as folder:
-        (found,) = files_of(revision, [MODEL.as_posix()], Path(folder))
+        wanted = [MODEL.as_posix(), SPLITS.as_posix()]
+        found, then = files_of(revision, wanted, Path(folder))
+        test = unseen(test, distinct(read_manifest(then)), revision)
         file = found if found == MODEL else found.rename(Path(folder) / MODEL.name)
         run, card = load_classifier(file, load_section(params, "extract", ExtractParams).engine)
         if unknown := sorted(set(test["label"]) - set(card.classes)):
@@ -147,6 +153,21 @@ def score_model(revision: Revision) -> dict[str, float]:
         resamples=evaluate.resamples,
         seed=evaluate.seed,
     )
+
+
+def unseen(test: pd.DataFrame, then: pd.DataFrame, revision: Revision) -> pd.DataFrame:
+    """Those of the test images that a commit's splits, `then`, neither train nor choose by.
+
+    Raises:
+        InputError: There are none.
+    """
+    learnt = test["digest"].isin(then.loc[then["split"] != "test", "digest"])
+    if learnt.any():
+        said = "%s: %d of %d test images are left out: its model learnt from them"
+        get_run_logger().info(said, revision.name, learnt.sum(), len(test))
+    if learnt.all():
+        raise InputError(revision.name, "its model learnt from every test image", "leave it out")
+    return test[~learnt].reset_index(drop=True)
 
 
 def train_anew(revision: Revision, what: What) -> dict[str, float]:

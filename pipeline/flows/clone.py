@@ -126,7 +126,7 @@ def find(words: str, since: str) -> str:
     A hook may have put others before them, and a later one may revert it.
     """
     found = ["--reverse", "--fixed-strings", f"--grep={words}", "--format=%H"]
-    return git("log", "--no-show-signature", *found, f"{since}..HEAD").partition("\n")[0]
+    return git("log", *found, f"{since}..HEAD").partition("\n")[0]
 
 
 def somebody() -> list[str]:

@@ -54,7 +54,8 @@ def retrain() -> State[str]:
         get_run_logger().exception("a fault of the pipeline itself")
         state = Failed(name="Failed", message=f"{type(error).__name__}: {error}")
     told = plain(" ".join(str(state.message).split()))
-    create_markdown_artifact(f"**{state.name}** {told}", key="retrain", description=state.name)
+    with artifacts.shown():
+        create_markdown_artifact(f"**{state.name}** {told}", key="retrain", description=state.name)
     return state
 
 

@@ -59,11 +59,11 @@ def run_on_cluster(
         InputError: The cluster cannot be reached, has no workers or loses them,
             its workers have other software or weights, or an image has gone or changed.
     """
-    client, spec = _connect(address), network.portable
+    client, spec, digest = _connect(address), network.portable, network.digest()
     waiting: dict[Future, int] = {}  # the number of a shard's first row
     with client, _losses(address):
         for shard in _shards(wanted):
-            call = pickle.dumps((compute_shard, spec, network.digest(), shard.jobs))
+            call = pickle.dumps((compute_shard, spec, digest, shard.jobs))
             future = client.submit(_opener(), call, retries=RETRIES, pure=False)
             waiting[future] = shard.first
             while len(waiting) >= AHEAD * max(1, sum(client.nthreads().values())):

@@ -137,8 +137,8 @@ def row_keys(network: FrozenNetwork, plan: pd.DataFrame, part: Part) -> list[byt
 def _holdable(network: FrozenNetwork, store: Store, views: int, parts: list[Part]) -> list[Part]:
     """The parts that the store has room for; activations must leave the features theirs."""
     held: list[Part] = []
-    for part in parts:
-        names = sorted({"features", part}, reverse=True)
+    for part in parts if store.keeps else ():
+        names = dict.fromkeys(("features", part))
         size = sum(network.size(name, views) for name in names)
         if size <= store.holds:
             held.append(part)

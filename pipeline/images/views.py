@@ -5,7 +5,6 @@ A view is data: a row of numbers in data/views.csv.  View 0 is the image itself.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -41,17 +40,6 @@ class View:
 
 
 IDENTITY = View()
-
-
-def item_stream(seed: int, *key: str) -> np.random.Generator:
-    """A random stream that belongs to one item, whatever other items there are."""
-    digest = hashlib.sha256(stream_key(seed, *key).encode()).digest()
-    return np.random.default_rng(int.from_bytes(digest[:16], "big"))
-
-
-def stream_key(seed: int, *key: str) -> str:
-    """The text that an item's stream is seeded by."""
-    return "\0".join([str(seed), *key])
 
 
 def render(pixels: Pixels, view: View, size: int, resize: ResizeFilter) -> Pixels:

@@ -34,11 +34,15 @@ def from_image_table(table: Found) -> Listing:
     """
     file = table.place.file
     column = parquet.image_column(file) or ""
-    rows = arrow_as_text(str(file), parquet.other_columns(file, column))
+    cells = parquet.other_columns(file, column)
+    rows = arrow_as_text(str(file), cells)
     rows = without_foreign(str(file), rows, "path")
     rows = with_split(with_columns(str(file), rows, ("label",)), table.path)
     names = parquet.labels_named(file, "label")
-    labels = [_named(label, names) if names else label for label in rows["label"]]
+    spelt = set() if parquet.is_numbers(cells["label"]) else set(names)
+    labels = [
+        label if label in spelt or not names else _named(label, names) for label in rows["label"]
+    ]
     foreign = {label for label in labels if label} - {*names} if names else set()
     rows["label"] = labels
     members = list(parquet.members(file, column))

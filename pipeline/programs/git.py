@@ -17,6 +17,7 @@ READERS |= {"rev-list", "rev-parse", "status", "symbolic-ref"}
 QUIET = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 # a git that tidies up in the background would be on no leash
 GIT = ["git", "-c", "gc.autoDetach=false", "-c", "maintenance.autoDetach=false"]
+GIT += ["-c", "log.showSignature=false"]  # it would stand among what is asked for
 KILLED = 130  # statuses from here on: 128 and the signal, 129 being git's own for wrong words
 
 

@@ -90,6 +90,13 @@ def labels_named(file: Path, column: str) -> list[str]:
         return []
 
 
+def is_numbers(column: Any) -> bool:
+    """Whether a column of Arrow's holds numbers, and no text."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    return bool(pa.types.is_integer(column.type) or pa.types.is_floating(column.type))
+
+
 def other_columns(file: Path, image: str) -> Any:
     """The table without its images, as Arrow reads it.
 

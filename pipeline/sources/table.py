@@ -70,8 +70,9 @@ def with_columns(name: str, table: pd.DataFrame, needed: tuple[str, ...]) -> pd.
         if column in RESERVED_COLUMNS:
             raise InputError(name, f"column {column!r} is one of the pipeline's own", "rename it")
     table = table.assign(**{c: "" for c in OPTIONAL_COLUMNS if c not in columns})
+    groups = table["group"].where(table["group"].str.strip() != "", "")  # blank is none
     words = {cell: SPLIT_WORDS.get(cell.strip().lower(), cell) for cell in table["split"].unique()}
-    return table.assign(split=table["split"].map(words).astype("str"))
+    return table.assign(group=groups, split=table["split"].map(words).astype("str"))
 
 
 def _way_to(column: str, columns: list[str]) -> str:

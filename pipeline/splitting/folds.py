@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.errors import InputError
 from pipeline.splitting.shares import apportion
 from pipeline.splitting.strategies import TEST, UnitSplits, strata
 from pipeline.splitting.units import Units, unit_draws
@@ -37,3 +38,18 @@ def fold_of_row(
         kinds = strata(images, units, columns, manifest)
         fold = apportion(kinds[place[kinds["unit"]] != TEST], draws, [1 / folds] * folds)
     return np.where(place == TEST, "", fold.astype(str))[units]
+
+
+def require_folds(fold: NDArray[np.str_], folds: int, manifest: Path) -> None:
+    """Refuse folds of which too few have images: one is scored, one chooses, others train.
+
+    Args:
+        fold: See `fold_of_row`.
+
+    Raises:
+        InputError: Fewer than three have.
+    """
+    if (filled := len(set(fold.tolist()) - {""})) < 3:
+        reason = f"fills {filled} of {folds} folds, and cross-validation needs 3"
+        fix = "add images or groups, change split.seed, or set split.folds to 0"
+        raise InputError(manifest, reason, fix)

@@ -20,13 +20,14 @@ from pipeline.console import progress
 from pipeline.files import Reads, Writes, replacing
 from pipeline.images.contact_sheet import contact_sheet
 from pipeline.images.places import read_places
-from pipeline.images.streams import Streams
-from pipeline.images.views import DECIMALS, IDENTITY, View, item_stream, stream_key
+from pipeline.images.streams import Streams, stream_key
+from pipeline.images.views import DECIMALS, IDENTITY, View
 from pipeline.params import Section
 from pipeline.tables import distinct, read_manifest, write_table
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 SHEET_IMAGES = 8
+VIEW = list(vars(IDENTITY))  # columns of the plan
 AT_ONCE = 50_000  # views drawn together; bounds memory
 
 
@@ -109,10 +110,11 @@ def run(
     plan = plan_views(images, params)
     write_table(views, plan)
     shown = images[images["split"] == "train"].head(SHEET_IMAGES)
+    drawn = plan[plan["digest"].isin(shown["digest"])].groupby("digest", sort=False)
     rows = [
-        (place, label, [draw(params, digest, k) for k in range(params.views)])
-        for place, label, digest in zip(
-            read_places(shown, raw), shown["label"], shown["digest"], strict=True
+        (place, label, [View(*view) for view in of_image[VIEW].itertuples(index=False)])
+        for place, label, (_, of_image) in zip(
+            read_places(shown, raw), shown["label"], drawn, strict=True
         )
     ]
     with replacing(sheet) as partial:
@@ -120,7 +122,7 @@ def run(
 
 
 def plan_views(images: pd.DataFrame, params: AugmentParams) -> pd.DataFrame:
-    """Draw every view of every distinct image, as `draw` draws it.
+    """Draw every view of every distinct image; number 0 is the image itself.
 
     Returns:
         One row a view, ordered as the images and by view number.
@@ -149,7 +151,7 @@ def operations(params: AugmentParams) -> dict[str, Chance]:
 def draw_many(
     seed: int, name: str, operation: Chance, views: Sequence[tuple[str, int]]
 ) -> Iterator[tuple[str, tuple[NDArray[np.bool_], NDArray[np.float64] | NDArray[np.int64]]]]:
-    """Draw one operation of many views (digest, number), as `draw` draws it.
+    """Draw one operation of many views (digest, number), each from a stream of its own.
 
     Yields:
         A column of the plan, with which views it is drawn for and the values of those.
@@ -170,31 +172,3 @@ def draw_many(
     if name == "crop":
         for column in ("crop_x", "crop_y"):
             yield column, (drawn, streams.random().round(DECIMALS))
-
-
-def draw(params: AugmentParams, digest: str, number: int) -> View:
-    """Draw view `number` of an image; number 0 is the image itself.
-
-    This says what a view is; `draw_many` says the same of many at once.
-    """
-    if number == 0:
-        return IDENTITY
-    drawn: dict[str, float] = {}
-
-    def happens(name: str, operation: Chance) -> np.random.Generator | None:
-        stream = item_stream(params.seed, digest, str(number), name)
-        return stream if stream.random() < operation.probability else None
-
-    if happens("horizontal_flip", params.horizontal_flip):
-        drawn["horizontal_flip"] = 1
-    if happens("vertical_flip", params.vertical_flip):
-        drawn["vertical_flip"] = 1
-    if stream := happens("quarter_turn", params.quarter_turn):
-        drawn["quarter_turns"] = int(stream.integers(1, 4))
-    for name in ("rotation", "crop", "brightness", "contrast"):
-        operation: Range = getattr(params, name)
-        if stream := happens(name, operation):
-            drawn[name] = round(float(stream.uniform(*operation.range)), DECIMALS)
-            if name == "crop":
-                drawn["crop_x"], drawn["crop_y"] = stream.random(2).round(DECIMALS).tolist()
-    return View(**drawn)  # type: ignore[arg-type]  # the integer fields are drawn as integers

@@ -18,7 +18,7 @@ from pipeline.backbones.catalog import BackboneParams
 from pipeline.console import say
 from pipeline.engines import ExtractParams, Precision
 from pipeline.errors import InputError
-from pipeline.features import read_features
+from pipeline.features import read_made_with
 from pipeline.files import Beside, Reads, Writes, require_room
 from pipeline.frozen.network import CutParams, FrozenNetwork, FrozenSpec
 from pipeline.images.pictures import places_by_digest, read_plan, with_splits
@@ -31,6 +31,7 @@ from pipeline.tables import (
     read_manifest,
     write_table,
 )
+from pipeline.tensorflow_start import within_memory
 from pipeline.training.activations import activations
 from pipeline.training.epochs import view_rows
 from pipeline.training.head import (
@@ -46,10 +47,9 @@ from pipeline.training.learning import (
     learn,
     make_deterministic,
     predict_rows,
-    within_memory,
 )
 
-MADE_WITH = {  # of the features' own record, with what decides it
+DECIDED_BY = {  # of the features' own record, the param
     "backbone": "backbone.name",
     "weights_digest": "file of backbone.weights",
     "image_size": "backbone.image_size",
@@ -108,12 +108,14 @@ def run(
     tuned = trainable_part(network, head, params.precision)
     if len(tuned.trainable_variables) == len(head.trainable_variables):
         say(f"fine_tune: in fine_tune.layers {params.layers} nothing learns; the head alone does")
+    require_room(model, size_of(network.backbone.network, head))
     budget, folder = params.activation_budget_gb, model.with_name("activations")
     with activations(network, plan, places, budget_gb=budget, folder=folder) as inputs:
-        epochs = training_epochs(train_head, params, train, classes, inputs=inputs, index=plan)
+        epochs = training_epochs(
+            train_head, train, classes, inputs=inputs, index=plan, batch_size=params.batch_size
+        )
         held = held_out(train_head, val, classes, inputs=inputs, index=plan)
-        require_room(model, size_of(network.backbone.network, head))
-        with within_memory("fine_tune"):
+        with within_memory("fine_tune", "lower train_head.hidden or fine_tune.batch_size"):
             loss = loss_of(train_head)
             history = learn(tuned, params, loss, epochs, held, keep_start=True, what="fine_tune")
         rows, _ = view_rows(test["digest"], plan)
@@ -142,8 +144,8 @@ def run(
 
 def check_same_backbone(features: Path, network: FrozenNetwork) -> None:
     """Refuse a head that was trained on the features of another backbone."""
-    then, now = read_features(features).made_with, network.made_with()
-    for name, key in MADE_WITH.items():
+    then, now = read_made_with(features), network.made_with()
+    for name, key in DECIDED_BY.items():
         if then.get(name) != now[name]:
             reason = f"was made with another {key}"
             raise InputError(features, reason, "run `dvc repro --force extract`, then `dvc repro`")

@@ -88,7 +88,8 @@ def check_own(raw: Path, cells: Sequence[Cell]) -> None:
         InputError: It has some.
     """
     names = {TABLE, *(cell.path for cell in cells)}
-    found = [file for file in raw.rglob("*") if not file.is_dir()] if raw.is_dir() else []
+    there = raw.rglob("*") if raw.is_dir() else ()
+    found = [file for file in there if file.is_symlink() or not file.is_dir()]
     others = [file for file in found if file.relative_to(raw).as_posix() not in names]
     table = raw / TABLE
     if table.is_file() and not table.read_bytes().startswith(",".join(COLUMNS).encode() + b"\n"):

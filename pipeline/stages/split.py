@@ -21,7 +21,7 @@ from pipeline.files import Reads, Writes, replacing, write_json
 from pipeline.near import MAX_DISTANCE, near_components
 from pipeline.params import Section
 from pipeline.splitting.counts import check_counts, counts, too_few
-from pipeline.splitting.folds import fold_of_row
+from pipeline.splitting.folds import fold_of_row, require_folds
 from pipeline.splitting.leakage import find_nearest, gate_report, prove
 from pipeline.splitting.strategies import (
     UnitSplits,
@@ -123,8 +123,8 @@ def run(
 
     Raises:
         InputError: One picture has two labels, the table's own split separates
-            copies or groups, a split or a class's training set is empty, or the
-            leakage gate fails.
+            copies or groups, a split, a class's training set or all but two folds
+            are empty, or the leakage gate fails.
     """
     images = read_manifest(manifest)
     check_labels(images, manifest)
@@ -140,6 +140,7 @@ def run(
         images[FOLD] = fold_of_row(
             images, units, place, manifest, folds=params.folds, seed=params.seed, columns=columns
         )
+        require_folds(images[FOLD].to_numpy(), params.folds, manifest)
     otherwise = OTHERWISE[params.strategy]
     check_counts(images, int(units.max()) + 1, manifest, otherwise)
     few = too_few(images, params.min_per_class, otherwise)

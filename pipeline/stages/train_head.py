@@ -12,6 +12,7 @@ from pipeline.errors import InputError
 from pipeline.features import read_features
 from pipeline.files import Reads, Writes, replacing, require_room, write_json
 from pipeline.tables import FOLD, distinct, read_manifest, write_table
+from pipeline.tensorflow_start import within_memory
 from pipeline.training.cross_validation import NO_FOLDS, cross_validate
 from pipeline.training.head import (
     HeadParams,
@@ -21,7 +22,7 @@ from pipeline.training.head import (
     size_of,
     training_epochs,
 )
-from pipeline.training.learning import learn, make_deterministic, within_memory
+from pipeline.training.learning import learn, make_deterministic
 
 ENDING = ".weights.h5"  # Keras demands it
 
@@ -54,10 +55,15 @@ def run(
         say("train_head: train_head.sample_weights changes nothing: every image weighs 1")
     make_deterministic(params.seed)
     epochs = training_epochs(
-        params, params, train, classes, inputs=cached.rows, index=cached.index
+        params,
+        train,
+        classes,
+        inputs=cached.rows,
+        index=cached.index,
+        batch_size=params.batch_size,
     )
     held = held_out(params, val, classes, inputs=cached.rows, index=cached.index)
-    with within_memory("train_head"):
+    with within_memory("train_head", "lower train_head.hidden or train_head.batch_size"):
         head = build_head(params, cached.array.shape[1], len(classes))
         require_room(weights, size_of(head))
         loss = loss_of(params)
@@ -69,7 +75,7 @@ def run(
 
     validated = NO_FOLDS
     if FOLD in images.columns:
-        validated = cross_validate(params, images[images[FOLD] != ""], classes, cached, splits)
+        validated = cross_validate(params, images[images[FOLD] != ""], classes, cached)
         low, high = validated["accuracy_low"], validated["accuracy_high"]
         say(
             f"train_head: accuracy over {validated['folds']} folds "

@@ -53,6 +53,11 @@ class Store:
             self._open()
 
     @property
+    def keeps(self) -> bool:
+        """Whether anything can be kept at all."""
+        return self._database is not None and self._writes
+
+    @property
     def holds(self) -> int:
         """Bytes of entries that can be kept; more would push out one another."""
         return int(self._limit * TRIM_TO)

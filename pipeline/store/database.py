@@ -74,6 +74,7 @@ def connect(file: Path, *, writable: bool) -> sqlite3.Connection:
     how = "mode=rwc" if writable else "mode=ro&immutable=1"
     address = f"{file.absolute().as_uri()}?{how}"
     database = sqlite3.connect(address, uri=True, timeout=WAIT_S, check_same_thread=False)
+    database.text_factory = lambda text: text.decode(errors="replace")  # damaged text is no error
     try:
         new = _is_new(database)
         if writable:
@@ -151,7 +152,7 @@ def look_up(
     """Values by key of those that are there and whole, and the keys of damaged ones."""
     marks = ",".join("?" * len(keys))
     rows = database.execute(
-        "SELECT key, checksum, CAST(bytes.value AS BLOB) FROM entries LEFT JOIN bytes "  # noqa: S608
+        "SELECT key, checksum, bytes.value FROM entries LEFT JOIN bytes "  # noqa: S608
         f"ON bytes.id = entries.value WHERE key IN ({marks})",
         keys,
     ).fetchall()
@@ -218,7 +219,7 @@ def last_runs(database: sqlite3.Connection) -> list[StageRun]:
 def damaged_keys(database: sqlite3.Connection) -> Iterator[bytes]:
     """Read every entry; yield the keys of those whose value is not what was once written."""
     for (key,) in database.execute("SELECT key FROM entries").fetchall():
-        yield from look_up(database, [key])[1]
+        yield from look_up(database, [key])[1] if isinstance(key, bytes) else [key]
 
 
 def shrink(database: sqlite3.Connection) -> None:

@@ -7,18 +7,16 @@ after the one to score takes the place of val, the others train.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.errors import InputError
 from pipeline.features import Features
 from pipeline.tables import FOLD
 from pipeline.training.head import HeadParams, build_head, held_out, loss_of, training_epochs
-from pipeline.training.learning import learn, make_deterministic, predict_rows
+from pipeline.training.learning import judge, learn, make_deterministic
 
 NO_FOLDS: dict[str, Any] = {"folds": 0}
 CONFIDENCE = 0.95
@@ -26,29 +24,19 @@ DECIMALS = 6
 
 
 def cross_validate(
-    params: HeadParams,
-    images: pd.DataFrame,
-    classes: Sequence[str],
-    cached: Features,
-    splits: Path,
+    params: HeadParams, images: pd.DataFrame, classes: Sequence[str], cached: Features
 ) -> dict[str, Any]:
     """Train a head for each fold and score it.
 
     Args:
-        images: One row a picture of train and val; columns as of the splits.
-        splits: Where they come from, for the error.
-
-    Raises:
-        InputError: There are fewer than three folds.
+        images: One row a picture of train and val; columns as of the splits, with
+            three folds or more.
 
     Returns:
         The number of folds, mean, standard deviation and 95% interval of
         accuracy, and each fold's images, chosen epoch and accuracy.
     """
     folds = sorted(images[FOLD].unique(), key=int)
-    if len(folds) < 3:
-        reason = f"has images in {len(folds)} folds, needs 3"
-        raise InputError(splits, reason, "add images, or set split.folds to 0")
     results = []
     for scored, chooses in zip(folds, [*folds[1:], folds[0]], strict=True):
         of_fold = images[FOLD]
@@ -87,16 +75,20 @@ def score(
     make_deterministic(params.seed)
     head = build_head(params, cached.array.shape[1], len(classes))
     epochs = training_epochs(
-        params, params, train, classes, inputs=cached.rows, index=cached.index
+        params,
+        train,
+        classes,
+        inputs=cached.rows,
+        index=cached.index,
+        batch_size=params.batch_size,
     )
-    held, judged = (
+    held, scored = (
         held_out(params, part, classes, inputs=cached.rows, index=cached.index)
         for part in (chooses, unseen)
     )
-    log = learn(head, params, loss_of(params), epochs, held, keep_start=False, what="train_head")
-    hits = predict_rows(head, judged.inputs, judged.rows).argmax(axis=1) == judged.labels.argmax(
-        axis=1
-    )
+    loss = loss_of(params)
+    log = learn(head, params, loss, epochs, held, keep_start=False, what="train_head")
+    hits = judge(head, loss, scored).hits
     return int(log.loc[log["kept"] == 1, "epoch"].iloc[0]), float(hits.mean())
 
 

@@ -115,14 +115,14 @@ def load_head(params: HeadParams, channels: int, classes: int, weights: Path) ->
 
 def training_epochs(
     params: HeadParams,
-    phase: LearningParams,
     train: pd.DataFrame,
     classes: Sequence[str],
     *,
     inputs: Gather,
     index: pd.DataFrame,
+    batch_size: int,
 ) -> Epochs:
-    """Training images as `params` weighs them, in the batches of a learning phase.
+    """Training images as `params` weighs them.
 
     Args:
         train: Training images; columns digest, label and weight.
@@ -145,7 +145,7 @@ def training_epochs(
         views,
         labels,
         weights,
-        phase.batch_size,
+        batch_size,
         params.seed,
         balanced=params.sampling == "balanced",
     )

@@ -53,22 +53,6 @@ def make_deterministic(seed: int) -> None:
     tf.config.experimental.enable_op_determinism()
 
 
-@contextmanager
-def within_memory(what: str) -> Iterator[None]:
-    """Name the params where what they ask for does not fit into the memory.
-
-    Raises:
-        InputError: It does not.
-    """
-    import tensorflow as tf  # noqa: PLC0415
-
-    try:
-        yield
-    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
-        fix = f"lower train_head.hidden or {what}.batch_size"
-        raise ParamsError(f"{what} needs more memory than there is", fix) from error
-
-
 def optimizer(params: LearningParams, steps_per_epoch: int) -> keras.optimizers.Optimizer:
     """Build the optimizer with its learning-rate schedule."""
     import keras  # noqa: PLC0415

@@ -6,8 +6,10 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
+import httpx
 import pytest
 
 from pipeline.errors import InputError
@@ -481,8 +483,17 @@ def test_a_tag_that_nobody_can_sign_is_not_tried_again(promoted, tmp_path, monke
 
 
 @pytest.mark.parametrize("name", ["more", "answers"])
-def test_what_is_taken_back_after_a_commit_by_hand_stays_taken_back(promoted, name):
-    """As the gate advises to commit: what is undone later is not to be brought again."""
+def test_what_is_taken_back_after_a_commit_by_hand_stays_taken_back(promoted, tmp_path, name):
+    """As the gate advises to commit: what is undone later is not to be brought again.
+
+    Also where commits are signed and git shows signatures.
+    """
+    if name == "more":
+        key = tmp_path / "key"
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+        for setting in ("gpg.format=ssh", f"user.signingkey={key}.pub", "commit.gpgsign=true",
+                        "log.showSignature=true"):  # fmt: skip
+            promoted.git("config", *setting.split("="))
     assert once(promoted).name == "Unchanged"  # so that it is noted what lies here
     file = promoted.folder / f"data/raw/{name}.csv"
     before = file.read_text() if file.exists() else ""
@@ -498,6 +509,15 @@ def test_what_is_taken_back_after_a_commit_by_hand_stays_taken_back(promoted, na
     assert once(promoted).name in {"Unchanged", "Promoted", "NotPromoted"}
 
     assert (file.read_text() if file.exists() else "") == before
+
+
+def test_an_artifact_that_cannot_be_kept_costs_no_run_its_state(promoted, monkeypatch):
+    def fail(*_: object, **__: object) -> None:
+        raise httpx.ConnectError("the server has gone")
+
+    monkeypatch.setattr(retrain, "create_markdown_artifact", fail)
+
+    assert once(promoted).name == "Unchanged"
 
 
 ONE = "image,label,answer\ntrain9999.png,cat,cat\n"
