@@ -179,6 +179,12 @@ def test_views_drawn_together_are_those_drawn_one_by_one(monkeypatch, params, at
     pd.testing.assert_frame_equal(planned, pd.DataFrame(alone), check_exact=True)
 
 
+def test_every_part_of_a_key_counts():
+    keys = [stream_key(1, "a", "2"), stream_key(1, "a2"), stream_key(1, "a"), stream_key(2, "a")]
+
+    assert len(set(Streams(keys).random().tolist())) == 4
+
+
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.text(), min_size=1, max_size=30), st.integers(1, 1000))
 def test_streams_give_the_numbers_of_numpy(names, bound):

@@ -1300,6 +1300,23 @@ def test_what_stands_beside_a_samples_picture_is_none(project, capsys):
     assert "left out: 6 other files of samples" in capsys.readouterr().err
 
 
+def test_a_label_without_its_picture_is_named_and_no_mask_takes_its_place(project):
+    images = members("samples")
+    for name in ("dark0.png", "light1.png"):
+        del images[name]
+    write(images | {"light1.seg.png": png(90, 90)}, project.raw / "x.tar")
+    project.set("ingest", max_rejected_fraction=0.5)
+
+    assert project.run("ingest") == 0
+
+    found = rejected(project)
+    assert {name.split("/")[1].partition(".")[0]: why for name, why in found.items()} == {
+        "dark0": "missing",
+        "light1": "missing",
+    }
+    assert len(manifest(project)) == 4
+
+
 def test_a_samples_pictures_are_what_is_called_so_or_else_whatever_it_has(project, capsys):
     found = {name.replace("dark0.png", "dark0.JPG"): c for name, c in members("samples").items()}
     for name in ("dark0.npy", "dark1.pyd", "light0.pth", "light1.seg.png", "light2"):

@@ -15,7 +15,6 @@ from pipeline.images.views import (
     View,
     _crop_box,
     as_image,
-    item_stream,
     render,
     render_all,
     rotate,
@@ -210,9 +209,3 @@ def test_a_turn_is_that_of_pillow(pixels, size, degrees):
 
     difference = np.asarray(rotate(image, degrees)).astype(int) - np.asarray(turned)
     assert abs(difference).max() <= 1
-
-
-def test_a_stream_belongs_to_its_item():
-    assert item_stream(1, "a", "2").random() == item_stream(1, "a", "2").random()
-    assert item_stream(1, "a", "2").random() != item_stream(1, "a2").random()
-    assert item_stream(1, "a").random() != item_stream(2, "a").random()

@@ -6,13 +6,13 @@ process, every other item gets its result, and the one at fault is named.
 
 from __future__ import annotations
 
-import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing import forkserver, get_all_start_methods, get_context, resource_tracker
 from typing import Any, TypeVar
 
+from pipeline.images.cores import cores
 from pipeline.images.worker import CHUNK_S, Chunk, Died, Duty, Task, Worker, waited_for
 
 Item = TypeVar("Item")
@@ -65,7 +65,7 @@ def map_isolated(
     if METHOD == "forkserver":
         context.set_forkserver_preload([*preload])
         _start_server()
-    count = processes or os.cpu_count() or 1
+    count = processes or cores()
     duty = Duty(function, together, timeout_s, STALL * timeout_s, memory_bytes)
     tasks = Tasks(items, count)
     workers: list[Worker] = []

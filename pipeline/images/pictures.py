@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +12,7 @@ from typing import NamedTuple, TypeVar
 import pandas as pd
 
 from pipeline.errors import InputError, RejectedImage
+from pipeline.images.cores import cores
 from pipeline.images.decode import Pixels, decode_at, decode_bytes
 from pipeline.images.digest import pixel_digest
 from pipeline.images.places import read_places
@@ -146,7 +146,7 @@ def map_ahead(
     Args:
         threads: None: one for each processor.
     """
-    threads = threads or os.cpu_count() or 1
+    threads = threads or cores()
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:
