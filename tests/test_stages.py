@@ -44,8 +44,8 @@ def random_weights(project, name: str) -> str:
         if hasattr(layer, "moving_variance"):
             layer.momentum = 0.0
     source.network.trainable = True  # or BatchNorm would keep to itself
-    noise = np.random.default_rng(0).uniform(-1, 1, (16, 32, 32, 3)).astype(np.float32)
-    source.network(noise, training=True)
+    noise = np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3)).astype(np.float32)
+    source.from_pixels([source.pooled()])(noise, training=True)
     source.network.save_weights(project.folder / "own.weights.h5")
     project.set("backbone", name=name, weights="own.weights.h5", image_size=32)
     return source.weights_digest()
