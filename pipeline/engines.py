@@ -51,10 +51,7 @@ class ExtractParams(Section):
 
 HINTS: dict[Precision, str] = {"float32": "f32", "bfloat16": "bf16"}  # OpenVINO's names
 TENSORFLOW_BATCH = 32  # pictures; constant, and the last batch is filled up to it
-TENSORFLOW_NEEDS = (
-    "extract.engine tensorflow",
-    "lower backbone.image_size, or set extract.engine to openvino",
-)
+SMALLER = "lower backbone.image_size, or set extract.engine to openvino"
 REQUESTS_A_STREAM = 2  # one runs while the next already waits
 GRAPH = 2  # how a network is made into a graph: another way may round otherwise
 
@@ -196,7 +193,7 @@ class _Request:
 def _tensorflow(model: keras.Model) -> Run:
     import tensorflow as tf  # noqa: PLC0415
 
-    function = _as_function(model, TENSORFLOW_BATCH)
+    function, what = _as_function(model, TENSORFLOW_BATCH), "extract.engine tensorflow"
 
     def run(pictures: Iterable[Pixels]) -> Iterator[Outputs]:
         batch = np.zeros((TENSORFLOW_BATCH, *model.input_shape[1:]), np.uint8)
@@ -204,7 +201,7 @@ def _tensorflow(model: keras.Model) -> Run:
 
         def oldest() -> Iterator[Outputs]:
             filled, tensors = ahead.popleft()
-            with within_memory(*TENSORFLOW_NEEDS):
+            with within_memory(what, SMALLER):
                 outputs = [tensor.numpy() for tensor in tensors]
             for place in range(filled):
                 yield [output[place] for output in outputs]
@@ -212,7 +209,7 @@ def _tensorflow(model: keras.Model) -> Run:
         waiting = iter(pictures)
         while group := list(itertools.islice(waiting, TENSORFLOW_BATCH)):
             batch[: len(group)] = group
-            with within_memory(*TENSORFLOW_NEEDS):
+            with within_memory(what, SMALLER):
                 ahead.append((len(group), function(tf.constant(batch))))
             if len(ahead) > 1:
                 yield from oldest()

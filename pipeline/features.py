@@ -30,7 +30,6 @@ class Features:
 
     array: Rows
     index: pd.DataFrame
-    made_with: dict[str, Any]
 
     def rows(self, rows: NDArray[np.int64]) -> list[NDArray[np.float32]]:
         """Look rows up, as a model's only input: (row, channel) float32."""
@@ -43,7 +42,6 @@ def read_features(folder: Path) -> Features:
     Raises:
         InputError: A file is absent or damaged, or the rows do not match.
     """
-    made_with = read_made_with(folder)
     try:
         array = Rows(folder / ARRAY)
     except (OSError, ValueError, EOFError) as error:
@@ -54,7 +52,7 @@ def read_features(folder: Path) -> Features:
     if len(index) != len(array):
         reason = f"has {len(array)} features but {len(index)} rows in {INDEX}"
         raise InputError(folder, reason, FIX)
-    return Features(array, index, made_with)
+    return Features(array, index)
 
 
 def read_made_with(folder: Path) -> dict[str, Any]:

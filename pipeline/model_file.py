@@ -123,8 +123,9 @@ def load_model(file: Path) -> tuple[keras.Model, Card]:
     start_tensorflow()
     import keras  # noqa: PLC0415
 
+    folder = Path(tempfile.gettempdir())
     try:
-        with named_when_full(Path(tempfile.gettempdir())):
+        with named_when_full(folder):
             model = keras.saving.load_model(file, compile=False, safe_mode=True)
         shapes = model.input_shape, model.output_shape
     except Exception as error:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BITS = 64
-PLAIN = np.array([0, 1 << 63], np.uint64)  # of pictures of one colour, in which nothing is alike
+PLAIN = np.array([0, 1 << 63], np.uint64)  # of one colour, or a plain ramp: nothing to compare
 MAX_DISTANCE = 8  # beyond it, unrelated pictures meet
 WINDOW = 256  # of hashes that agree on chosen bands, each is compared with so many after it,
 COMPARISONS = 2**24  # or with more, as long as a sorting makes no more comparisons than this

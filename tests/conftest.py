@@ -107,7 +107,7 @@ class Project:
         self.set("split", strategy="stratified", val=0.2, test=0.2)
         self.set("augment", views=2)
         self.set("backbone", image_size=32)
-        self.set("train_head", hidden=[8], epochs=2)
+        self.set("train_head", hidden=[8], epochs=10, learning_rate=0.03)
         self.set("fine_tune", epochs=2, warmup_epochs=0, ema_momentum=0.0, layers=10)
         self.set("evaluate", resamples=100)
 

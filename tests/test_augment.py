@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from pipeline.images.contact_sheet import CAPTION, TILE
 from pipeline.images.decode import decode
 from pipeline.images.streams import Streams, stream_key
 from pipeline.images.views import DECIMALS, IDENTITY, View, render
@@ -110,9 +111,15 @@ def test_every_operation_keeps_to_its_range_and_its_probability():
 
 
 def test_probability_0_never_happens():
-    off = PARAMS.model_copy(update={"brightness": Factor(probability=0.0, range=(0.1, 0.2))})
+    never = plan(
+        range(600),
+        brightness=Factor(probability=0.0, range=(0.1, 0.2)),
+        crop=Crop(probability=0.0, range=(0.5, 0.8)),
+    )
 
-    assert all(draw(off, f"d{i}", 1).brightness == 1 for i in range(200))
+    assert (never["brightness"] == 1).all()
+    assert (never["crop"] == 1).all()
+    assert (never[["crop_x", "crop_y"]] == 0).all(axis=None)
 
 
 def test_the_plan_on_disk_is_what_was_drawn(filled):
@@ -133,15 +140,12 @@ def test_the_contact_sheet_shows_views_side_by_side(filled):
     paths = pd.read_csv("data/manifest.csv").set_index("digest")["path"]
     with Image.open(filled.folder / "reports/contact_sheet.png") as opened:
         sheet = np.asarray(opened.convert("RGB"))
-    assert sheet.shape == (8 * (112 + 16), 5 * 112, 3)
+    assert sheet.shape == (8 * (CAPTION + TILE), 5 * TILE, 3)
     for number, row in enumerate(plan.head(8 * 5).itertuples(index=False)):
-        top, left = number // 5 * (112 + 16), number % 5 * 112
+        top, left = number // 5 * (CAPTION + TILE) + CAPTION, number % 5 * TILE
+        tile = sheet[top : top + TILE, left : left + TILE]
         pixels = decode(filled.raw / paths[row.digest])
-        tiles = [
-            sheet[top + skipped : top + skipped + 112, left : left + 112] for skipped in (0, 16)
-        ]
-        expected = render(pixels, View(*row[2:]), 112, "bicubic")
-        assert any(np.array_equal(tile, expected) for tile in tiles)
+        np.testing.assert_array_equal(tile, render(pixels, View(*row[2:]), TILE, "bicubic"))
 
 
 def test_an_image_that_vanished_is_named(filled, refused):

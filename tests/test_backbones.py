@@ -28,6 +28,16 @@ CORE = (
 )
 
 
+OF_CORE = {
+    "ResNet50": "resnet",
+    "VGG16": "vgg16",
+    "MobileNetV2": "mobilenet_v2",
+    "EfficientNetB0": "efficientnet",
+    "DenseNet121": "densenet",
+    "ConvNeXtTiny": "convnext",
+}
+
+
 def params(name: str, weights: str = "none", size: int | None = 32) -> BackboneParams:
     return BackboneParams(name=name, weights=weights, image_size=size, resize="bicubic")
 
@@ -103,13 +113,24 @@ def size_of_classifier(name: str) -> int | None:
 def test_preprocessing_is_the_networks_own(keras, name):
     backbone = load_backbone(params(name))
     pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.float32)
-    module = getattr(keras.applications, CATALOG[name].module)
+    module = getattr(keras.applications, OF_CORE[name])
 
     ours = backbone.from_pixels([backbone.network.output]).predict_on_batch(pixels)
     theirs = backbone.network.predict_on_batch(module.preprocess_input(pixels.copy()))
 
     found = np.asarray(ours).reshape(theirs.shape)
     np.testing.assert_allclose(found, theirs, atol=1e-4 * np.abs(theirs).max())
+
+
+def test_every_module_of_the_catalog_has_its_networks(keras):
+    """And so, with the above, their preprocessing."""
+    of_keras = {name: network for name, network in CATALOG.items() if network.module}
+    exempt = {name for name in of_keras if name.startswith("MobileNetV3")}  # has no module public
+
+    for name in of_keras.keys() - exempt:
+        module = getattr(keras.applications, of_keras[name].module)
+        assert getattr(module, name) is getattr(keras.applications, name)
+    assert {of_keras[name].module for name in exempt} == {"mobilenet_v3"}
 
 
 def test_random_weights_are_the_same_whatever_else_draws_at_random(keras):

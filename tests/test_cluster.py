@@ -205,7 +205,9 @@ def test_a_worker_with_other_weights_is_refused(afresh, cluster, refused, keras)
 
 
 @pytest.mark.slow
-def test_a_scheduler_that_dies_on_the_way_is_an_error(afresh, cluster, refused, monkeypatch):
+def test_a_scheduler_that_dies_on_the_way_is_an_error(
+    afresh, cluster, refused, monkeypatch, capsys
+):
     """What had come back by then is kept."""
     monkeypatch.setattr("pipeline.frozen.cluster.SHARD_VIEWS", 4)
     cluster(1)
@@ -224,6 +226,9 @@ def test_a_scheduler_that_dies_on_the_way_is_an_error(afresh, cluster, refused, 
     assert not logging.getLogger("distributed.client").isEnabledFor(logging.ERROR)  # it traces
     monkeypatch.delenv("DASK_SCHEDULER_ADDRESS")
     assert afresh.run("extract") == 0
+    kept = re.search(r"(\d+) views from the store", capsys.readouterr().err)
+    assert kept
+    assert int(kept[1]) >= 4
 
 
 @pytest.mark.slow

@@ -29,7 +29,7 @@ def learnable(count: int = 120, folds: int = 4) -> tuple[pd.DataFrame, Features]
     images = pd.DataFrame({"digest": digests, "weight": 1.0, "group": ""})
     images["label"] = np.where(light, "light", "dark")
     images["fold"] = [str(number % folds) for number in range(count)]
-    return images, Features(features, pd.DataFrame({"digest": digests, "view": 0}), {})
+    return images, Features(features, pd.DataFrame({"digest": digests, "view": 0}))
 
 
 def validated(images: pd.DataFrame, cached: Features) -> dict:

@@ -137,7 +137,7 @@ def test_figures_are_those_of_the_committed_run():
     assert rows[0][0] == f"{head['images']:.0f} test images"
     expected = [(name, cell(head, key), cell(tuned, key)) for key, name in HEADLINE.items()]
     assert rows[1:] == [*expected, rows[-1]]
-    assert rows[-1][1] == f"{head['majority_baseline_accuracy']:.4f}"
+    assert set(rows[-1][1:]) == {f"{head['majority_baseline_accuracy']:.4f}"}
 
 
 def test_every_file_that_is_named_can_be_there():

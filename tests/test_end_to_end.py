@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -79,9 +80,10 @@ def test_a_run_on_real_cells_ends_with_figures_and_a_summary(clone):
     summary = run(clone, "python", "-m", "pipeline", "summary")
 
     assert scores["head"]["images"] == pytest.approx(CELLS * 0.2, abs=1)
-    assert 0.5 < scores["fine_tuned"]["accuracy"] <= 1
+    guessed = scores["fine_tuned"]["majority_baseline_accuracy"]
+    assert guessed < scores["fine_tuned"]["accuracy"] <= 1
     assert "accuracy_module_type=mono" in scores["fine_tuned"]
-    assert "frozen head" in summary
+    assert re.search("Ships the (frozen head|fine-tuned model); made ", summary)
     assert "models/model.keras" in summary
 
 

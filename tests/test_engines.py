@@ -131,6 +131,8 @@ def check_engines(name: str):
         if type(layer).__name__ == "BatchNormalization" and layer.gamma is not None:
             # untrained, EfficientNetV2L makes of a rounding another picture: it is that deep
             layer.gamma.assign(np.full(layer.gamma.shape, 0.5))
+        if type(layer).__name__ == "LayerScale":  # which begins by making nothing of a block
+            layer.gamma.assign(np.full(layer.gamma.shape, 0.5))
     model = backbone.from_pixels([backbone.pooled()])
     pictures = np.random.default_rng(2).integers(0, 256, (2, size, size, 3), np.uint8)
 

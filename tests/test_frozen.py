@@ -180,6 +180,7 @@ def test_fine_tuning_moves_what_it_is_fed(trained):
     log = pd.read_csv("reports/fine_tune.csv")
 
     assert log["val_loss"].nunique() == len(log) == 3
+    assert np.ptp(pd.read_csv(PREDICTIONS)["probability_dark"]) > 0.01
 
 
 def test_without_a_store_nothing_is_said_of_its_limit(filled, capsys, monkeypatch):

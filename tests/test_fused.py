@@ -178,6 +178,29 @@ def test_bfloat16_rounds_what_convolutions_multiply(keras, name, layers):
         assert 1e-6 < np.linalg.norm(other - one) / np.linalg.norm(one) < np.sqrt(3 / 2**8)
 
 
+@pytest.mark.parametrize("kind", ["with_norm", "alone", "depthwise", "grouped", "dense"])
+def test_bfloat16_is_for_convolutions_that_multiply(keras, kind):
+    """And for each of those; what only moves memory, and dense layers, stay as they are."""
+    from keras import layers
+
+    x = inputs = keras.Input((6, 6, 8) if kind != "dense" else (8,))
+    layer = {
+        "with_norm": lambda: layers.Conv2D(8, 1, use_bias=False),
+        "alone": lambda: layers.Conv2D(8, 3),
+        "depthwise": lambda: layers.DepthwiseConv2D(3),
+        "grouped": lambda: layers.Conv2D(8, 3, groups=8),
+        "dense": lambda: layers.Dense(8),
+    }[kind]()
+    x = layer(x)
+    network = keras.Model(inputs, layers.BatchNormalization()(x) if kind == "with_norm" else x)
+    scattered(network)
+    shown = np.random.default_rng(1).normal(size=(2, *inputs.shape[1:])).astype(np.float32)
+
+    exact, low = (fused(network, network, how)(shown).numpy() for how in ("float32", "bfloat16"))
+
+    assert (exact != low).any() == (kind in {"with_norm", "alone"})
+
+
 def test_what_learns_in_bfloat16_is_judged_in_float32(keras, monkeypatch):
     monkeypatch.setattr("pipeline.training.tuning.require_bfloat16", lambda _: None)
     backbone = BackboneParams(

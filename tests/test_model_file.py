@@ -105,7 +105,7 @@ def test_what_is_no_model_is_an_error(tmp_path, content, match):
         (lambda m: m.update({CARD: b"{"}), "is not a model of this pipeline"),
         (lambda m: m.update({CARD: b"\xff"}), "is not a model of this pipeline"),
         (lambda m: m.update({CARD: b"[" * 100_000}), "is not a model of this pipeline"),
-        (lambda m: m.update({CARD: b" " * 10_000_001}), "is not a model of this pipeline"),
+        (lambda m: m.update({CARD: b" " * 10_000_000 + m[CARD]}), "is not a model of this pipe"),
         (lambda m: m.update({CARD: m[CARD].replace(b"dog", b"cat")}), "classes must differ"),
         (lambda m: m.update({"config.json": DENSE}), "cannot be loaded safely"),
         (lambda m: m.update({"config.json": b"{}"}), "cannot be loaded safely"),
@@ -123,7 +123,7 @@ def test_a_model_that_brings_code_is_refused(keras, tmp_path):
     layer = keras.layers.Lambda(lambda x: x * 2, output_shape=(3,))
     save_model(classifier(keras, layer=layer), ANSWERS, tmp_path / "model.keras")
 
-    with pytest.raises(InputError, match=r"cannot be loaded safely: .*unsafe|lambda"):
+    with pytest.raises(InputError, match=r"cannot be loaded safely: .*(unsafe|lambda)"):
         load_model(tmp_path / "model.keras")
 
 

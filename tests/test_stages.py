@@ -19,11 +19,14 @@ from pipeline.__main__ import main
 from pipeline.backbones.catalog import BackboneParams
 from pipeline.backbones.load import load_backbone
 from pipeline.errors import InputError
-from pipeline.features import read_features
+from pipeline.features import read_features, read_made_with
 from pipeline.images.decode import decode
 from pipeline.images.views import IDENTITY, render
 from pipeline.model_file import load_model, read_card
 from pipeline.provenance import read_provenance, write_provenance
+from pipeline.scoring.curves import precision_recall, roc
+from pipeline.stages import fine_tune, train_head
+from pipeline.stages.evaluate import write_curves
 from pipeline.tensorflow_start import within_memory
 from pipeline.training.learning import make_deterministic
 from tests.conftest import DATA, LEARN, ROOT, fill_class_folders, picture
@@ -67,7 +70,7 @@ def test_a_keras_application_runs_end_to_end_from_a_weights_file(filled, keras, 
 
     assert filled.run(*DATA, *LEARN) == 0
 
-    made_with = read_features(filled.folder / "data/features").made_with
+    made_with = read_made_with(filled.folder / "data/features")
     assert made_with["weights_digest"] == digest
     model = keras.saving.load_model(filled.folder / "models/model.keras", safe_mode=True)
     predictions = pd.read_csv("reports/predictions.csv")
@@ -75,6 +78,42 @@ def test_a_keras_application_runs_end_to_end_from_a_weights_file(filled, keras, 
     answers = predictions[["probability_dark", "probability_light"]]
     assert np.ptp(answers["probability_dark"]) > 0.01
     np.testing.assert_allclose(answers, model.predict(np.stack(shown), verbose=0), atol=1e-4)
+
+
+def test_a_run_learns_what_can_be_learnt(filled, keras, capsys):
+    """Dark pictures from light ones: each row of features is its own image's."""
+    filled.set("train_head", hidden=[], epochs=100, learning_rate=0.01)
+
+    assert filled.run(*DATA, *LEARN) == 0
+
+    scores = metrics(filled)
+    assert scores["head"]["accuracy"] == scores["fine_tuned"]["accuracy"] == 1
+    assert scores["head"]["log_loss"] < 0.5
+    capsys.readouterr()
+    assert main(["summary"]) == 0
+    assert "Ships the fine-tuned model; " in capsys.readouterr().out
+
+
+def test_curves_are_those_of_the_rarer_class(tmp_path):
+    labels = pd.Series(["cat"] * 8 + ["dog"] * 2)
+    random = np.random.default_rng(0)
+    of_dog = random.random(10)
+
+    write_curves(tmp_path, "x", labels, ["cat", "dog"], np.column_stack([1 - of_dog, of_dog]))
+
+    expected = roc((labels == "dog").to_numpy(float), of_dog)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "roc_x.csv"), expected)
+    trade = pd.read_csv(tmp_path / "precision_recall_x.csv")
+    pd.testing.assert_frame_equal(trade, precision_recall((labels == "dog") * 1.0, of_dog))
+
+
+def test_curves_of_each_model_are_its_own(trained):
+    for curve in ("roc", "precision_recall", "calibration"):
+        head, tuned = (
+            (trained.folder / f"reports/plots/{curve}_{name}.csv").read_bytes()
+            for name in ("head", "fine_tuned")
+        )
+        assert head != tuned
 
 
 @pytest.mark.slow
@@ -219,7 +258,7 @@ def test_training_again_gives_the_same_bytes(trained, keras):
     assert outs(trained) == first
 
 
-def test_adding_images_changes_no_row_of_another(trained, keras):
+def test_adding_images_changes_no_row_of_another(trained, keras, monkeypatch):
     """Laws 1 and 2: older images keep their split, their views and their features."""
     trained.set("split", strategy="hash", val=0.3, test=0.3)
     assert trained.run("split", "augment", "extract") == 0
@@ -228,6 +267,7 @@ def test_adding_images_changes_no_row_of_another(trained, keras):
     for index in range(7):
         picture(500 + index, brightness=150).save(trained.raw / f"light/new{index}.png")
 
+    monkeypatch.setenv("PIPELINE_STORE", "off")  # or older rows would not be computed
     assert trained.run("ingest", "split", "augment", "extract") == 0
 
     new = read_features(trained.folder / "data/features")
@@ -441,6 +481,8 @@ def test_fine_tuning_that_harms_ships_the_head(trained, capsys, keras):
 
     assert "ships the frozen head" in capsys.readouterr().err
     assert read_card(trained.folder / "models/model.keras").shipped == "head"
+    assert main(["summary"]) == 0
+    assert "Ships the frozen head; " in capsys.readouterr().out
     scores = metrics(trained)
     assert scores["fine_tuned"]["accuracy"] == scores["head"]["accuracy"]
     assert scores["fine_tuned"]["log_loss"] == pytest.approx(scores["head"]["log_loss"], abs=1e-3)
@@ -511,17 +553,31 @@ def test_three_classes_and_a_table_with_extra_columns(project, keras):
         assert json.loads(archive.read("pipeline.json"))["classes"] == ["dark", "light", "mid"]
 
 
-def test_folds_focal_loss_and_balanced_draws_go_through_to_the_end(filled, keras):
+def test_folds_focal_loss_and_balanced_draws_go_through_to_the_end(filled, keras, monkeypatch):
     """Fine-tuning draws and loses as the head did; folds are no slice of the test images."""
     for file in sorted((filled.raw / "light").iterdir())[8:]:
         file.unlink()
     filled.set("split", folds=3)
     filled.set("train_head", loss="categorical_focal_crossentropy", sampling="balanced")
 
+    ways: list[tuple[bool, float]] = []
+    for module in (train_head, fine_tune):
+
+        def noting(model, params, loss, train, *rest, learn=module.learn, **options):
+            each = np.asarray(keras.losses.get(loss)(np.eye(2)[[0]], np.array([[0.6, 0.4]])))
+            ways.append((train.balanced, float(each[0])))
+            return learn(model, params, loss, train, *rest, **options)
+
+        monkeypatch.setattr(module, "learn", noting)
+
     assert filled.run(*DATA, *LEARN) == 0
 
+    assert ways == [(True, pytest.approx(0.4**2 * -np.log(0.6), abs=1e-6))] * 2
     validated = json.loads((filled.folder / "reports/cross_validation.json").read_text())
     card = read_card(filled.folder / "models/model.keras")
     assert validated["folds"] == 3
     assert card.params["train_head"]["sampling"] == "balanced"
+    head, tuned = (pd.read_csv(f"reports/{name}.csv") for name in ("train_head", "fine_tune"))
+    kept = head.loc[head["kept"] == 1, "val_loss"].item()
+    assert tuned["val_loss"].iloc[0] == pytest.approx(kept, abs=1e-3)  # balanced alike
     assert not [name for name in metrics(filled)["fine_tuned"] if "fold" in name]

@@ -22,6 +22,7 @@ from pipeline.store.database import (
     damaged_keys,
     delete,
     drop,
+    drop_misfiled,
     kinds,
     last_runs,
     shrink,
@@ -145,11 +146,13 @@ def _trim(database: sqlite3.Connection, limit: int) -> None:
 
 
 def _verify(database: sqlite3.Connection) -> bool:
+    misfiled = drop_misfiled(database)
     damaged = list(damaged_keys(database))
     with database:
         drop(database, damaged)
-    print(f"{len(damaged)} damaged entries, forgotten" if damaged else "every entry is whole")
-    return not damaged
+    count = misfiled + len(damaged)
+    print(f"{count} damaged entries, forgotten" if count else "every entry is whole")
+    return not count
 
 
 def _show(database: sqlite3.Connection, file: Path) -> None:

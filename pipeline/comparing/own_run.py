@@ -14,6 +14,7 @@ from typing import Any
 from pipeline.comparing.outs import LOCK
 from pipeline.comparing.revisions import Revision, file_of, yaml_of
 from pipeline.errors import InputError
+from pipeline.params import parse_yaml
 from pipeline.programs.git import blobs, listed
 
 STAGES = "dvc.yaml"
@@ -70,9 +71,8 @@ def not_run(revision: Revision) -> list[str]:
 
 def _commands(revision: Revision) -> dict[str, Any]:
     """The command of each stage of dvc.yaml, but for those that only DVC can fill in."""
-    if file_of(revision, STAGES) is None:
-        return {}
-    stages = yaml_of(revision, STAGES).get("stages", {})
+    document = parse_yaml(STAGES, file_of(revision, STAGES) or b"{}")
+    stages = document.get("stages") or {}
     found = {name: stage["cmd"] for name, stage in stages.items() if "cmd" in stage}
     return {name: command for name, command in found.items() if "${" not in str(command)}
 

@@ -27,7 +27,7 @@ class Recorded:
     Args:
         date: When it was committed, ISO 8601.
         figures: Of reports/metrics.json; m comes with m_low and m_high.
-        not_run: Stages whose params, data, code or figures the commit changed
+        not_run: Stages whose command, params, data, code or figures the commit changed
             without running them, so that its figures are not its own; None
             where its dvc.lock cannot tell.
     """

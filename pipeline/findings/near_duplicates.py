@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.findings.constant import shows_nothing
 from pipeline.findings.finding import EXAMPLES, Example, Finding, Picture
-from pipeline.near import Hashes, Indices, near_pairs, window_of
+from pipeline.near import PLAIN, Hashes, Indices, near_pairs, window_of
 
 
 class Counted(NamedTuple):
@@ -72,6 +72,7 @@ def count_pairs(hashes: Hashes, distance: int, keep: int) -> Counted:
         keep: How many pairs to name.
     """
     distinct, first, sizes = np.unique(hashes, return_index=True, return_counts=True)
+    sizes = np.where(np.isin(distinct, PLAIN), 1, sizes)
     totals = np.zeros(distance + 1, dtype=np.int64)
     totals[0] = (sizes * (sizes - 1) // 2).sum()
     nearest = _equal_pairs(hashes, distinct, sizes, keep)

@@ -37,7 +37,7 @@ from pipeline.programs.git import git, listed
 from pipeline.scoring.names import HEADLINE
 from pipeline.scoring.report import figures
 from pipeline.stages.evaluate import EvaluateParams
-from pipeline.tables import distinct, read_manifest
+from pipeline.tables import distinct, read_manifest, read_table
 
 What = Literal["model", "data", "code"]
 TABLE = Path("reports/backfill.csv")
@@ -84,7 +84,7 @@ def fill_in(revisions: Sequence[str], what: What) -> list[Row]:
     if WORKSPACE in revisions:
         raise InputError(WORKSPACE, "is no commit", "commit it, and name that")
     today = head()
-    rows = {tuple(row[name] for name in KEY): row for row in read_table(TABLE)}
+    rows = {tuple(row[name] for name in KEY): row for row in read_rows(TABLE)}
     found: list[Row] = []
     for name in revisions:
         try:
@@ -98,7 +98,7 @@ def fill_in(revisions: Sequence[str], what: What) -> list[Row]:
             state: Any = score(revision, what, return_state=True)
             row = dict(zip(KEY, key, strict=True)) | {"revision": revision.name} | _row(state)
             rows[key] = row
-            write_table(TABLE, list(rows.values()))
+            write_rows(TABLE, list(rows.values()))
         found.append(row)
     return found
 
@@ -137,7 +137,7 @@ def score_model(revision: Revision) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         wanted = [MODEL.as_posix(), SPLITS.as_posix()]
         found, then = files_of(revision, wanted, Path(folder))
-        test = unseen(test, distinct(read_manifest(then)), revision)
+        test = unseen(test, read_table(then, ("digest", "split"), only=True), revision)
         file = found if found == MODEL else found.rename(Path(folder) / MODEL.name)
         run, card = load_classifier(file, load_section(params, "extract", ExtractParams).engine)
         if unknown := sorted(set(test["label"]) - set(card.classes)):
@@ -213,7 +213,7 @@ def take_data(revision: Revision, clone: Path) -> None:
     git(*words, folder=clone)
 
 
-def read_table(file: Path) -> list[Row]:
+def read_rows(file: Path) -> list[Row]:
     """The rows that are there; none where there is no file."""
     if not file.exists():
         return []
@@ -227,7 +227,7 @@ def read_table(file: Path) -> list[Row]:
     return rows
 
 
-def write_table(file: Path, rows: Sequence[Row]) -> None:
+def write_rows(file: Path, rows: Sequence[Row]) -> None:
     """Write the rows, whole or not at all."""
     with replacing(file) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, COLUMNS, restval="", lineterminator="\n")

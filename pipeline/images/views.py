@@ -1,4 +1,4 @@
-"""Views of an image: how one is drawn at random, and how it is rendered.
+"""Views of an image: what one is, and how it is rendered.
 
 A view is data: a row of numbers in data/views.csv.  View 0 is the image itself.
 """

@@ -39,10 +39,8 @@ def from_image_table(table: Found) -> Listing:
     rows = without_foreign(str(file), rows, "path")
     rows = with_split(with_columns(str(file), rows, ("label",)), table.path)
     names = parquet.labels_named(file, "label")
-    spelt = set() if parquet.is_numbers(cells["label"]) else set(names)
-    labels = [
-        label if label in spelt or not names else _named(label, names) for label in rows["label"]
-    ]
+    numbers = parquet.is_numbers(cells["label"])
+    labels = [_named(label, names, numbers=numbers) for label in rows["label"]]
     foreign = {label for label in labels if label} - {*names} if names else set()
     rows["label"] = labels
     members = list(parquet.members(file, column))
@@ -70,8 +68,10 @@ def from_image_table(table: Found) -> Listing:
     )
 
 
-def _named(label: str, names: list[str]) -> str:
-    """The name of a class's number; what is none stays as it is."""
+def _named(label: str, names: list[str], *, numbers: bool) -> str:
+    """The name of a class's number, which text may be too; what is none stays as it is."""
+    if label in names and not numbers:
+        return label
     known = label.isdecimal() and int(label) < len(names)
     return names[int(label)] if known else label
 

@@ -63,6 +63,7 @@ def from_samples(found: Sequence[Found], raw: Path) -> Listing:
     rejected = faulty(found)
     left_out: set[str] = set()
     pictured = {item.key for item in found if item.fault}
+    labelled = {key for key, beside in said.items() if _cells(beside, set())[0]["label"]}
     files = [i for i in found if not i.fault and _extension(i) not in {LABEL, FIELDS, *ASIDE}]
     nearest: dict[str, int] = {}
     for item in files:
@@ -70,9 +71,9 @@ def from_samples(found: Sequence[Found], raw: Path) -> Listing:
     named = {item.place.file for item in files if _distance(item) == 0}
     beside = 0
     for item in files:
-        lost = _distance(item) == FAR and item.place.file in named
-        if lost or _distance(item) > nearest[item.key]:
-            beside += 1  # 7.mask.png and 7.npy beside 7.png, or where it would be
+        far = _distance(item) == FAR and item.place.file in named
+        if (far and item.key in labelled) or _distance(item) > nearest[item.key]:
+            beside += 1  # 7.mask.png and 7.npy beside 7.png, or beside a label alone
             continue
         pictured.add(item.key)
         cells, fault = _cells(said.get(item.key, {}), left_out)
@@ -83,7 +84,10 @@ def from_samples(found: Sequence[Found], raw: Path) -> Listing:
             split = split_of_file(item.place.file.relative_to(raw).as_posix())
             rows.append({"split": split, **cells, "path": item.path})
             places.append(item.place)
-    rejected += _orphans(found, said, pictured)
+    for item in found:
+        if _extension(item) in {LABEL, FIELDS} and item.key in labelled - pictured:
+            pictured.add(item.key)  # it may have both
+            rejected.append(Rejected(item.path, "missing", "no picture of its name is there"))
     columns = list(dict.fromkeys(["path", "label", *(name for row in rows for name in row)]))
     table = pd.DataFrame(rows, columns=pd.Index(columns), dtype="str").fillna("")
     if beside:
@@ -94,17 +98,6 @@ def from_samples(found: Sequence[Found], raw: Path) -> Listing:
     table = without_foreign("the samples' .json", table)
     table = with_columns("the samples' .json", table, ("path", "label"))
     return Listing(table, places, rejected, sorted(set(table["label"])), [])
-
-
-def _orphans(
-    found: Sequence[Found],
-    said: Mapping[str, Mapping[str, bytes | RejectedImage]],
-    pictured: set[str],
-) -> list[Rejected]:
-    """Labels whose picture is not there."""
-    of = {item.key: item.path for item in found if _extension(item) in {LABEL, FIELDS}}
-    keys = [key for key in said if key not in pictured and _cells(said[key], set())[0]["label"]]
-    return [Rejected(of[key], "missing", "no picture lies beside it") for key in keys]
 
 
 def _read_all(found: Sequence[Found]) -> dict[str, dict[str, bytes | RejectedImage]]:

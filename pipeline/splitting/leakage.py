@@ -129,7 +129,7 @@ def nearest(pictures: pd.DataFrame, hashes: Hashes, distance: int) -> Nearest:
         hashes: (picture,) uint64 perceptual hashes.
     """
     place = pd.Categorical(pictures["split"], categories=SPLITS).codes.astype(np.int64)
-    # equal hashes of one split stand for each other, so a million blanks are three items
+    # equal hashes of one split stand for each other, so a million of one hash are three items
     items = pd.DataFrame({"hash": hashes, "place": place}).groupby(["hash", "place"])
     sizes = items.size().reset_index(name="pictures")
     first = items.head(1).index.to_numpy()

@@ -169,6 +169,19 @@ def drop(database: sqlite3.Connection, keys: Sequence[bytes]) -> None:
         database.execute("DELETE FROM entries WHERE key=?", (key,))
 
 
+def drop_misfiled(database: sqlite3.Connection) -> int:
+    """Forget entries whose key or time of use is damaged, which nothing else would find.
+
+    Returns:
+        How many there were.
+    """
+    misfiled = "typeof(key) <> 'blob' OR length(key) > 64 OR typeof(used) <> 'integer'"
+    values = f"SELECT value FROM entries WHERE {misfiled}"  # noqa: S608
+    with database:
+        database.execute(f"DELETE FROM bytes WHERE id IN ({values})")  # noqa: S608
+        return database.execute(f"DELETE FROM entries WHERE {misfiled}").rowcount  # noqa: S608
+
+
 def used_bytes(database: sqlite3.Connection) -> int:
     """Size of all that is not free, in bytes."""
     pages, free = (
@@ -184,9 +197,11 @@ def trim(database: sqlite3.Connection, limit: int, run: int) -> int:
     Returns:
         The size then, in bytes.
     """
+    drop_misfiled(database)
     while (size := used_bytes(database)) > limit:
         oldest = database.execute(
-            "SELECT key, size FROM entries WHERE used<? ORDER BY used LIMIT 1024", (run,)
+            "SELECT key, CAST(size AS INTEGER) FROM entries WHERE used<? ORDER BY used LIMIT 1024",
+            (run,),
         ).fetchall()
         if not oldest:
             return size
@@ -211,7 +226,8 @@ def kinds(database: sqlite3.Connection) -> list[Kind]:
 def last_runs(database: sqlite3.Connection) -> list[StageRun]:
     """The latest run of each stage that asked for anything."""
     rows = database.execute(
-        "SELECT stage, asked, hits, max(id) FROM runs WHERE asked > 0 GROUP BY stage ORDER BY 4"
+        "SELECT stage, CAST(asked AS INTEGER) AS many, CAST(hits AS INTEGER), max(id) FROM runs "
+        "WHERE many > 0 GROUP BY stage ORDER BY 4"
     )
     return [StageRun(*row[:3]) for row in rows]
 
@@ -219,7 +235,7 @@ def last_runs(database: sqlite3.Connection) -> list[StageRun]:
 def damaged_keys(database: sqlite3.Connection) -> Iterator[bytes]:
     """Read every entry; yield the keys of those whose value is not what was once written."""
     for (key,) in database.execute("SELECT key FROM entries").fetchall():
-        yield from look_up(database, [key])[1] if isinstance(key, bytes) else [key]
+        yield from look_up(database, [key])[1]
 
 
 def shrink(database: sqlite3.Connection) -> None:
