@@ -13,6 +13,7 @@ from PIL import Image
 
 from pipeline.__main__ import main
 from pipeline.comparing.history_plot import history_plot
+from pipeline.comparing.own_run import not_run
 from pipeline.comparing.past import Recorded
 from pipeline.comparing.revisions import find_revision
 from pipeline.errors import InputError
@@ -119,6 +120,18 @@ def test_a_command_that_was_changed_and_not_run_is_told(repository, capsys):
     found = [entry["not_run"] for entry in json.loads(capsys.readouterr().out)["commits"]]
 
     assert found[:3] == [[], ["evaluate"], []]
+
+
+@pytest.mark.parametrize("document", ["[]", "stages: [a]", "stages: {evaluate: 3}"])
+def test_a_dvc_yaml_that_is_none_is_named(repository, monkeypatch, document):
+    """And not the lock beside it."""
+    monkeypatch.chdir(repository)
+    (repository / "dvc.yaml").write_text(document)
+    (repository / "dvc.lock").write_text('{"schema": "2.0", "stages": {}}')
+    commit(repository, "Odd")
+
+    with pytest.raises(InputError, match=r"dvc\.yaml of .* is none of DVC's"):
+        not_run(find_revision("HEAD"))
 
 
 def test_git_joins_no_two_locks(repository):

@@ -71,9 +71,12 @@ def not_run(revision: Revision) -> list[str]:
 
 def _commands(revision: Revision) -> dict[str, Any]:
     """The command of each stage of dvc.yaml, but for those that only DVC can fill in."""
-    document = parse_yaml(STAGES, file_of(revision, STAGES) or b"{}")
-    stages = document.get("stages") or {}
-    found = {name: stage["cmd"] for name, stage in stages.items() if "cmd" in stage}
+    where = f"{STAGES} of {revision.title}"
+    try:
+        stages = parse_yaml(where, file_of(revision, STAGES) or b"{}").get("stages") or {}
+        found = {name: stage["cmd"] for name, stage in stages.items() if "cmd" in stage}
+    except (AttributeError, TypeError) as error:
+        raise InputError(where, f"is none of DVC's: {error!r}", "correct it") from error
     return {name: command for name, command in found.items() if "${" not in str(command)}
 
 

@@ -63,7 +63,8 @@ def from_samples(found: Sequence[Found], raw: Path) -> Listing:
     rejected = faulty(found)
     left_out: set[str] = set()
     pictured = {item.key for item in found if item.fault}
-    labelled = {key for key, beside in said.items() if _cells(beside, set())[0]["label"]}
+    read = {key: _cells(beside, left_out) for key, beside in said.items()}
+    labelled = {key for key, (cells, _) in read.items() if cells["label"]}
     files = [i for i in found if not i.fault and _extension(i) not in {LABEL, FIELDS, *ASIDE}]
     nearest: dict[str, int] = {}
     for item in files:
@@ -76,7 +77,7 @@ def from_samples(found: Sequence[Found], raw: Path) -> Listing:
             beside += 1  # 7.mask.png and 7.npy beside 7.png, or beside a label alone
             continue
         pictured.add(item.key)
-        cells, fault = _cells(said.get(item.key, {}), left_out)
+        cells, fault = read.get(item.key, ({"label": ""}, None))
         wrong = fault or fault_in_row(item.path, cells["label"], cells.get("weight", ""))
         if wrong:
             rejected.append(Rejected(item.path, *wrong))
@@ -85,7 +86,8 @@ def from_samples(found: Sequence[Found], raw: Path) -> Listing:
             rows.append({"split": split, **cells, "path": item.path})
             places.append(item.place)
     for item in found:
-        if _extension(item) in {LABEL, FIELDS} and item.key in labelled - pictured:
+        alone = item.key in labelled and item.key not in pictured
+        if alone and _extension(item) in {LABEL, FIELDS}:
             pictured.add(item.key)  # it may have both
             rejected.append(Rejected(item.path, "missing", "no picture of its name is there"))
     columns = list(dict.fromkeys(["path", "label", *(name for row in rows for name in row)]))
