@@ -45,7 +45,13 @@ def main(words: Sequence[str] | None = None) -> int:
         f"{views} views. Each change is made upon the one before; evaluate, which judges every "
         "new model, counts on both sides. No change but that of the layers runs the backbone.",
         report.table(
-            ("change", "stages that ran, seconds", "views computed", "seconds", "of the full run"),
+            (
+                "change",
+                "stages that ran, seconds",
+                "views computed",
+                "seconds",
+                "of these stages in the full run",
+            ),
             rows,
         ),
         report.table(("full run", "seconds"), cold.stages.items()),
