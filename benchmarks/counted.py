@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 
 from pipeline.__main__ import main as pipeline
 from pipeline.engines import Outputs
 from pipeline.frozen import rows
-from pipeline.frozen.network import FrozenNetwork
+from pipeline.frozen.network import FrozenNetwork, Part
 from pipeline.images.pictures import Job
 
 Row = tuple[int, Outputs]
@@ -25,8 +25,10 @@ def main(words: list[str]) -> int:
     counter = os.open(words[0], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     ready = rows._ready
 
-    def counting(network: FrozenNetwork) -> Callable[[Iterable[Job]], Iterator[Row]]:
-        run = ready(network)
+    def counting(
+        network: FrozenNetwork, parts: Set[Part]
+    ) -> Callable[[Iterable[Job]], Iterator[Row]]:
+        run = ready(network, parts)
 
         def counted(wanted: Iterable[Job]) -> Iterator[Row]:
             for row in run(wanted):

@@ -1,7 +1,8 @@
 """Kill stages at random moments and run them again: the same bytes, and little work lost.
 
-A moment is drawn evenly over what an undisturbed run takes.  Half of the kills
-hit extract, half fine_tune, each of them with an empty store at first.
+A moment is drawn evenly over what an undisturbed run takes, every other one over
+its backbone work alone.  Half of the kills hit extract, half fine_tune, each of
+them with an empty store at first.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ def main(words: Sequence[str] | None = None) -> int:
             victim, kills[stage] = Victim(project, stage), []
             victims[stage] = victim
             while len(kills[stage]) < share:
-                if kill := victim.kill(moments.uniform(0, victim.seconds)):
+                within = len(kills[stage]) % 2 == 1
+                span = victim.ran / victim.speed if within else victim.seconds
+                if kill := victim.kill(moments.uniform(0, span), within=within):
                     kills[stage].append(kill)
                     say(f"{stage}: {kill}")
     worst = max(kill.lost_s for stage in kills.values() for kill in stage)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from pipeline.images.decode import image_at
+from pipeline.images.decode import DEFAULT_LIMITS, image_of
+from pipeline.sources.content import content
 from pipeline.sources.place import Place
 
 
@@ -26,5 +27,5 @@ def with_digest(file: Path) -> str:
 
 
 def decoded(place: Place) -> tuple[int, int]:
-    """What `ingest` does but for the digest."""
-    return image_at(place).size
+    """What `ingest` does but for digest and measures."""
+    return image_of(content(place), DEFAULT_LIMITS).size

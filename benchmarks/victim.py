@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -40,8 +41,11 @@ class Victim:
         require(self.computed() == self.ran > 0, f"{stage}: all views are counted", done.said)
         self.digests = self.outs()
 
-    def kill(self, moment: float) -> Kill | None:
+    def kill(self, moment: float, *, within: bool = False) -> Kill | None:
         """Kill a run and run it again to its end; None where it ended before the moment.
+
+        Args:
+            moment: Seconds of the run, or, `within`, of its backbone work.
 
         Raises:
             SystemExit: What the second run left is not what the undisturbed one did.
@@ -55,14 +59,18 @@ class Victim:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         ) as process:
+            started = time.monotonic()
             try:
+                while within and not self.computed() and process.poll() is None:
+                    time.sleep(0.01)
                 process.wait(timeout=moment)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
             except BaseException:
                 os.killpg(process.pid, signal.SIGKILL)
                 raise
-        words = f"{self.stage} killed after {moment:.1f} s"
+        killed = time.monotonic() - started
+        words = f"{self.stage} killed after {killed:.1f} s"
         if process.returncode != -signal.SIGKILL:
             require(process.returncode == 0, f"{words}: it ends well before")
             return None
@@ -73,7 +81,7 @@ class Victim:
         require(self.outs() == self.digests, f"{words}, run again: the same bytes", done.said)
         left = sorted(self.project.folder.rglob("partial.*"))
         require(not left, f"{words}, run again: nothing is left over", f"{left}")
-        return Kill(moment, computed, (self.computed() - self.ran) / self.speed)
+        return Kill(killed, computed, (self.computed() - self.ran) / self.speed)
 
     def forget(self) -> None:
         """Remove the outs, the store and the count."""

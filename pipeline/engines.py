@@ -95,10 +95,10 @@ def require_bfloat16(key: str) -> None:
 
 def engine_version(engine: Engine) -> str:
     """Release, graph, and device where it has a choice: another one may round otherwise."""
-    if engine == "openvino":
-        return f"{version('openvino')} graph {GRAPH}"
     import tensorflow as tf  # noqa: PLC0415  # its package has several names
 
+    if engine == "openvino":
+        return f"{version('openvino')} graph {GRAPH} of TensorFlow {tf.__version__}"
     device = "GPU" if tf.config.list_physical_devices("GPU") else "CPU with oneDNN"
     return f"{tf.__version__} graph {GRAPH} on {device}"
 
@@ -194,10 +194,11 @@ def _tensorflow(model: keras.Model) -> Run:
     import tensorflow as tf  # noqa: PLC0415
 
     function, what = _as_function(model, TENSORFLOW_BATCH), "extract.engine tensorflow"
+    most_ahead = len(tf.config.list_physical_devices("GPU")[:1])  # one while the next is filled
 
     def run(pictures: Iterable[Pixels]) -> Iterator[Outputs]:
         batch = np.zeros((TENSORFLOW_BATCH, *model.input_shape[1:]), np.uint8)
-        ahead: deque[tuple[int, Any]] = deque()  # a GPU computes one while the next is filled
+        ahead: deque[tuple[int, Any]] = deque()
 
         def oldest() -> Iterator[Outputs]:
             filled, tensors = ahead.popleft()
@@ -211,7 +212,7 @@ def _tensorflow(model: keras.Model) -> Run:
             batch[: len(group)] = group
             with within_memory(what, SMALLER):
                 ahead.append((len(group), function(tf.constant(batch))))
-            if len(ahead) > 1:
+            if len(ahead) > most_ahead:
                 yield from oldest()
         while ahead:
             yield from oldest()

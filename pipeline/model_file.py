@@ -117,6 +117,8 @@ def load_model(file: Path) -> tuple[keras.Model, Card]:
             that are no numbers, or more than `save_model` puts into an archive.
         OSError: The temporary folder is full, for one.
     """
+    if file.suffix != ENDING:  # by which Keras chooses how to read it
+        raise InputError(file, f"does not end in {ENDING}", FIX)
     card = read_card(file)
     _check_members(file)
 

@@ -40,9 +40,8 @@ SPLIT_WORDS = {  # as others call them, without capitals
     "test": "test",
     "testing": "test",
 }
-NUMBERS = {"width": "int64", "height": "int64", "weight": "float64"}
+NUMBERS = dict.fromkeys(("width", "height", "position", "size"), "int64") | {"weight": "float64"}
 REMAKE = "run `dvc repro`, which makes it"
-SPANS = {"position": "int64", "size": "int64"}
 REJECTED_COLUMNS = ("path", "reason", "detail")
 MEASURED = {"brightness": "float64", "contrast": "float64", "sharpness": "float64"}
 MEASURE_COLUMNS = ("digest", "perceptual_hash", *MEASURED)
@@ -54,11 +53,7 @@ def read_manifest(file: Path) -> pd.DataFrame:
     Raises:
         InputError: The file is absent, lacks a column or has no rows.
     """
-    table = read_table(file, MANIFEST_COLUMNS, NUMBERS)
-    try:
-        return table.astype({name: kind for name, kind in SPANS.items() if name in table})
-    except ValueError as error:
-        raise InputError(file, f"holds what is no number: {error}", REMAKE) from error
+    return read_table(file, MANIFEST_COLUMNS, NUMBERS)
 
 
 def read_measures(file: Path) -> pd.DataFrame:
@@ -91,7 +86,7 @@ def read_table(
 
     Args:
         columns: Must be there; others may.
-        numbers: Column to numeric type, for those that are no text.
+        numbers: Column to numeric type, for those that are no text; they may be absent.
         only: Read no other columns, for the sake of memory.
 
     Raises:
@@ -115,7 +110,7 @@ def read_table(
     if table.empty and not may_be_empty:
         raise InputError(file, "has no rows", REMAKE)
     try:
-        return table.astype(dict(numbers or {}))
+        return table.astype({n: kind for n, kind in (numbers or {}).items() if n in table})
     except ValueError as error:
         raise InputError(file, f"holds what is no number: {error}", REMAKE) from error
 
@@ -158,7 +153,7 @@ def distinct(table: pd.DataFrame) -> pd.DataFrame:
 
     But its group is that of any copy; groups that copies join have one name.
     """
-    if "group" in table and table["digest"].duplicated().any():
+    if table["digest"].duplicated().any():
         table = table.assign(group=_joined_groups(table["digest"], table["group"]))
     first = table.sort_values("path", kind="stable").drop_duplicates("digest")
     return first.sort_values("digest").reset_index(drop=True)

@@ -24,6 +24,9 @@ def start_tensorflow() -> None:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # of functions traced anew, say
     with _quiet(), _quick():
         import keras  # noqa: PLC0415
+        import tensorflow as tf  # noqa: PLC0415
+    tf.config.experimental.enable_op_determinism()
+    tf.config.experimental.enable_tensor_float_32_execution(False)  # a GPU's float32 is float32
     keras.config.set_floatx("float32")  # whatever the user's keras.json says
     keras.config.set_image_data_format("channels_last")
     keras.config.set_epsilon(1e-7)

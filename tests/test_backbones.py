@@ -135,13 +135,13 @@ def test_every_module_of_the_catalog_has_its_networks(keras):
 
 def test_random_weights_are_the_same_whatever_else_draws_at_random(keras):
     """On a Dask worker other threads draw from Python's generator, too."""
-    undisturbed = load_backbone(params("MobileNetV2")).weights_digest()
+    undisturbed = load_backbone(params("MobileNetV2")).weights_digest
     ended = threading.Event()
     draws = (random.random for _ in iter(ended.is_set, True))
     other = threading.Thread(target=lambda: [draw() for draw in draws])
     other.start()
     try:
-        disturbed = load_backbone(params("MobileNetV2")).weights_digest()
+        disturbed = load_backbone(params("MobileNetV2")).weights_digest
     finally:
         ended.set()
         other.join()
@@ -168,6 +168,29 @@ def test_weights_are_read_from_a_file(keras, tmp_path, name):
         loaded.network.get_weights(), source.network.get_weights(), strict=True
     ):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_imagenet_weights_of_an_efficientnet_from_a_file_see_what_downloaded_ones_do(
+    keras, tmp_path, monkeypatch
+):
+    """Keras adds a layer without weights where it downloads them itself."""
+    module = keras.src.applications.efficientnet
+    source = keras.applications.EfficientNetB0(
+        weights=None, include_top=False, input_shape=(32, 32, 3)
+    )
+    normalize = source.layers[2]
+    normalize.adapt_mean.assign([0.485, 0.456, 0.406])
+    normalize.adapt_variance.assign([0.229, 0.224, 0.225])
+    source.save_weights(tmp_path / "w.weights.h5")
+    monkeypatch.setattr(module.file_utils, "get_file", lambda *_, **__: tmp_path / "w.weights.h5")
+
+    downloaded = load_backbone(params("EfficientNetB0", "imagenet"))
+    loaded = load_backbone(params("EfficientNetB0", str(tmp_path / "w.weights.h5")))
+
+    assert len(downloaded.network.layers) == len(loaded.network.layers) + 1
+    x = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype(np.float32)
+    theirs, ours = (np.asarray(one.network(x, training=False)) for one in (downloaded, loaded))
+    np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.ptp(theirs))
 
 
 def unreadable(tmp_path, kind: str) -> str:
@@ -242,6 +265,8 @@ def check_cut(keras, name: str, layers: int | str) -> None:
     side = network.input_shape[1]
     x = np.random.default_rng(0).normal(size=(2, side, side, 3)).astype(np.float32)
     whole = np.asarray(network(x, training=False))
+    assert np.isfinite(whole).all()
+    assert not np.array_equal(*whole)  # or nothing would show
     for cut in (crossing(network, at) for at in {boundary, best_cut(network, boundary)}):
         prefix = keras.Model(network.inputs[0], bare(cut))
         suffix = keras.Model(bare(cut), network.output)
@@ -266,8 +291,9 @@ def check_cuts(name: str):
     start_tensorflow()
     import keras
 
-    check_cut(keras, name, 4)
-    check_cut(keras, name, 15)
+    network = load_backbone(params(name, size=smallest_size(name))).network
+    for layers in (1, 4, 15, 40, len(network.layers) - 1):
+        check_cut(keras, name, min(layers, len(network.layers) - 1))
 
 
 def test_the_cut_lies_where_there_is_least_to_keep(keras):

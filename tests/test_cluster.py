@@ -18,7 +18,14 @@ from threading import Thread
 import pytest
 from distributed import Client
 
+from pipeline.backbones.catalog import BackboneParams
+from pipeline.backbones.load import load_backbone
+from pipeline.engines import ExtractParams
 from pipeline.frozen import cluster as frozen_cluster
+from pipeline.frozen.network import FrozenNetwork, FrozenSpec
+from pipeline.images.pictures import Job
+from pipeline.images.views import IDENTITY
+from pipeline.sources.place import Place
 from tests.conftest import ROOT, picture
 
 FEATURES = Path("data/features/features.npy")
@@ -91,6 +98,37 @@ def test_two_workers_give_the_same_bytes(afresh, cluster, capsys, monkeypatch):
     assert FEATURES.read_bytes() == before
     assert afresh.run("extract") == 0  # and the parent kept all of it
     assert " 0 computed" in capsys.readouterr().err
+
+    monkeypatch.setenv("PIPELINE_STORE", "off")  # activations would be sent in vain
+    result, outputs = frozen_cluster._result, set()
+
+    def counting(*arguments):
+        rows = result(*arguments)
+        outputs.update(len(row) for row in rows)
+        return rows
+
+    monkeypatch.setattr(frozen_cluster, "_result", counting)
+    assert afresh.run("extract") == 0
+    assert outputs == {1}
+    assert FEATURES.read_bytes() == before
+
+
+def test_a_shard_is_no_more_than_a_second_of_work(tmp_path, keras):
+    """Which a killed run loses; one image's views may be shared out."""
+    (tmp_path / "a.png").write_bytes(b"12345")
+    wanted = [Job(Place(tmp_path / "a.png"), "", [IDENTITY] * views) for views in (4, 11, 1, 3)]
+
+    shards = list(frozen_cluster._shards(wanted, 5))
+
+    counts = [sum(len(job.views) for job in shard.jobs) for shard in shards]
+    assert sum(counts) == 19
+    assert max(counts) <= 5
+    assert [shard.first for shard in shards] == [sum(counts[:n]) for n in range(len(counts))]
+    for name, least, most in (("EfficientNetLite0", 64, 64), ("ResNet50", 4, 12)):
+        backbone = BackboneParams(name=name, weights="none", image_size=224, resize="bicubic")
+        extract = ExtractParams(engine="openvino", precision="float32", storage="float32")
+        network = FrozenNetwork(FrozenSpec(backbone, extract, 4))
+        assert least <= frozen_cluster._views_a_shard(network) <= most
 
 
 @pytest.mark.slow
@@ -182,9 +220,6 @@ def test_workers_without_this_project_are_an_error(afresh, cluster, refused):
 @pytest.mark.slow
 def test_a_worker_with_other_weights_is_refused(afresh, cluster, refused, keras):
     """The file's name is the same over there, its content is not."""
-    from pipeline.backbones.catalog import BackboneParams
-    from pipeline.backbones.load import load_backbone
-
     params = BackboneParams(
         name="EfficientNetLite0", weights="none", image_size=32, resize="bicubic"
     )
@@ -229,6 +264,42 @@ def test_a_scheduler_that_dies_on_the_way_is_an_error(
     kept = re.search(r"(\d+) views from the store", capsys.readouterr().err)
     assert kept
     assert int(kept[1]) >= 4
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_stands_still_is_an_error(afresh, cluster, refused, monkeypatch):
+    """As on a machine that was put to sleep: its connection stays open."""
+    monkeypatch.setattr("pipeline.frozen.cluster.SHARD_VIEWS", 4)
+    monkeypatch.setattr("pipeline.frozen.cluster.ANSWER_S", 2)
+    cluster(1)
+    finished = frozen_cluster._finished
+
+    def stop_then_wait(*arguments):
+        yield from finished(*arguments)
+        cluster.scheduler.send_signal(signal.SIGSTOP)
+
+    monkeypatch.setattr(frozen_cluster, "_finished", stop_then_wait)
+    started = time.monotonic()
+
+    said = refused("extract")
+
+    assert "lost work: TimeoutError" in said
+    assert time.monotonic() - started < 40
+
+
+@pytest.mark.slow
+def test_a_worker_that_cannot_build_the_network_is_named(afresh, cluster, refused, keras):
+    network = load_backbone(
+        BackboneParams(name="EfficientNetLite0", weights="none", image_size=32, resize="bicubic")
+    ).network
+    network.save_weights(afresh.folder / "own.weights.h5")
+    afresh.set("backbone", weights="own.weights.h5")
+    cluster(1)
+
+    said = refused("extract")
+
+    assert re.search(r"worker tcp://127.0.0.1:\d+ cannot build the network: own.weights.h5", said)
+    assert "give every worker the same weights, a file by the same path" in said
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
@@ -28,7 +28,7 @@ from tests.test_inspect import HOSTILE, SCRIPT, Page
 from tests.test_metrics import answers, by_sklearn
 
 CLASSES = ["ape", "bee", "cow"]
-OPTIONS = {"resamples": 200, "seed": 1}
+OPTIONS = {"resamples": 200, "seed": 1, "confidence": 0.95, "max_slices": 20}
 
 
 def side(labels, probabilities, name="A", first=0, classes=CLASSES, **extra) -> Side:
@@ -219,7 +219,7 @@ def test_figures_of_classes_and_groups_are_scikit_learns_on_their_images():
         (guesses == pairs.labels)[south].mean()
     )
     assert found.slices["site"]["s"].mcnemar == mcnemar(*(side[south] for side in right))
-    assert compare(one, other, **OPTIONS, max_slices=1).slices == {}
+    assert compare(one, other, **{**OPTIONS, "max_slices": 1}).slices == {}
 
 
 def test_one_side_against_itself_differs_by_nothing():
@@ -344,22 +344,22 @@ def test_pictures_that_turned_are_listed_surest_first():
 
 
 def test_data_changes_go_by_digest():
-    columns = ("path", "label", "digest", "split")
+    columns = ("path", "label", "digest", "split", "group")
     one = pd.DataFrame(
         [
-            ("a.png", "ape", "1", "train"),
-            ("b.png", "ape", "2", "train"),
-            ("c.png", "bee", "3", "test"),
-            ("d.png", "bee", "4", "test"),
+            ("a.png", "ape", "1", "train", ""),
+            ("b.png", "ape", "2", "train", ""),
+            ("c.png", "bee", "3", "test", ""),
+            ("d.png", "bee", "4", "test", ""),
         ],
         columns=columns,
     )
     other = pd.DataFrame(
         [
-            ("other/a.png", "ape", "1", "train"),
-            ("b.png", "bee", "2", "train"),
-            ("c.png", "bee", "3", "val"),
-            ("d.png", "bee", "5", "test"),
+            ("other/a.png", "ape", "1", "train", ""),
+            ("b.png", "bee", "2", "train", ""),
+            ("c.png", "bee", "3", "val", ""),
+            ("d.png", "bee", "5", "test", ""),
         ],
         columns=columns,
     )
@@ -461,6 +461,30 @@ def test_of_few_images_no_verdict_is_told(images, verdict):
 
     rows = account(found, no_changes(side(labels, right), side(labels, wrong)), [])[1].rows
     assert {row[0]: row[-1] for row in rows}["accuracy"] == verdict
+
+
+@pytest.mark.parametrize(
+    ("turned", "a_group", "verdict"),
+    [(4, 1, "not known"), (5, 1, "not known"), (6, 1, "better"), (8, 2, "not known")],
+)
+def test_few_answers_that_turned_tell_nothing(turned, a_group, verdict):
+    """Most resamples hold one of four, images or groups, so that the interval leaves out 0."""
+    labels = np.arange(600) % 2
+    right = np.where(np.eye(2)[labels] == 1, 0.9, 0.1)
+    worse = right.copy()
+    worse[: 2 * turned : 2] = 1 - right[: 2 * turned : 2]  # all of one class
+    group = [f"{number // (2 * a_group)}" for number in range(600)]
+    sides = side(labels, worse, "A"), side(labels, right, "B")
+    one, other = (replace(one, splits=one.splits.assign(group=group)) for one in sides)
+
+    found = compare(one, other, **OPTIONS)
+
+    assert found.metrics["accuracy"].low > 0
+    rows = account(found, no_changes(one, other), [])
+    told = {row[0]: row[-1] for row in rows[1].rows}
+    assert {told["accuracy"], told["balanced accuracy"], told["macro F1"]} == {verdict}
+    told = {row[:2]: row[6] for row in rows[2].rows}
+    assert told["ape (300)", "recall"] == told["bee (300)", "precision"] == verdict
 
 
 @pytest.mark.parametrize(

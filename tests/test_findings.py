@@ -24,7 +24,7 @@ from pipeline.findings.outliers import FEWEST, blurred, robust_z, too_bright, to
 from pipeline.findings.rejected import by_reason
 from pipeline.findings.shapes import odd_aspect_ratios, odd_sizes
 from pipeline.images import examine
-from pipeline.images.decode import Limits, decode, image_at
+from pipeline.images.decode import Limits, decode, image_of
 from pipeline.images.examine import BATCH
 from pipeline.images.gray_copy import gray_copy
 from pipeline.sources.place import Place
@@ -154,17 +154,17 @@ def test_measures_are_one_row_a_digest_ordered_and_the_same_bytes_again(project)
 
 def test_an_image_is_decoded_once_for_digest_and_measures(tmp_path, monkeypatch):
     scene(1).save(tmp_path / "a.png")
-    decoded: list[Place] = []
+    decoded: list[bytes] = []
 
-    def counting(place, limits):
-        decoded.append(place)
-        return image_at(place, limits)
+    def counting(encoded, limits):
+        decoded.append(encoded)
+        return image_of(encoded, limits)
 
-    monkeypatch.setattr(examine, "image_at", counting)
+    monkeypatch.setattr(examine, "image_of", counting)
 
     seen = examine.examine(Place(tmp_path / "a.png"), Limits())
 
-    assert decoded == [Place(tmp_path / "a.png")]
+    assert decoded == [(tmp_path / "a.png").read_bytes()]
     assert np.array_equal(seen.copy, gray_copy(decode(tmp_path / "a.png")))
 
 

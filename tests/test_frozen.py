@@ -23,6 +23,7 @@ import pytest
 from pipeline.backbones.catalog import BackboneParams
 from pipeline.engines import ExtractParams, Precision
 from pipeline.errors import InputError
+from pipeline.frozen import rows as rows_module
 from pipeline.frozen.network import FrozenNetwork, FrozenSpec
 from pipeline.frozen.rows import row_keys
 from pipeline.images.pictures import read_plan
@@ -454,6 +455,31 @@ def test_killed_at_any_moment_it_goes_on_where_it_was(filled, counted, monkeypat
     assert stored >= kept[-1] > 0
     assert stored + computed == views
     assert not list(filled.folder.rglob("partial.*"))
+
+
+def test_what_is_computed_reaches_the_store_within_seconds(filled, monkeypatch):
+    """Or a killed run would lose more."""
+    assert filled.run(*DATA) == 0
+    ready, store = rows_module._ready, Path(os.environ["PIPELINE_STORE"]) / NAME
+    before, seen = entries_in(store), []
+
+    def slow(network, parts):
+        run = ready(network, parts)
+
+        def slowed(wanted):
+            for number, row in enumerate(run(wanted)):
+                if number < 8:
+                    time.sleep(0.4)
+                    seen.append(entries_in(store) - before)
+                yield row
+
+        return slowed
+
+    monkeypatch.setattr(rows_module, "_ready", slow)
+
+    assert filled.run("extract") == 0
+
+    assert seen[7] >= 4  # features and activations of two views, 2.4 s old at least
 
 
 def test_two_runs_at_once_share_the_store(filled, counted):

@@ -97,7 +97,8 @@ def told(right: int, images: int = 200) -> tuple[list[str], list[str]]:
 
 
 def judged(one: Side, other: Side, gate: PromotionParams = GATE) -> Comparison:
-    return compare(one, other, resamples=500, seed=1, confidence=gate.confidence)
+    options = {"resamples": 500, "seed": 1, "max_slices": 20}
+    return compare(one, other, **options, confidence=gate.confidence)
 
 
 @pytest.mark.parametrize("grew", [False, True])
@@ -193,6 +194,17 @@ def test_a_class_that_falls_stops_even_a_better_model():
         "recall of class 'eel' fell beyond promotion.max_class_regression 0.05: "
         "0.8000 -> 0.6400 (-0.1600 [-0.3000, -0.0200]); better with confidence: "
     )
+
+
+@pytest.mark.parametrize(("changed", "promoted"), [(5, False), (6, True), (None, True)])
+def test_a_gain_by_few_answers_promotes_nothing(changed, promoted):
+    gain = replace(figure(0.05, 0.1), changed=changed)
+
+    verdict = decide(comparison(gain), GATE, grew=False)
+
+    assert verdict.promote == promoted
+    assert ("not better with confidence" in verdict.reason) != promoted
+    assert decide(comparison(gain), GATE, grew=True).promote  # not worse it is
 
 
 @pytest.mark.parametrize(

@@ -371,6 +371,30 @@ def test_a_file_named_in_another_spelling_is_named(project, refused, path, meant
     assert f"such as {path}: does not exist{hint} (row 3 of labels.csv)\n" in said
 
 
+@pytest.mark.parametrize("word", ["NA", " nan", "None", "<NA>"])
+def test_a_word_for_no_value_is_no_group(project, refused, word):
+    """All images without a group would be one."""
+    fill_flat(project)
+    table = project.raw / "labels.csv"
+    table.write_text(f"path,label,group\n0.png,a,{word}\n1.png,b,{word}\n2.png,a,x\n")
+
+    said = refused("ingest")
+
+    assert f"2 rows have the group {word!r}" in said
+    assert "leave these cells empty" in said
+    table.write_text("path,label,group\n0.png,a,\n1.png,b,nano\n2.png,a,nano\n")
+    assert project.run("ingest") == 0
+
+
+@pytest.mark.parametrize("column", ["Group", " weight", "SPLIT"])
+def test_a_column_that_misses_its_meaning_by_its_case_is_named(project, refused, column):
+    fill_flat(project)
+    (project.raw / "labels.csv").write_text(f"path,label,{column}\n0.png,a,1\n1.png,b,2\n")
+
+    meant = column.strip().lower()
+    assert f"has a column {column!r}, which would not count as {meant!r}" in refused("ingest")
+
+
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
 def test_what_is_no_number_is_an_empty_cell(project, form):
     """As pandas writes what a table lacks: as a group, it would hold all other images."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from html.parser import HTMLParser
+from io import BytesIO
 
 import numpy as np
 import pandas as pd
@@ -275,14 +276,14 @@ def test_long_lists_of_rejected_files_are_cut_and_that_is_said(odd, monkeypatch)
 def test_a_tile_takes_a_picture_of_any_shape(shape):
     sheet = framed_sheet([[Tile(shrunk(np.zeros(shape, np.uint8)), ("a" * 500, "\u732b\n"))]])
 
-    assert (np.asarray(sheet) == 0).all(axis=2).any()
+    assert (np.asarray(Image.open(BytesIO(sheet))) == 0).all(axis=2).any()
 
 
 def test_frames_stay_whole():
     """Each frame stands in one row, in order, and none is drawn over another."""
     tile = Tile(shrunk(np.full((4, 4, 3), 9, np.uint8)), ())
     for sizes in ((1,) * 13, (4, 4, 4), (3, 2, 2, 1), (), (FRAMED_COLUMNS,)):
-        sheet = np.asarray(framed_sheet([[tile] * size for size in sizes]))
+        sheet = np.asarray(Image.open(BytesIO(framed_sheet([[tile] * size for size in sizes]))))
 
         assert (sheet == 9).all(axis=2).sum() == sum(sizes) * 176 * 176
 

@@ -119,6 +119,14 @@ def test_a_damaged_model_is_an_error(keras, saved, change, match):
         load_model(saved)
 
 
+def test_a_model_by_another_ending_is_refused(saved):
+    """Keras would read the same bytes otherwise, by the name."""
+    other = saved.rename(saved.with_suffix(".h5"))
+
+    with pytest.raises(InputError, match=r"does not end in \.keras"):
+        load_model(other)
+
+
 def test_a_model_that_brings_code_is_refused(keras, tmp_path):
     layer = keras.layers.Lambda(lambda x: x * 2, output_shape=(3,))
     save_model(classifier(keras, layer=layer), ANSWERS, tmp_path / "model.keras")

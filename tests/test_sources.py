@@ -443,10 +443,47 @@ def test_several_tables_of_one_folder_leave_out_what_none_of_them_names(filled, 
     assert f"left out, for no table names them: 1 ({paths[-1]})" in capsys.readouterr().err
 
 
+def test_images_of_another_source_are_not_left_out(filled, tmp_path):
+    """A table sees all that lies beside it, other sources' files included."""
+    rows = "".join(f"dark/{number:03}.png,dark\n" for number in range(12))
+    (filled.raw / "labels.csv").write_text(f"path,label\n{rows}")
+    shutil.rmtree(filled.raw / "light")
+    write(members("samples"), filled.raw / "shard.tar")
+    images = [{"bytes": png(n, 90)} for n in range(200, 203)]
+    pq.write_table(pa.table({"image": images, "label": ["gray"] * 3}), filled.raw / "hf.parquet")
+    filled.set("ingest", sources=["labels.csv", "shard.tar", "hf.parquet"])
+
+    assert filled.run("ingest") == 0
+
+    assert json.loads((filled.folder / "reports/ingest.json").read_text())["unlisted"] == 0
+    assert main(["pack", str(tmp_path / "packed")]) == 0
+
+
+def test_the_first_json_of_an_archive_does_not_decide_alone(project):
+    """It may be without a picture, or its label null."""
+    samples = {"_meta.json": b"{}", "aa.png": png(50, 90), "aa.json": b'{"label": null}'}
+    for name, image in members("folders").items():
+        label, _, number = name.removesuffix(".png").partition("/")
+        samples[f"{label}{number}.png"] = image
+        samples[f"{label}{number}.json"] = json.dumps({"label": label}).encode()
+    write(samples, project.raw / "x.tar")
+    project.set("ingest", max_rejected_fraction=0.2)
+
+    assert project.run("ingest") == 0
+
+    assert manifest(project)["label"].value_counts().to_dict() == {"dark": 3, "light": 3}
+    assert rejected(project) == {"x.tar/aa.png": "no_label"}
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
         ("dark/labels.csv", b"path,label\n000.png,cat\n"),
+        ("dark/labels.csv", b"path,label,width\n000.png,cat,3\n"),
+        ("dark/labels.csv", b"Path;Label\n000.png;cat\n"),
+        ("dark/labels.csv", "path,label\n000.png,K\xe4fer\n".encode("latin-1")),
+        ("dark/labels.csv", "path,label\n000.png,cat\n".encode("utf-16")),
+        ("dark/labels.jsonl", b'{"file_name": "000.png", "label": "cat"\n'),
         ("dark/_annotations.coco.json", b'{"images": [], "annotations": [], "categories": []}'),
     ],
 )
@@ -1268,6 +1305,18 @@ def test_labels_that_cannot_be_read_reject_their_images_by_name(project):
     assert rejected(project) == dict.fromkeys([f"x.zip/dark{n}.png" for n in range(3)], "no_label")
 
 
+@pytest.mark.parametrize("column", ["path", "file_name"])
+def test_bytes_beside_file_names_are_no_images(filled, column):
+    names = [f"dark/{number:03}.png" for number in range(12)]
+    names += [name.replace("dark", "light") for name in names]
+    cells = {column: names, "label": ["dark"] * 12 + ["light"] * 12, "md5": [b"0" * 16] * 24}
+    pq.write_table(pa.table(cells), filled.raw / "metadata.parquet")
+
+    assert filled.run("ingest") == 0
+
+    assert manifest(filled)["label"].value_counts().to_dict() == {"dark": 12, "light": 12}
+
+
 def test_a_column_may_be_called_self_and_parquet_with_paths_is_a_table(project):
     write({f"{n}.png": png(n, 90) for n in range(4)}, project.raw)
     rows = {"path": [f"{n}.png" for n in range(4)], "label": list("abab"), "self": list("xyxy")}
@@ -1338,6 +1387,35 @@ def test_an_archive_of_a_kind_that_is_not_read_ends_the_run(filled, refused, nam
     (filled.raw / name).write_bytes(b"some")
 
     assert "is an archive of a kind that is not read, only .tar, .zip" in refused("ingest")
+
+
+@pytest.mark.parametrize("kind", ["x.tar", "x.zip", "x.tar.gz"])
+@pytest.mark.parametrize("inner", ["more.zip", "dark/more.7z"])
+def test_an_archive_within_an_archive_ends_the_run(project, refused, kind, inner):
+    """Nobody knows how many images it holds."""
+    write({**members("folders"), inner: b"images without end"}, project.raw / kind)
+
+    said = refused("ingest")
+
+    assert f"{kind}: {inner} is an archive within an archive" in said
+    write({**members("folders"), "dark/.hidden.zip": b"x"}, project.raw / kind)
+    assert project.run("ingest") == 0
+
+
+@pytest.mark.parametrize("kind", ["folder", "joined", "archives"])
+def test_deliveries_of_the_same_classes_are_pointed_out(project, capsys, kind):
+    """A second delivery makes labels of the deliveries' names: nothing else would tell."""
+    for number in (1, 2):
+        name = f"delivery{number}" + (".zip" if kind == "archives" else "")
+        inner = f"release{number}/" if kind == "archives" else ""
+        write({f"{inner}{k}": v for k, v in members("folders").items()}, project.raw / name)
+    project.set("ingest", folder_labels="joined" if kind == "joined" else "first")
+
+    assert project.run("ingest") == 0
+
+    outer = "release1, release2" if kind == "archives" else "delivery1, delivery2"
+    words = f"each of {outer} holds folders dark, light; if these are the labels, name the former"
+    assert words in capsys.readouterr().err
 
 
 def test_zip_names_of_utf8_that_do_not_say_so_are_read_as_utf8(project):

@@ -51,7 +51,7 @@ def random_weights(project, name: str) -> str:
     source.from_pixels([source.pooled()])(noise, training=True)
     source.network.save_weights(project.folder / "own.weights.h5")
     project.set("backbone", name=name, weights="own.weights.h5", image_size=32)
-    return source.weights_digest()
+    return source.weights_digest
 
 
 @pytest.mark.parametrize(

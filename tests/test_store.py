@@ -22,7 +22,7 @@ from pipeline.__main__ import main
 from pipeline.errors import InputError
 from pipeline.store import database
 from pipeline.store.access import Store, open_store
-from pipeline.store.database import APPLICATION, NAME, used_bytes
+from pipeline.store.database import APPLICATION, NAME, connect, used_bytes
 from pipeline.store.settings import store_folder
 from tests.conftest import ROOT
 
@@ -277,16 +277,15 @@ def test_a_store_that_may_not_be_read_is_named(tmp_path):
     assert f"fix: `chmod u+rw {tmp_path / NAME}`" in cache
 
 
-def test_the_store_leaves_the_disk_room_for_the_run(tmp_path, capsys, monkeypatch):
+def test_the_store_leaves_the_disk_room_for_the_run(tmp_path, capsys):
     entries = filled_store(tmp_path)
-    monkeypatch.setattr("pipeline.store.access.LEFT_FREE_GB", 1e9)
-    store = opened(tmp_path)
+    store = Store(tmp_path, GB, "test", leave_free=10**18)
     for name in ("one", "two"):
         store.write("noise", [(key(name), b"value")])
 
     assert list(store.read([key("one"), key("two")])) == []
     store.close()
-    assert capsys.readouterr().err.count("GB free on its disk; the rest of this run") == 1
+    assert capsys.readouterr().err.count("free on its disk, which the run may need") == 1
     assert found(tmp_path, entries) == entries
 
 
@@ -339,6 +338,28 @@ def test_the_least_recently_used_make_room(tmp_path):
     assert len(found(tmp_path, new)) < len(new)
     database = sqlite3.connect(tmp_path / NAME)
     assert used_bytes(database) <= 1_000_000
+
+
+@pytest.mark.parametrize("writes", [True, False])
+def test_a_lowered_limit_is_that_of_the_file(tmp_path, shown, writes):
+    """Be it that the run finds all there is."""
+    filled_store(tmp_path, count=1000)
+    store = opened(tmp_path, limit=1_000_000)
+    if writes:
+        store.write("noise", [(key("newest"), b"newest")])
+    store.close()
+
+    assert (tmp_path / NAME).stat().st_size <= 1_000_000
+    assert found(tmp_path, {key(n): b"" for n in range(1000)})
+
+
+def test_what_is_deleted_is_not_written_anew(tmp_path):
+    """Some systems' SQLite writes zeros over it, unless it is told."""
+    filled_store(tmp_path)
+    database = connect(tmp_path / NAME, writable=True)
+
+    assert database.execute("PRAGMA secure_delete").fetchone() == (0,)
+    database.close()
 
 
 def test_a_run_does_not_drive_out_its_own(tmp_path, capsys):
@@ -512,7 +533,7 @@ def test_cache_shows_size_kinds_and_hits(tmp_path, shown):
 
     assert status == 0
     assert f"{tmp_path / NAME}: " in said
-    assert "MB of at most 20.00 GB" in said
+    assert "MB of at most 25.00 GB" in said
     assert re.search(r"noise +│ +300 +│ +1.5 MB", said)
     assert re.search(r"test +│ +400 +│ +300 +│ +75.0%", said)
 
@@ -557,6 +578,21 @@ def test_cache_verify_counts_and_forgets_damaged_entries(tmp_path, shown):
 
     assert (status, "3 damaged entries, forgotten" in said) == (1, True)
     assert shown("verify")[0] == 0
+
+
+def test_cache_verify_reads_what_it_may_not_write(tmp_path, shown, monkeypatch):
+    filled_store(tmp_path)
+    database = sqlite3.connect(tmp_path / NAME)
+    database.execute("UPDATE bytes SET value = zeroblob(5000) WHERE id < 4")
+    database.execute("UPDATE entries SET used = 'x' WHERE value = 9")
+    database.commit()
+    database.close()
+    monkeypatch.setattr("pipeline.commands.cache.unwritable", lambda _: "it is read-only")
+
+    for _ in range(2):
+        status, said = shown("verify")
+
+        assert (status, "4 damaged entries, not forgotten: it is read-only" in said) == (1, True)
 
 
 def test_cache_without_a_store_says_so(tmp_path, shown, monkeypatch):
@@ -651,13 +687,25 @@ def test_text_where_bytes_belong_is_dropped_as_damage(tmp_path):
 
 
 @pytest.mark.parametrize("action", ["verify", "trim", "clear"])
-@pytest.mark.parametrize("column", ["key", "checksum", "value", "kind", "size", "used"])
-def test_damage_to_a_column_of_an_entry_neither_stops_nor_stays(tmp_path, shown, column, action):
-    """One bit of a record's header makes text of its bytes."""
+@pytest.mark.parametrize(
+    ("column", "damage"),
+    [
+        *(
+            (name, "CAST(x'ff80' AS TEXT)")
+            for name in ("key", "checksum", "value", "kind", "size")
+        ),
+        ("used", "CAST(x'ff80' AS TEXT)"),
+        ("size", "NULL"),
+    ],
+)
+def test_damage_to_a_column_of_an_entry_neither_stops_nor_stays(
+    tmp_path, shown, column, damage, action
+):
+    """One bit of a record's header makes text of its bytes, or nothing."""
     filled_store(tmp_path, count=2)
     database = sqlite3.connect(tmp_path / NAME)
     database.execute(
-        f"UPDATE entries SET {column} = CAST(x'ff80' AS TEXT) WHERE key = ?",  # noqa: S608
+        f"UPDATE entries SET {column} = {damage} WHERE key = ?",  # noqa: S608
         (key(1),),
     )
     database.commit()

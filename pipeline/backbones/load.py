@@ -7,9 +7,11 @@ import itertools
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from pipeline.backbones import lite0
 from pipeline.backbones.catalog import CATALOG, BackboneParams
@@ -18,6 +20,9 @@ from pipeline.tensorflow_start import start_tensorflow
 
 if TYPE_CHECKING:
     import keras
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)  # red, green, blue, of 1
+IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ class Backbone:
 
         return keras.layers.GlobalAveragePooling2D()(self.network.output)
 
+    @cached_property
     def weights_digest(self) -> str:
         """SHA-256 of the shape and values of every weight, in the network's order."""
         digest = hashlib.sha256()
@@ -77,6 +83,7 @@ def load_backbone(params: BackboneParams) -> Backbone:
         _draw_weights(network)
     elif params.weights != "imagenet":
         _load_file(network, Path(params.weights), params.name)
+        _scale_as_trained(network)
     network.trainable = False
     return Backbone(network, preprocess, params.size)
 
@@ -129,6 +136,23 @@ def _draw_weights(network: keras.Model) -> None:
 def _layers(model: keras.Model) -> Iterator[keras.Layer]:
     for layer in model.layers:
         yield from _layers(layer) if hasattr(layer, "layers") else [layer]
+
+
+def _scale_as_trained(network: keras.Model) -> None:
+    """Make up for a layer that Keras gives EfficientNet with weights it downloads itself.
+
+    These hold ImageNet's deviations as variances, and that layer divides by their
+    roots once more.  It has no weights of its own, so no file tells of it.
+    https://github.com/tensorflow/tensorflow/issues/49930
+    """
+    import keras  # noqa: PLC0415
+
+    for layer in network.layers:
+        if type(layer) is keras.layers.Normalization and layer.input_mean is None:
+            mean, variance = (np.asarray(w) for w in (layer.adapt_mean, layer.adapt_variance))
+            if np.allclose(mean, IMAGENET_MEAN, atol=1e-3):
+                layer.adapt_variance.assign(variance * IMAGENET_DEVIATION)
+                layer.finalize_state()
 
 
 def _load_file(network: keras.Model, file: Path, name: str) -> None:

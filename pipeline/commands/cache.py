@@ -19,10 +19,12 @@ from pipeline.store.database import (
     ForeignError,
     closed_to_writes,
     connect,
+    count_misfiled,
     damaged_keys,
     delete,
     drop,
     drop_misfiled,
+    file_bytes,
     kinds,
     last_runs,
     shrink,
@@ -77,9 +79,9 @@ def main(words: list[str]) -> int:
     if not 0 <= limit < math.inf:
         raise InputError("cache trim", f"{chosen.gigabytes:g} GB is no size", "give 0 or more")
     try:
-        database = connect(file, writable=not unwritable(file))
+        database = connect(file, writable=not (closed := unwritable(file)))
         try:
-            whole = chosen.action != "verify" or _verify(database)
+            whole = chosen.action != "verify" or _verify(database, closed)
             if chosen.action in {"trim", "clear"}:
                 _trim(database, int(limit) if chosen.action == "trim" else 0)
             _show(database, file)
@@ -139,19 +141,22 @@ def _opening(closed: Sequence[Path]) -> str:
 
 
 def _trim(database: sqlite3.Connection, limit: int) -> None:
-    before = used_bytes(database)
+    before = file_bytes(database)
     trim(database, limit, NO_RUN)
     shrink(database)
-    print(f"freed {sized(before - used_bytes(database))}")
+    print(f"freed {sized(before - file_bytes(database))}")
 
 
-def _verify(database: sqlite3.Connection) -> bool:
-    misfiled = drop_misfiled(database)
+def _verify(database: sqlite3.Connection, closed: str) -> bool:
+    """Read every entry; forget the damaged ones unless the store is `closed` to writes."""
     damaged = list(damaged_keys(database))
-    with database:
-        drop(database, damaged)
-    count = misfiled + len(damaged)
-    print(f"{count} damaged entries, forgotten" if count else "every entry is whole")
+    count = len(damaged) + count_misfiled(database)
+    if not closed:
+        drop_misfiled(database)
+        with database:
+            drop(database, damaged)
+    became = f"not forgotten: {closed}" if closed else "forgotten"
+    print(f"{count} damaged entries, {became}" if count else "every entry is whole")
     return not count
 
 
@@ -159,7 +164,9 @@ def _show(database: sqlite3.Connection, file: Path) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    print(f"{file}: {sized(used_bytes(database))} of at most {sized(store_limit())}")
+    used, size, limit = used_bytes(database), file_bytes(database), store_limit()
+    beyond = f", in a file of {sized(size)}" if size > limit else ""
+    print(f"{file}: {sized(used)} of at most {sized(limit)}{beyond}")
     table = Table("kind", "entries", "size")
     for kind in kinds(database):
         table.add_row(kind.name, f"{kind.entries}", sized(kind.size))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from io import BytesIO
 from pathlib import Path
 
 from pipeline.console import say
@@ -133,9 +132,7 @@ def draw(finding: Finding, known: Known, unseen: dict[str, str]) -> bytes:
         [tile(picture, example.note, known, unseen) for picture in example.pictures]
         for example in finding.examples
     ]
-    content = BytesIO()
-    framed_sheet(frames).save(content, format="PNG")
-    return content.getvalue()
+    return framed_sheet(frames)
 
 
 def tile(picture: Picture, note: str, known: Known, unseen: dict[str, str]) -> Tile:

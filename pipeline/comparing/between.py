@@ -22,7 +22,7 @@ def compare_revisions(
     resamples: int,
     seed: int,
     confidence: float,
-    max_slices: int | None,
+    max_slices: int,
 ) -> tuple[Comparison, Changes]:
     """Read both revisions' files and compare the second with the first.
 

@@ -106,8 +106,8 @@ def compare(
     *,
     resamples: int,
     seed: int,
-    confidence: float = 0.95,
-    max_slices: int | None = None,
+    confidence: float,
+    max_slices: int,
 ) -> Comparison:
     """Compare the second side with the first.
 
@@ -145,9 +145,7 @@ def compare(
     )
 
 
-def _without_wide_columns(pairs: Pairs, most: int | None) -> Pairs:
-    if most is None:
-        return pairs
+def _without_wide_columns(pairs: Pairs, most: int) -> Pairs:
     kept = [name for name in pairs.slices if pairs.slices[name].nunique() <= most]
     return replace(pairs, slices=pairs.slices[kept])
 

@@ -84,15 +84,16 @@ def _overall(comparison: Comparison, params: PromotionParams, *, grew: bool) -> 
     if found is None or math.isnan(found.low):
         return Verdict(False, f"{params.metric} is undefined on the common test images")
     gain, low, high = found.gain
+    known = found.is_known(params.confidence)
     shown = f"{params.metric} {_words(found)}{_on(comparison)}"
-    if low > 0 and gain >= params.min_gain - NOISE:
+    if known and low > 0 and gain >= params.min_gain - NOISE:
         return Verdict(True, f"better with confidence: {shown}")
     if grew and low >= -params.max_regression - NOISE:
         bound = f"within promotion.max_regression {params.max_regression:g}"
         return Verdict(True, f"more data, and not worse: {shown}, {bound}")
-    if low > 0:
+    if known and low > 0:
         return Verdict(False, f"the gain is below promotion.min_gain {params.min_gain:g}: {shown}")
-    worse = "worse" if high < 0 else "not better"
+    worse = "worse" if known and high < 0 else "not better"
     beyond = f", and may be worse by more than promotion.max_regression {params.max_regression:g}"
     return Verdict(False, f"{worse} with confidence{beyond if grew else ''}: {shown}")
 
@@ -100,7 +101,8 @@ def _overall(comparison: Comparison, params: PromotionParams, *, grew: bool) -> 
 def _sufferer(comparison: Comparison, params: PromotionParams) -> str:
     """The class that loses most beyond the bound, with confidence; empty if there is none.
 
-    A class of fewer than `FEW_UNITS` common test images has no say.
+    A class of fewer than `FEW_UNITS` common test images has no say.  Of more the
+    interval alone decides, be it by few answers: in doubt for the champion.
     """
     worst, words = -params.max_class_regression - NOISE, ""
     for label, of_class in comparison.classes.items():

@@ -17,7 +17,7 @@ from pipeline.errors import InputError
 from pipeline.params import parse_yaml
 from pipeline.programs.git import blobs, listed
 
-STAGES = "dvc.yaml"
+GRAPH = "dvc.yaml"
 YAML = (".yaml", ".yml")
 ABSENT = object()
 _md5s: dict[str, str] = {}  # of blobs by their names; of most commits they are the same
@@ -71,9 +71,9 @@ def not_run(revision: Revision) -> list[str]:
 
 def _commands(revision: Revision) -> dict[str, Any]:
     """The command of each stage of dvc.yaml, but for those that only DVC can fill in."""
-    where = f"{STAGES} of {revision.title}"
+    where = f"{GRAPH} of {revision.title}"
     try:
-        stages = parse_yaml(where, file_of(revision, STAGES) or b"{}").get("stages") or {}
+        stages = parse_yaml(where, file_of(revision, GRAPH) or b"{}").get("stages") or {}
         found = {name: stage["cmd"] for name, stage in stages.items() if "cmd" in stage}
     except (AttributeError, TypeError) as error:
         raise InputError(where, f"is none of DVC's: {error!r}", "correct it") from error

@@ -25,7 +25,8 @@ class Difference:
 
     Undefined is, on these images, the precision of a class that a side never
     answers, or what the images cannot tell, such as the recall of a class they
-    lack.
+    lack.  `changed` is by how many groups or images it can differ, those that one
+    side answers otherwise; None of a figure that goes by probabilities.
     """
 
     one: float
@@ -34,6 +35,15 @@ class Difference:
     low: float
     high: float
     higher_is_better: bool
+    changed: int | None = None
+
+    def is_known(self, confidence: float) -> bool:
+        """Whether so many changes, all one way, would be unlikely by chance: the sign test.
+
+        Of fewer most resamples hold some, so that the interval leaves out 0
+        however little they say.
+        """
+        return self.changed is None or 2.0 ** (1 - self.changed) <= 1 - confidence
 
     @property
     def gain(self) -> tuple[float, float, float]:
@@ -69,6 +79,7 @@ def differences(
     one, other = side_figures(pairs, pairs.one, once), side_figures(pairs, pairs.other, once)
     spread = _spread(pairs, resamples, seed)
     tail = 50 * (1 - confidence)
+    changed = _changed(pairs)
     found: dict[Key, Difference] = {}
     for key in one:
         values = float(one[key][0]), float(other[key][0])
@@ -78,7 +89,33 @@ def differences(
         if not np.isnan(values).any():
             low, high = np.nanpercentile(spread[key], [tail, 100 - tail])
         better = HIGHER_IS_BETTER[key[1]] if key[0] == "metric" else True
-        found[key] = Difference(*values, values[1] - values[0], float(low), float(high), better)
+        interval = float(low), float(high)
+        difference = values[1] - values[0]
+        found[key] = Difference(*values, difference, *interval, better, changed.get(key))
+    return found
+
+
+def _changed(pairs: Pairs) -> dict[Key, int]:
+    """By figure that goes by answers: groups or images whose answers make it differ."""
+    one, other = pairs.one.argmax(axis=1), pairs.other.argmax(axis=1)
+    turned = (one == pairs.labels) != (other == pairs.labels)
+
+    def units(which: NDArray[np.bool_]) -> int:
+        return len(np.unique(pairs.units[which]))
+
+    found: dict[Key, int] = {
+        ("metric", "accuracy"): units(turned),
+        ("metric", "balanced_accuracy"): units(turned),
+        ("metric", "macro_f1"): units(one != other),
+    }
+    for number, label in enumerate(pairs.classes):
+        answered = (one == number) != (other == number)
+        found["class", label, "recall"] = units(answered & (pairs.labels == number))
+        found["class", label, "precision"] = found["class", label, "f1"] = units(answered)
+    for name in pairs.slices:
+        for value in pairs.slices[name].unique():
+            member = (pairs.slices[name] == value).to_numpy()
+            found["slice", str(name), str(value)] = units(turned & member)
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
@@ -33,9 +32,7 @@ def sheet(
     unseen: list[tuple[str, str]] = []
     ways = (("right -> wrong", comparison.lost), ("wrong -> right", comparison.gained))
     frames = [[_tile(item, way, places, unseen)] for way, found in ways for item in found[:SHOWN]]
-    content = BytesIO()
-    framed_sheet(frames).save(content, format="PNG")
-    return content.getvalue(), unseen
+    return framed_sheet(frames), unseen
 
 
 def _tile(

@@ -43,16 +43,16 @@ def shown() -> Iterator[None]:
 
 
 @shown()
-def of_failed(folder: Path, stage: str) -> None:
+def of_failed(stage: str) -> None:
     """Keep what a failed stage says to look at: `retrain` rolls its files back."""
-    if stage == "ingest" and (folder / REJECTED).exists():
-        of_rejected(folder, examples=AFTERWARDS)
+    if stage == "ingest" and REJECTED.exists():
+        of_rejected(examples=AFTERWARDS)
 
 
 @shown()
-def of_rejected(folder: Path, *, examples: int = REJECTED_EXAMPLES) -> None:
+def of_rejected(*, examples: int = REJECTED_EXAMPLES) -> None:
     """Make the artifact of the rejected files."""
-    told = rejected(folder / REJECTED, examples)
+    told = rejected(REJECTED, examples)
     create_markdown_artifact(told, key="rejected-files", description="By reason")
 
 
@@ -63,35 +63,33 @@ def of_comparison(account: str) -> None:
 
 
 @shown()
-def of_views(folder: Path) -> None:
+def of_views() -> None:
     """Make the artifact of a few images and their views."""
-    create_image_artifact(
-        picture(folder / SHEET), key="contact-sheet", description="Views of a few images"
-    )
+    create_image_artifact(picture(SHEET), key="contact-sheet", description="Views of a few images")
 
 
 @shown()
-def of_metrics(folder: Path) -> None:
+def of_metrics() -> None:
     """Make the artifact of the model's figures."""
-    create_markdown_artifact(metrics(folder), key="metrics", description="Of the model that ships")
+    create_markdown_artifact(metrics(), key="metrics", description="Of the model that ships")
 
 
 @shown()
-def of_confusion(folder: Path) -> None:
+def of_confusion() -> None:
     """Make the artifact of the classes that are taken for one another."""
     create_markdown_artifact(
-        confusion(folder / PREDICTIONS), key="confusion-matrix", description="Test images"
+        confusion(PREDICTIONS), key="confusion-matrix", description="Test images"
     )
 
 
-MADE: dict[str, list[Callable[[Path], None]]] = {
+MADE: dict[str, list[Callable[[], None]]] = {
     "ingest": [of_rejected],
     "augment": [of_views],
     "evaluate": [of_metrics, of_confusion],
 }
 
 
-def of_run(folder: Path, *, done: Collection[str]) -> None:
+def of_run(done: Collection[str]) -> None:
     """Make the artifacts of those stages that are up to date, each for itself.
 
     Args:
@@ -99,13 +97,13 @@ def of_run(folder: Path, *, done: Collection[str]) -> None:
     """
     for stage, made in MADE.items():
         for make in made if stage in done else ():
-            make(folder)
+            make()
 
 
-def metrics(folder: Path) -> str:
+def metrics() -> str:
     """The shipped model's figures beside those of the last commit, as Markdown."""
-    now = json.loads((folder / METRICS).read_text(encoding="utf-8"))["fine_tuned"]
-    before = committed(folder)
+    now = json.loads(METRICS.read_text(encoding="utf-8"))["fine_tuned"]
+    before = committed()
     rows = [
         f"| {HEADLINE[name]} | {with_interval(now, name)} | {_beside(name, now, before)} |"
         for name in HEADLINE
@@ -128,10 +126,10 @@ def _beside(name: str, now: dict[str, float], before: dict[str, float]) -> str:
     return f"{before[name]:.4f} | {now[name] - before[name]:+.4f}"
 
 
-def committed(folder: Path) -> dict[str, float]:
+def committed() -> dict[str, float]:
     """The shipped model's figures at HEAD; none where there is no commit of them."""
-    begun = run("rev-parse", "--verify", "--quiet", "HEAD", folder=folder).status == 0
-    content = blob("HEAD", METRICS.as_posix(), folder) if begun else None
+    begun = run("rev-parse", "--verify", "--quiet", "HEAD").status == 0
+    content = blob("HEAD", METRICS.as_posix()) if begun else None
     try:
         found = json.loads(content or "")["fine_tuned"].items()
     except (ValueError, KeyError, TypeError, AttributeError):

@@ -192,7 +192,10 @@ def train_anew(revision: Revision, what: What) -> dict[str, float]:
         pull = ["--pull"] if dvc.run("remote", "list", folder=clone).strip() else []
         dvc.repro(*pull, folder=clone, say=lambda line: say(line.expandtabs()))
         document = json.loads((clone / "reports/metrics.json").read_text(encoding="utf-8"))
-    scores: dict[str, float] = document["fine_tuned"]
+    scores: dict[str, float] = document.get("fine_tuned", {})
+    if not HEADLINE.keys() & scores.keys():
+        reason = "its reports/metrics.json has no figure of today's names"
+        raise InputError(revision.name, reason, "leave it out")
     return scores
 
 

@@ -10,7 +10,7 @@ from prefect import get_run_logger, task
 
 from pipeline.errors import InputError
 from pipeline.flows import clone, journal, remote
-from pipeline.flows.in_place import PUT_BACK, added_here, not_brought, record, shown
+from pipeline.flows.in_place import PUT_BACK, added_here, not_brought, record
 from pipeline.flows.journal import Entry
 from pipeline.flows.locks import unlocked
 from pipeline.flows.remote import PartedError, Remote
@@ -128,13 +128,14 @@ def check_mine(theirs: list[str], pending: list[str]) -> None:
         fix = f"move them to the import's source, then `dvc checkout --force {mine[0]}`"
         raise InputError(mine[0], reason, fix)
     if parted := [file for file in known if file in touched]:
-        changed = shown(differences(parted[0]))
+        changed = clone.first_of(differences(parted[0]))
         reason = f"was changed by others, and so was its data here: {changed}"
         fix = f"copy these away, run `dvc checkout --force {parted[0]}` and retrain, {PUT_BACK}"
         raise PartedError(parted[0], reason, fix)
 
 
 @task(name="catch up", **over_a_network)
+@unlocked()
 def incoming(where: Remote) -> str:
     """The commit that others have pushed on top of HEAD; HEAD where there is none."""
     return remote.incoming(where)

@@ -43,10 +43,14 @@ def check_clean() -> None:
         InputError: It has some; the first are named.
     """
     if found := changed(untracked="normal"):
-        names = ", ".join(found[:SHOWN])
-        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
         fix = "commit or remove them, or use a clone of its own"
-        raise InputError(Path.cwd(), f"has uncommitted changes: {names}{more}", fix)
+        raise InputError(Path.cwd(), f"has uncommitted changes: {first_of(found)}", fix)
+
+
+def first_of(paths: Sequence[str]) -> str:
+    """The first of some paths, and how many more there are."""
+    more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
+    return ", ".join(paths[:SHOWN]) + more
 
 
 def changed(*, untracked: Literal["all", "normal", "no"] = "all") -> list[str]:

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from pipeline.files import replacing
 from pipeline.flows import clone
+from pipeline.flows.clone import first_of
 from pipeline.flows.remote import PartedError
 from pipeline.flows.tracked import differences, digests_of
 from pipeline.programs import dvc
 from pipeline.programs.git import git
 
-SHOWN = 3
 PUT_BACK = "then put them back, tables line by line"
 # in a reflog; the latter of rebase, or of pull
 MADE_HERE = re.compile(r"(commit( \((initial|amend)\))?|.* \((pick|reword|squash|fixup)\)): ")
@@ -54,8 +54,10 @@ def not_brought(own: Collection[str]) -> list[str]:
         if absent:
             changed = sorted({*differences(file)} - {*absent})
             if changed:
-                theirs = f"{len(absent)} files that others changed, such as {shown(absent)}"
-                reason = f"{theirs}, were never put in place here, where {shown(changed)} changed"
+                theirs = f"{len(absent)} files that others changed, such as {first_of(absent)}"
+                reason = (
+                    f"{theirs}, were never put in place here, where {first_of(changed)} changed"
+                )
                 fix = f"copy these away, run `dvc checkout --force {file}`, {PUT_BACK}"
                 raise PartedError(file, reason, fix)
             behind.append(file)
@@ -113,12 +115,6 @@ def _kept_as(digest: str) -> Path:
 
 def _names(file: str) -> Listing:
     return {path.as_posix(): digest for path, digest in digests_of(file).items()}
-
-
-def shown(paths: list[str]) -> str:
-    """The first of some paths."""
-    more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
-    return ", ".join(paths[:SHOWN]) + more
 
 
 def _record() -> Path:

@@ -89,7 +89,9 @@ def is_ahead(one: str, other: str) -> bool:
 
 
 def publish(where: Remote | None, name: str, commit: str) -> None:
-    """Tag a commit, and push HEAD and the tag, both or none; all or part may be done already.
+    """Tag a commit, and push it and the tag, both or none; all or part may be done already.
+
+    Commits on top of it are left for later: their data may be in no DVC remote yet.
 
     Raises:
         InputError: The remote does not answer.
@@ -97,13 +99,15 @@ def publish(where: Remote | None, name: str, commit: str) -> None:
         PartedError: Others were first; there is no such tag of this clone's now.
     """
     answer("tag", "--delete", name)  # others may have one of this name
-    behind = where is not None and fetched(where) and is_ahead(where.reference, "HEAD")
+    there = where is not None and fetched(where)
+    behind = where is not None and there and is_ahead(where.reference, "HEAD")
     tag = f"refs/tags/{name}"
     taken = answer("rev-parse", "--verify", "--quiet", f"{tag}^{{commit}}")
     if where and (taken not in {"", commit} or (behind and is_ahead("HEAD", where.reference))):
         fix = "run retrain again: it builds on what is there now, and nothing is computed twice"
         raise PartedError(Path.cwd(), f"others have pushed to {where.name} meanwhile", fix)
-    refs = [] if behind or not where else [f"HEAD:refs/heads/{where.branch}"]
+    lacks = where is not None and not (there and not is_ahead(commit, where.reference))
+    refs = [f"{commit}:refs/heads/{where.branch}"] if where and lacks else []
     try:
         if not taken:
             told = ["--annotate", "--message", f"Promoted by retrain: {name}"]

@@ -142,7 +142,7 @@ def challenge() -> Judgement | None:
         return None
     check_settled()
     judgement = judgement_of_workspace()
-    artifacts.of_run(Path(), done=list(outcomes))
+    artifacts.of_run(done=list(outcomes))
     if judgement.account:
         artifacts.of_comparison(judgement.account)
     return judgement

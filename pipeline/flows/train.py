@@ -69,7 +69,7 @@ def train(
     """
     with alone("flow"):
         outcomes = bring_up_to_date(params or [], until, force=force)
-        artifacts.of_run(Path(), done=list(outcomes))
+        artifacts.of_run(done=list(outcomes))
     words = ", ".join(f"{target} {outcome.name.lower()}" for target, outcome in outcomes.items())
     data = {target: outcome.name for target, outcome in outcomes.items()}
     if set(outcomes.values()) == {Outcome.UNCHANGED}:
@@ -104,7 +104,7 @@ def bring_up_to_date(
         try:
             outcomes[target] = state.result()
         except dvc.StageError:
-            artifacts.of_failed(Path(), target)
+            artifacts.of_failed(target)
             raise
         if ask or own or target == targets[-1]:
             progress.reach(len(outcomes))

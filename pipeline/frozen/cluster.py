@@ -18,6 +18,7 @@ from functools import lru_cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pipeline.backbones.cut import multiplications
 from pipeline.console import say
 from pipeline.engines import Outputs, Run
 from pipeline.errors import InputError, in_words
@@ -28,9 +29,11 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
 ADDRESS = "DASK_SCHEDULER_ADDRESS"  # as Dask itself names it
-CONNECT_S = 10
+CONNECT_S = 5
+ANSWER_S = 10  # that a scheduler, once connected, may take; one that is stopped never does
 WORKERS_S = 60  # to wait for a worker, at the start and when all have gone
 SHARD_VIEWS, SHARD_BYTES = 64, 8_000_000
+SHARD_MULTIPLICATIONS = 3e10  # a second of a processor's work: what a killed run loses of each
 RETRIES = 2  # of a shard that raised an error; Dask itself retries those of killed workers
 AHEAD = 2  # shards that wait for each thread of the cluster
 
@@ -48,9 +51,12 @@ def cluster_address() -> str | None:
 
 
 def run_on_cluster(
-    address: str, network: FrozenNetwork, wanted: Iterable[Job]
+    address: str, network: FrozenNetwork, wanted: Iterable[Job], *, pooled_only: bool
 ) -> Iterator[tuple[int, Outputs]]:
     """Compute every view of every job.
+
+    Args:
+        pooled_only: Have only the first output sent; the others may be large.
 
     Yields:
         The view's number, counted over the jobs, and its rows, as they come in.
@@ -62,34 +68,43 @@ def run_on_cluster(
     client, spec, digest = _connect(address), network.portable, network.digest()
     waiting: dict[Future, int] = {}  # the number of a shard's first row
     with client, _losses(address):
-        for shard in _shards(wanted):
-            call = pickle.dumps((compute_shard, spec, digest, shard.jobs))
+        for shard in _shards(wanted, _views_a_shard(network)):
+            call = pickle.dumps((compute_shard, spec, digest, shard.jobs, pooled_only))
             future = client.submit(_opener(), call, retries=RETRIES, pure=False)
             waiting[future] = shard.first
-            while len(waiting) >= AHEAD * max(1, sum(client.nthreads().values())):
+            while len(waiting) >= AHEAD * max(1, _threads(client)):
                 yield from _finished(client, address, waiting)
         while waiting:
             yield from _finished(client, address, waiting)
 
 
-def compute_shard(spec: FrozenSpec, digest: bytes, wanted: Sequence[Job]) -> list[Outputs]:
+def compute_shard(
+    spec: FrozenSpec, digest: bytes, wanted: Sequence[Job], pooled_only: bool
+) -> list[Outputs]:
     """Compute the rows of a shard's views, on a worker.
 
     Args:
         digest: Of the network, as the machine that asks has it.
 
     Raises:
-        InputError: This machine has other weights or releases, or an image has changed.
+        InputError: This machine has no or other weights or releases, or an image has changed.
     """
     from distributed import get_worker  # noqa: PLC0415
 
+    worker = get_worker()
     with _BUILDING:
-        found, run = _built(spec, get_worker().state.nthreads)
+        try:
+            found, run = _built(spec, worker.state.nthreads)
+        except InputError as error:
+            fix = "give every worker the same weights, a file by the same path"
+            reason = f"worker {worker.address} cannot build the network: {error}"
+            raise InputError(ADDRESS, reason, fix) from error
         if found != digest:
             _built.cache_clear()  # what is mended is to be seen
             fix = "give every worker the same weights file and the same release of everything"
             raise InputError(ADDRESS, "a worker has other weights or software", fix)
-    return list(run(spec.pictures(wanted, threads=1)))  # each of the worker's threads has a shard
+    rows = run(spec.pictures(wanted, threads=1))  # each of the worker's threads has a shard
+    return [row[:1] for row in rows] if pooled_only else list(rows)
 
 
 def _opener() -> Callable[[bytes], Any]:
@@ -128,7 +143,7 @@ def _connect(address: str) -> Client:
     except Exception as error:  # whatever else listens there may answer anything
         said = in_words(error) if str(error) else f"no answer within {CONNECT_S} s"
         raise InputError(ADDRESS, f"no scheduler at {address!r}: {said}", fix) from error
-    if not client.nthreads():
+    if not _threads(client):
         say(f"{ADDRESS}: {address} has no worker yet; waiting {WORKERS_S} s for one")
     try:
         client.wait_for_workers(1, timeout=WORKERS_S)
@@ -136,6 +151,15 @@ def _connect(address: str) -> Client:
         client.close()
         raise _no_worker(address) from error
     return client
+
+
+def _threads(client: Client) -> int:
+    """Of all workers.
+
+    Raises:
+        OSError: The scheduler has ended, or does not answer, as one that is stopped.
+    """
+    return sum(client.nthreads(callback_timeout=ANSWER_S).values())
 
 
 async def _greet(address: str) -> None:
@@ -159,16 +183,24 @@ def _no_worker(address: str) -> InputError:
     return InputError(ADDRESS, f"{address} has had no worker for {WORKERS_S} s", fix)
 
 
-def _shards(wanted: Iterable[Job]) -> Iterator[Shard]:
+def _views_a_shard(network: FrozenNetwork) -> int:
+    each = sum(map(multiplications, network.backbone.network.operations))
+    return max(1, min(SHARD_VIEWS, int(SHARD_MULTIPLICATIONS / max(1, each))))
+
+
+def _shards(wanted: Iterable[Job], views: int) -> Iterator[Shard]:
+    """Shards of at most so many views; one image's may be shared out."""
     first = size = count = 0
     shard: list[Job] = []
     for job in wanted:
-        carried = job._replace(content=read_bytes(job))
-        if shard and (count >= SHARD_VIEWS or size + len(carried.content or b"") > SHARD_BYTES):
-            yield Shard(first, shard)
-            first, size, count, shard = first + count, 0, 0, []
-        shard.append(carried)
-        size, count = size + len(carried.content or b""), count + len(job.views)
+        content = read_bytes(job)
+        for start in range(0, len(job.views), views):
+            part = job._replace(content=content, views=job.views[start : start + views])
+            if shard and (count + len(part.views) > views or size + len(content) > SHARD_BYTES):
+                yield Shard(first, shard)
+                first, size, count, shard = first + count, 0, 0, []
+            shard.append(part)
+            size, count = size + len(content), count + len(part.views)
     if shard:
         yield Shard(first, shard)
 
@@ -185,7 +217,7 @@ def _finished(
         try:
             done = wait(list(waiting), timeout=5, return_when="FIRST_COMPLETED").done
         except TimeoutError:
-            if client.nthreads():
+            if _threads(client):
                 deadline = time.monotonic() + WORKERS_S
             elif time.monotonic() > deadline:
                 raise _no_worker(address) from None

@@ -113,11 +113,6 @@ class FrozenNetwork:
         first = layers.index(self.backbone.network.operations[self.first])
         return replace(self.spec, layers=len(layers) - first)
 
-    @cached_property
-    def weights_digest(self) -> str:
-        """SHA-256 of the backbone's weights."""
-        return self.backbone.weights_digest()
-
     def model(self) -> keras.Model:
         """What an engine runs: from pixels to the pooled features, then the cut's tensors."""
         return self.backbone.from_pixels([self.pooled, *self.cut])
@@ -191,7 +186,7 @@ class FrozenNetwork:
         params = self.spec.backbone
         return {
             "backbone": params.name,
-            "weights_digest": self.weights_digest,
+            "weights_digest": self.backbone.weights_digest,
             "image_size": params.size,
             "resize": params.resize,
             "engine": self.spec.extract.engine,

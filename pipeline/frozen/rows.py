@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from functools import cache
@@ -40,6 +40,7 @@ def frozen_rows(
     part: Part,
     sink: Sink,
     also_keep: Sequence[Part] = (),
+    leave_free: int = 0,
 ) -> None:
     """Give `sink` every view's row of one part, computing only what the store lacks.
 
@@ -49,13 +50,14 @@ def frozen_rows(
         stage: Named beside the progress bar and in the store.
         sink: Called in no particular order.
         also_keep: Other parts to put into the store where a row is computed anyway.
+        leave_free: Bytes of the disk that the store must leave.
 
     Raises:
         InputError: An image of which a row is computed has gone or changed since
             `ingest`; the cluster that the environment names cannot compute; a
             row is not finite or the storage cannot hold it.
     """
-    with closing(open_store(stage)) as store:
+    with closing(open_store(stage, leave_free=leave_free)) as store:
         kept = cache(lambda: _holdable(network, store, len(plan), [part, *also_keep]))
         for share, numbers in network.shares(plan):
 
@@ -91,7 +93,7 @@ def _rows_of_share(
             alike.setdefault(digests[number], []).append(int(number))
         if alike:
             groups = list(alike.values())
-            run, left = _ready(network), plan.iloc[[group[0] for group in groups]]
+            run, left = _ready(network, {part, *kept()}), plan.iloc[[group[0] for group in groups]]
             started = time.monotonic()
             keys = {name: row_keys(network, left, name) for name in kept()}
             with closing(_Keeping(network, store, keys)) as keeping:
@@ -151,10 +153,13 @@ def _holdable(network: FrozenNetwork, store: Store, views: int, parts: list[Part
     return held
 
 
-def _ready(network: FrozenNetwork) -> Callable[[Iterable[Job]], Iterator[tuple[int, Outputs]]]:
+def _ready(
+    network: FrozenNetwork, parts: Set[Part]
+) -> Callable[[Iterable[Job]], Iterator[tuple[int, Outputs]]]:
     """What numbers and computes every view of the jobs it is given, here or on a cluster."""
     if address := cluster_address():
-        return lambda wanted: run_on_cluster(address, network, wanted)
+        pooled_only = parts == {"features"}
+        return lambda wanted: run_on_cluster(address, network, wanted, pooled_only=pooled_only)
     run = network.compile()
     return lambda wanted: enumerate(run(network.spec.pictures(wanted)))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from io import BytesIO
 from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
@@ -54,8 +55,8 @@ def contact_sheet(rows: Sequence[tuple[Place, str, Sequence[View]]]) -> Image.Im
     return sheet
 
 
-def framed_sheet(frames: Sequence[Sequence[Tile]]) -> Image.Image:
-    """Draw tiles row by row; those of one frame stand side by side within a line.
+def framed_sheet(frames: Sequence[Sequence[Tile]]) -> bytes:
+    """Draw tiles row by row, as PNG; those of one frame stand side by side within a line.
 
     A line that is too long loses its middle,
     for the ends of a path tell more.
@@ -77,7 +78,9 @@ def framed_sheet(frames: Sequence[Sequence[Tile]]) -> Image.Image:
         for tile in shown:
             _draw(sheet, tile, left + MARGIN, top + MARGIN)
             left += width
-    return sheet
+    content = BytesIO()
+    sheet.save(content, format="PNG")
+    return content.getvalue()
 
 
 def shrunk(pixels: Pixels) -> Image.Image:

@@ -112,7 +112,7 @@ def decode_at(place: Place, limits: Limits | None = DEFAULT_LIMITS) -> Pixels:
     Raises:
         RejectedImage: As `decode` does, or what holds the image is damaged.
     """
-    return as_pixels(image_at(place, limits))
+    return decode_bytes(content(place, limits.file_bytes if limits else None), limits)
 
 
 def decode_bytes(encoded: bytes, limits: Limits | None = DEFAULT_LIMITS) -> Pixels:
@@ -124,15 +124,6 @@ def decode_bytes(encoded: bytes, limits: Limits | None = DEFAULT_LIMITS) -> Pixe
     return as_pixels(image_of(encoded, limits))
 
 
-def image_at(place: Place, limits: Limits | None = DEFAULT_LIMITS) -> Image.Image:
-    """What `decode_at` reads, before it becomes an array: an image of mode L or RGB.
-
-    Raises:
-        RejectedImage: As `decode_at` does.
-    """
-    return image_of(content(place, limits.file_bytes if limits else None), limits)
-
-
 def as_pixels(image: Image.Image) -> Pixels:
     """An image of mode L or RGB as `decode` returns it."""
     pixels = np.asarray(image)
@@ -141,8 +132,22 @@ def as_pixels(image: Image.Image) -> Pixels:
     return np.broadcast_to(pixels[..., np.newaxis], (*pixels.shape, 3))
 
 
+def is_gray(pixels: Pixels) -> bool:
+    """Whether the channels are equal, as `decode` repeats one, or as a file may hold them.
+
+    A colour picture is told by a few of its pixels.
+    """
+    if pixels.strides[2] == 0:
+        return True
+    for seen in (pixels[::8, ::8], pixels):
+        red, green, blue = (seen[..., channel] for channel in range(3))
+        if not (np.array_equal(red, green) and np.array_equal(red, blue)):
+            return False
+    return True
+
+
 def image_of(encoded: bytes, limits: Limits | None) -> Image.Image:
-    """What `decode_bytes` reads, before it becomes an array.
+    """What `decode_bytes` reads, before it becomes an array: an image of mode L or RGB.
 
     Raises:
         RejectedImage: As `decode_bytes` does.

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import RejectedImage
-from pipeline.images.decode import Limits, as_pixels, image_at, image_of
+from pipeline.images.decode import Limits, as_pixels, image_of
 from pipeline.images.digest import pixel_digest
 from pipeline.images.gray_copy import gray_copy
 from pipeline.images.isolated import map_isolated
@@ -73,7 +73,8 @@ def examine(item: Item, limits: Limits) -> Unmeasured | RejectedImage:
     if isinstance(item, RejectedImage):
         return item
     try:
-        image = image_of(item, limits) if isinstance(item, bytes) else image_at(item, limits)
+        encoded = item if isinstance(item, bytes) else content(item, limits.file_bytes)
+        image = image_of(encoded, limits)
         pixels = as_pixels(image)
         return Unmeasured(pixel_digest(pixels), *image.size, gray_copy(pixels))
     except RejectedImage as rejection:

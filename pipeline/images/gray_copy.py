@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.images.decode import Pixels
+from pipeline.images.decode import Pixels, is_gray
 
 SIDE = 64  # pixels; docs/decisions/0024-measures-on-a-small-copy.md says why no more
 MIN_ROWS = 160  # of a taller picture every n-th row is read, but at least so many
@@ -28,7 +28,9 @@ def gray_copy(pixels: Pixels) -> NDArray[np.uint8]:
     height, width, _ = pixels.shape
     step = max(1, height // MIN_ROWS)
     rows = pixels[step // 2 :: step]
-    channels = 1 if _is_gray(rows) else 3
+    # equal pixels give equal measures whatever the file, and the mean of three equal
+    # channels may be rounded otherwise than one
+    channels = 1 if is_gray(rows) else 3
     plane = rows[..., 0] if channels == 1 else rows.reshape(len(rows), -1)
     plane = np.ascontiguousarray(plane)
     image = Image.frombuffer("L", plane.shape[::-1], plane, "raw", "L", 0, 1)
@@ -38,19 +40,3 @@ def gray_copy(pixels: Pixels) -> NDArray[np.uint8]:
     # the last of the reduced pixels may stand for fewer: the box ends where the picture does
     box = (0, 0, width / across, min(image.height, height / step / down))
     return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR, box=box))
-
-
-def _is_gray(rows: Pixels) -> bool:
-    """Whether the channels are equal, as `decode` repeats one, or as a file may hold them.
-
-    Equal pixels must give equal measures whatever the file, and the mean of
-    three equal channels may be rounded otherwise than one.  A colour picture
-    is told by a few of its pixels.
-    """
-    if rows.strides[2] == 0:
-        return True
-    for seen in (rows[::8, ::8], rows):
-        red, green, blue = (seen[..., channel] for channel in range(3))
-        if not (np.array_equal(red, green) and np.array_equal(red, blue)):
-            return False
-    return True

@@ -116,9 +116,13 @@ class Known:
             self.rows[number] = (member, *result[:-1], *result.measures)
         self._waiting.append(number)
         if time.monotonic() - self._last > KEEP_EVERY_S:
-            self.close()
+            self._keep()
 
     def close(self) -> None:
+        """Keep what waits."""
+        self._keep()
+
+    def _keep(self) -> None:
         """Put what waits into the store, but for files that are no longer what they were."""
         together: dict[Path, list[int]] = {}
         entries: list[tuple[bytes, bytes]] = []

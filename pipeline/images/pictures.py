@@ -13,7 +13,7 @@ import pandas as pd
 
 from pipeline.errors import InputError, RejectedImage
 from pipeline.images.cores import cores
-from pipeline.images.decode import Pixels, decode_at, decode_bytes
+from pipeline.images.decode import Pixels, decode_bytes
 from pipeline.images.digest import pixel_digest
 from pipeline.images.places import read_places
 from pipeline.images.views import IDENTITY, ResizeFilter, View, as_image, render_all
@@ -123,10 +123,8 @@ def read_bytes(job: Job) -> bytes:
 def _unchanged(job: Job) -> Pixels:
     """Decode without limits: `ingest` held the image to them, and knows it to harm no process."""
     try:
-        if job.content is None:
-            pixels = decode_at(job.place, limits=None)
-        else:
-            pixels = decode_bytes(job.content, limits=None)
+        encoded = content(job.place) if job.content is None else job.content
+        pixels = decode_bytes(encoded, limits=None)
     except RejectedImage as rejection:
         raise lost(job.place, rejection) from rejection
     if pixel_digest(pixels) != job.digest:

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from pipeline.images.decode import Pixels
+from pipeline.images.decode import Pixels, is_gray
 
 ResizeFilter = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]  # Pillow's
 
@@ -63,10 +63,8 @@ def as_image(pixels: Pixels) -> Image.Image:
     Pillow treats each channel alone and alike, so one channel of gray, repeated
     at the end, gives the same bits as three at a third of the work.
     """
-    gray = pixels[..., 0]
-    if all(np.array_equal(gray, pixels[..., channel]) for channel in (1, 2)):
-        return Image.fromarray(np.ascontiguousarray(gray))
-    return Image.fromarray(np.ascontiguousarray(pixels))
+    shown = pixels[..., 0] if is_gray(pixels) else pixels
+    return Image.fromarray(np.ascontiguousarray(shown))
 
 
 def render_all(

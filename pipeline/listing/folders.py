@@ -15,6 +15,7 @@ from pipeline.sources.found import Found
 from pipeline.tables import SPLIT_WORDS
 
 FolderLabels = Literal["first", "joined"]
+SHOWN = 3  # names of folders
 
 
 def from_folders(
@@ -45,6 +46,7 @@ def from_folders(
             f"ingest: {deeper} images of {below} lie in folders within those of their labels, "
             "which do not count; ingest.folder_labels joined makes labels of all"
         )
+    _say_what_repeats(below, images, depth)
     end = depth + 1 if labels == "first" else -1
     named = ["/".join(item.parts[depth:end]) for item in images]
     splits = [SPLIT_WORDS[item.parts[0].lower()] if depth else "" for item in images]
@@ -59,6 +61,19 @@ def from_folders(
         sorted(classes),
         [],
     )
+
+
+def _say_what_repeats(below: Path, images: Sequence[Found], depth: int) -> None:
+    """Name folders that stand within each label's: these may be deliveries of the same classes."""
+    within: dict[str, set[str]] = {}
+    for item in images:
+        within.setdefault(item.parts[depth], set()).update(item.parts[depth + 1 : -1][:1])
+    if len(within) > 1 and len(shared := set.intersection(*within.values())) > 1:
+        outer, inner = (", ".join(sorted(names)[:SHOWN]) for names in (within, shared))
+        say(
+            f"ingest: in {below} each of {outer} holds folders {inner}; if these are the labels, "
+            "name the former in ingest.sources"
+        )
 
 
 def are_splits(below: Path, folders: set[str]) -> bool:

@@ -58,13 +58,17 @@ def from_image_table(table: Found) -> Listing:
         )
     ]
     usable = [fault is None for fault in faults]
+    rejected = [
+        Rejected(p, *fault) for p, fault in zip(rows["path"], faults, strict=True) if fault
+    ]
     return Listing(
         rows.loc[usable].reset_index(drop=True),
         [place for (place, _), good in zip(members, usable, strict=True) if good],
-        [Rejected(p, *fault) for p, fault in zip(rows["path"], faults, strict=True) if fault],
+        rejected,
         # a subset need not show every class that the schema names
         sorted({label for label in rows["label"] if label.strip()} - foreign),
         [],
+        named=frozenset([table.path, *(item.path for item in rejected)]),
     )
 
 

@@ -22,22 +22,23 @@ from pipeline.sources.table import as_text, with_columns, without_foreign
 LABEL, FIELDS = "cls", "json"
 MAX_BESIDE = 1_000_000  # bytes
 ASIDE = ("txt", "caption")  # of a sample, and no image
+FEW = 16  # of an archive's files: the very first may lack a label, or a picture
 FAR = 2  # from a picture's name
 
 
 def with_samples(found: Sequence[Found]) -> set[Path]:
     """The archives that hold labels beside images: key.cls, or at the top key.json with a label.
 
-    Of the latter the first of each archive shows what all are.
+    Of the latter the first few of each archive show what all are.
     """
     within = [item for item in found if item.place.member and not item.fault]
     labelled = {item.place.file for item in within if _extension(item) == LABEL}
-    first: dict[Path, Found] = {}
+    first: dict[Path, list[Found]] = {}
     for item in within:
         top = len(item.parts) == 1 and item.place.file not in labelled
         if top and _extension(item) == FIELDS:
-            first.setdefault(item.place.file, item)
-    by_key = {item.key: item for item in first.values()}
+            first.setdefault(item.place.file, []).append(item)
+    by_key = {item.key: item for few in first.values() for item in few[:FEW]}
     pictured = {
         item.key
         for item in (within if by_key else ())
@@ -99,7 +100,8 @@ def from_samples(found: Sequence[Found], raw: Path) -> Listing:
         say(f"ingest: the samples' .json: keys left out: {names}, which hold no plain values")
     table = without_foreign("the samples' .json", table)
     table = with_columns("the samples' .json", table, ("path", "label"))
-    return Listing(table, places, rejected, sorted(set(table["label"])), [])
+    own = frozenset(item.path for item in found)
+    return Listing(table, places, rejected, sorted(set(table["label"])), [], named=own)
 
 
 def _read_all(found: Sequence[Found]) -> dict[str, dict[str, bytes | RejectedImage]]:

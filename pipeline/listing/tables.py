@@ -16,7 +16,7 @@ from pipeline.listing.listing import FAULTS, Listing, Rejected
 from pipeline.sources.content import content
 from pipeline.sources.found import Found, leads_outside
 from pipeline.sources.place import Place, fix_of
-from pipeline.sources.table import read_label_table
+from pipeline.sources.table import may_name_labels, read_label_table
 
 MAX_WEIGHT = 1e6
 MAX_TABLE = 2_000_000_000  # bytes
@@ -38,13 +38,17 @@ def from_table(raw: Path, table: Found, found: Sequence[Found]) -> Listing:
 
 
 def names_labels(table: Found) -> bool:
-    """Whether a file that is called as tables are has the columns path and label."""
+    """Whether a file that is called as tables are has the columns path and label.
+
+    Also where something is wrong with it: folders must not overrule it for that.
+    """
     if table.path.lower().endswith(".json"):
         return True  # only COCO's annotations are among tables
+    content = bytes_of(table)
     try:
-        read_label_table(str(table.place), bytes_of(table))
+        read_label_table(str(table.place), content)
     except InputError:
-        return False
+        return may_name_labels(table.path, content)
     return True
 
 

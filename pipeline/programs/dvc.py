@@ -11,7 +11,6 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
@@ -69,18 +68,15 @@ def get(commit: str, wanted: Mapping[str, Path], *options: str) -> dict[str, str
         Why some could not be had, by path.
     """
     top, below = (git("rev-parse", word) or "." for word in ("--show-cdup", "--show-prefix"))
-
-    def fetch(path: str) -> str:
-        words = ["get", *options, "--force", "--rev", commit, "--out", str(wanted[path])]
-        try:
-            run(*words, top, str(PurePosixPath(below) / path))
-        except InputError as error:
-            return error.reason.removeprefix("ERROR: ")
-        return ""
-
-    with ThreadPoolExecutor(max(1, len(wanted))) as pool:
-        failed = dict(zip(wanted, pool.map(fetch, wanted), strict=True))
-    return {path: why for path, why in failed.items() if why}
+    words = ["get", *options, "--force", "--rev", commit]
+    commands = [
+        [*DVC, *words, "--out", str(to), top, str(PurePosixPath(below) / path)]
+        for path, to in wanted.items()
+    ]
+    _mend_rwlock(Path())
+    done = leash.run_all(commands, Path(), environment())
+    failed = {path: _failure(one) for path, one in zip(wanted, done, strict=True)}
+    return {path: why.removeprefix("ERROR: ") for path, why in failed.items() if why}
 
 
 def transfer(verb: Literal["push", "fetch"], *words: str) -> str:
@@ -102,13 +98,19 @@ def transfer(verb: Literal["push", "fetch"], *words: str) -> str:
 def _finished(folder: Path, *words: str, more: Mapping[str, str] | None = None) -> tuple[str, str]:
     _mend_rwlock(folder)
     done = leash.run([*DVC, *words], folder, {**environment(), **(more or {})})
-    printed, said = _text(done.stdout), _text(done.stderr)
-    if done.returncode:
-        lines = [line for line in map(str.strip, said.splitlines()) if line and line != ADVERT]
-        reason = _shortened(_reason(lines)) or f"status {done.returncode}"
+    if reason := _failure(done):
         fix = RENAME if NOT_UTF8 in reason else "mend what DVC names, then rerun"
         raise InputError(f"dvc {' '.join(words)}", reason, fix)
-    return printed, said
+    return _text(done.stdout), _text(done.stderr)
+
+
+def _failure(done: subprocess.CompletedProcess[bytes]) -> str:
+    """Why DVC failed, in its words; "" where it did not."""
+    if not done.returncode:
+        return ""
+    said = map(str.strip, _text(done.stderr).splitlines())
+    lines = [line for line in said if line and line != ADVERT]
+    return _shortened(_reason(lines)) or f"status {done.returncode}"
 
 
 def _mend_rwlock(folder: Path) -> None:

@@ -82,13 +82,13 @@ def git(*words: str, folder: Path = Path()) -> str:
     return os.fsdecode(done.printed).rstrip("\n")
 
 
-def answer(*words: str, folder: Path = Path()) -> str:
+def answer(*words: str) -> str:
     """What git printed as `git` has it, or "" where its status says that there is no such thing.
 
     Raises:
         InputError: It failed otherwise.
     """
-    done = run(*words, folder=folder)
+    done = run(*words)
     if done.status not in {0, 1}:
         raise _failure(words, done)
     return "" if done.status else os.fsdecode(done.printed).rstrip("\n")
@@ -103,16 +103,16 @@ def listed(*words: str, folder: Path = Path()) -> list[str]:
     return [path for path in git(*words, folder=folder).split("\0") if path]
 
 
-def blob(commit: str, path: str, folder: Path = Path()) -> bytes | None:
-    """A file of a commit, by its path below `folder`; None where the commit lacks it.
+def blob(commit: str, path: str) -> bytes | None:
+    """A file of a commit, by its path below this folder; None where the commit lacks it.
 
     Raises:
         InputError: The file or the commit cannot be read.
     """
-    done = run("cat-file", "blob", f"{commit}:./{path}", folder=folder)
+    done = run("cat-file", "blob", f"{commit}:./{path}")
     if done.status == 0:
         return done.printed
-    if not listed("ls-tree", "-z", "--name-only", commit, "--", path, folder=folder):
+    if not listed("ls-tree", "-z", "--name-only", commit, "--", path):
         return None
     raise _failure(("cat-file", "blob"), done)
 

@@ -14,8 +14,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -98,17 +98,31 @@ def _is_shell_between(process: Any) -> bool:
 
 
 def run(
-    command: list[str], folder: Path, environment: Mapping[str, str] | None = None
+    command: list[str], folder: Path, environment: Mapping[str, str]
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a command to its end; it has no stdin, and does not outlive this process."""
+    return run_all([command], folder, environment)[0]
+
+
+def run_all(
+    commands: Sequence[list[str]], folder: Path, environment: Mapping[str, str]
+) -> list[subprocess.CompletedProcess[bytes]]:
+    """Run commands side by side as `run` does one, without threads: these no signal ends."""
     from tempfile import TemporaryFile  # noqa: PLC0415  # the leash itself starts sooner without
 
-    with TemporaryFile() as out, TemporaryFile() as err:  # a pipe may fill up unread
-        with leashed(command, folder, environment, stdout=out, stderr=err) as process:
+    with ExitStack() as stack:
+        started = []
+        for command in commands:
+            out, err = (stack.enter_context(TemporaryFile()) for _ in range(2))  # a pipe may fill
+            child = leashed(command, folder, environment, stdout=out, stderr=err)
+            started.append((stack.enter_context(child), out, err))
+        done = []
+        for command, (process, out, err) in zip(commands, started, strict=True):
             status = process.wait()
-        out.seek(0)
-        err.seek(0)
-        return subprocess.CompletedProcess(command, status, out.read(), err.read())
+            out.seek(0)
+            err.seek(0)
+            done.append(subprocess.CompletedProcess(command, status, out.read(), err.read()))
+        return done
 
 
 def main(command: list[str]) -> int:

@@ -140,6 +140,9 @@ def _in_archive(
         if any(part.startswith(".") and part != ".." for part in inner):
             continue
         wrong = fault or _fault_of_name(name, inner, seen)
+        if not wrong and name.lower().endswith((*ARCHIVES, *FOREIGN)):
+            reason = f"{as_text(name)} is an archive within an archive, which is not read"
+            raise InputError(archive, reason, "unpack it, and put it beside; or take it out")
         seen.add("/".join(inner))
         shown = name if wrong else "/".join(inner)
         yield Found(as_text(f"{archive}/{shown}"), (*folders, *inner), place, wrong)

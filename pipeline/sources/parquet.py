@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 ENDINGS = (".parquet",)
 FIX = "save it again, as `datasets` does, in row groups of some hundred images"
 IMAGE = "image"  # what `datasets` calls the column
+FILE_NAME = "file_name"  # and that of paths, in metadata beside images
 AT_ONCE = 64  # images in memory while they are listed
 _one_at_a_time = Lock()
 
@@ -27,8 +28,8 @@ _one_at_a_time = Lock()
 def image_columns(file: Path) -> list[str]:
     """The columns that may hold the images: of structs with a field `bytes`, or else of bytes.
 
-    Bytes beside a column `path` are none: the file is a table beside images.
-    What is called image comes alone.
+    Bytes beside a column `path`, or `file_name`, are none: the file is a table beside
+    images.  What is called image comes alone.
 
     Raises:
         InputError: The file cannot be read.
@@ -43,7 +44,9 @@ def image_columns(file: Path) -> list[str]:
         and (inner := type_.get_field_index("bytes")) >= 0
         and _is_bytes(type_.field(inner).type)
     ]
-    plain = [name for name, type_ in fields.items() if _is_bytes(type_) and "path" not in fields]
+    plain = [name for name, type_ in fields.items() if _is_bytes(type_)]
+    if "path" in fields or (FILE_NAME in fields and IMAGE not in plain):
+        plain = []
     return [IMAGE] if IMAGE in {*structs, *plain} else structs or plain
 
 

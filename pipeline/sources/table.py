@@ -14,13 +14,14 @@ import pandas as pd
 
 from pipeline.console import say
 from pipeline.errors import InputError, in_words
+from pipeline.sources.parquet import FILE_NAME
 from pipeline.tables import FOLD, MANIFEST_COLUMNS, PLACE_COLUMNS, SPLIT_WORDS
 
 OPTIONAL_COLUMNS = ("weight", "group", "split")
-FILE_NAME = "file_name"  # in metadata.csv, as the Hugging Face Hub has it beside images
 LONGEST = 2**31 - 1  # letters of a cell; csv's own limit is of 131,072
 WHOLE = re.compile(r"\A(-?\d+)\.0\Z", re.ASCII)  # as `_whole` would spell it in text
 SEPARATORS = re.compile("[;\t,|]")
+NO_VALUE = {"na", "n/a", "nan", "none", "null", "<na>"}  # as R and pandas write an absent one
 RESERVED_COLUMNS = {*MANIFEST_COLUMNS, *PLACE_COLUMNS, FOLD} - {"path", "label", *OPTIONAL_COLUMNS}
 
 
@@ -44,7 +45,21 @@ def read_label_table(name: str, content: bytes) -> pd.DataFrame:
         raise InputError(name, reason, "save it again as UTF-8 text or as Parquet") from error
     if "path" not in table.columns:
         table = table.rename(columns={FILE_NAME: "path"})
+    for column in table.columns:
+        meant = column.strip().casefold()
+        if meant in OPTIONAL_COLUMNS and meant not in table.columns:
+            reason = f"has a column {column!r}, which would not count as {meant!r}"
+            raise InputError(name, reason, f"call it {meant!r}, or quite otherwise")
     return with_columns(name, table, ("path", "label"))
+
+
+def may_name_labels(name: str, content: bytes) -> bool:
+    """Whether a table that cannot be read has the columns path and label all the same."""
+    if name.lower().endswith(".parquet"):
+        return False  # its reader says what is wrong
+    first = content.partition(b"\n")[0].replace(b"\0", b"").decode(errors="replace")
+    words = set(re.findall(r"\w+", first.casefold()))
+    return "label" in words and not words.isdisjoint({"path", FILE_NAME})
 
 
 def with_columns(name: str, table: pd.DataFrame, needed: tuple[str, ...]) -> pd.DataFrame:
@@ -71,6 +86,12 @@ def with_columns(name: str, table: pd.DataFrame, needed: tuple[str, ...]) -> pd.
             raise InputError(name, f"column {column!r} is one of the pipeline's own", "rename it")
     table = table.assign(**{c: "" for c in OPTIONAL_COLUMNS if c not in columns})
     groups = table["group"].where(table["group"].str.strip() != "", "")  # blank is none
+    absent = groups[groups.str.strip().str.casefold().isin(NO_VALUE)]
+    if len(absent) > 1:
+        reason = (
+            f"{len(absent)} rows have the group {absent.iloc[0]!r}, which would be a single one"
+        )
+        raise InputError(name, reason, "leave these cells empty, or give the group another name")
     words = {cell: SPLIT_WORDS.get(cell.strip().lower(), cell) for cell in table["split"].unique()}
     return table.assign(group=groups, split=table["split"].map(words).astype("str"))
 

@@ -37,14 +37,23 @@ def run(
     plan = with_splits(read_plan(views), images)
     places = places_by_digest(raw, images, plan)
     network = FrozenNetwork(FrozenSpec(backbone, params, fine_tune.layers))
-    fits = network.size("activations", len(plan)) <= fine_tune.activation_budget_gb * 1e9
+    size = network.size("activations", len(plan))
+    fits = size <= fine_tune.activation_budget_gb * 1e9
     also_keep: list[Part] = ["activations"] if fits else []
+    leave_free = size if fits else 0  # `fine_tune` puts all of them into a file
     with replacing(features) as partial:
         partial.mkdir()
         shape = (len(plan), network.values("features"))
         with writing_rows(partial / ARRAY, shape, network.dtype) as write:
             frozen_rows(
-                network, plan, places, "extract", part="features", sink=write, also_keep=also_keep
+                network,
+                plan,
+                places,
+                "extract",
+                part="features",
+                sink=write,
+                also_keep=also_keep,
+                leave_free=leave_free,
             )
         write_table(partial / INDEX, plan[["digest", "view"]])
         write_json(partial / MADE_WITH, network.made_with())

@@ -127,7 +127,7 @@ def run(
         resize=backbone.resize,
         shipped=announce(history),
         data_digest=hashlib.sha256(splits.read_bytes()).hexdigest(),
-        weights_digest=network.weights_digest,
+        weights_digest=network.backbone.weights_digest,
         params={
             "backbone": backbone.model_dump(),
             "extract": extract.model_dump(),

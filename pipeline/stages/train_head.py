@@ -14,14 +14,7 @@ from pipeline.files import Reads, Writes, replacing, require_room, write_json
 from pipeline.tables import FOLD, distinct, read_manifest, write_table
 from pipeline.tensorflow_start import within_memory
 from pipeline.training.cross_validation import NO_FOLDS, cross_validate
-from pipeline.training.head import (
-    HeadParams,
-    build_head,
-    held_out,
-    loss_of,
-    size_of,
-    training_epochs,
-)
+from pipeline.training.head import HeadParams, loss_of, prepare, size_of
 from pipeline.training.learning import learn, make_deterministic
 
 ENDING = ".weights.h5"  # Keras demands it
@@ -54,17 +47,8 @@ def run(
     if params.sample_weights and (train["weight"] == 1).all():
         say("train_head: train_head.sample_weights changes nothing: every image weighs 1")
     make_deterministic(params.seed)
-    epochs = training_epochs(
-        params,
-        train,
-        classes,
-        inputs=cached.rows,
-        index=cached.index,
-        batch_size=params.batch_size,
-    )
-    held = held_out(params, val, classes, inputs=cached.rows, index=cached.index)
     with within_memory("train_head", "lower train_head.hidden or train_head.batch_size"):
-        head = build_head(params, cached.array.shape[1], len(classes))
+        head, epochs, (held,) = prepare(params, [train, val], classes, cached)
         require_room(weights, size_of(head))
         loss = loss_of(params)
         history = learn(head, params, loss, epochs, held, keep_start=False, what="train_head")

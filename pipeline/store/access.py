@@ -9,14 +9,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.console import say
+from pipeline.console import say, sized
 from pipeline.store.database import (
     NAME,
     checksum,
     connect,
     drop,
+    file_bytes,
     look_up,
     set_aside,
+    shrink,
     trim,
     unwritable,
     used_bytes,
@@ -24,7 +26,7 @@ from pipeline.store.database import (
 )
 from pipeline.store.settings import FOLDER, LIMIT, in_the_way, store_folder, store_limit
 
-LEFT_FREE_GB = 1.0  # of the disk: the run that fills the store has files of its own to write
+LEFT_FREE = 1_000_000_000  # bytes of the disk: the run has files of its own to write
 ASKED_AT_ONCE = 32  # keys, whose values are in memory together
 MARKED_AT_ONCE = 256 * ASKED_AT_ONCE  # keys, in one transaction, which costs milliseconds
 TRIM_TO = 0.9  # of the limit, so that not every write has to trim
@@ -42,10 +44,11 @@ class Store:
         damaged: Entries dropped because their bytes were not those once written.
     """
 
-    def __init__(self, folder: Path | None, limit: int, stage: str) -> None:
+    def __init__(self, folder: Path | None, limit: int, stage: str, leave_free: int = 0) -> None:
         self.asked = self.hits = self.damaged = 0
         self._file = folder / NAME if folder else None
         self._limit, self._stage, self._run = limit, stage, 0
+        self._leave_free = LEFT_FREE + leave_free
         self._writable = self._writes = self._waits = True
         self._database: sqlite3.Connection | None = None
         self._inode: int | None = None  # of the file that was opened
@@ -98,12 +101,15 @@ class Store:
                 self._make_room(self._database)
 
     def close(self) -> None:
-        """Note what this run found, and say what was damaged."""
+        """Note what this run found, keep to the limit, and say what was damaged."""
         with self._troubles():
             if self._database and self._run:
                 with self._database:
                     counts = (self.asked, self.hits, self._run)
                     self._database.execute("UPDATE runs SET asked=?, hits=? WHERE id=?", counts)
+                if self._writes:
+                    self._make_room(self._database)
+                    self._give_back(self._database)
         if self._database:
             self._database.close()
         if self.damaged:
@@ -170,11 +176,11 @@ class Store:
                 )
 
     def _disk_has_room(self) -> bool:
-        if self._file and shutil.disk_usage(self._file.parent).free < LEFT_FREE_GB * 1e9:
+        if self._file and shutil.disk_usage(self._file.parent).free < self._leave_free:
             self._writes = False
             say(
-                f"store: {self._file.parent} has less than {LEFT_FREE_GB:g} GB free on its disk; "
-                "the rest of this run is not kept"
+                f"store: {self._file.parent} has less than {sized(self._leave_free)} free on its "
+                "disk, which the run may need; the rest of it is not kept"
             )
         return self._writes
 
@@ -188,6 +194,13 @@ class Store:
                 f"store: this run and later ones use more than {size}; "
                 "the rest of this run is not kept"
             )
+
+    def _give_back(self, database: sqlite3.Connection) -> None:
+        """Make the file smaller where the limit was lowered since it grew."""
+        surplus = file_bytes(database) - self._limit
+        if surplus > 0 and used_bytes(database) <= self._limit:
+            say(f"store: giving back what {LIMIT} does not allow, {sized(surplus)} and more")
+            shrink(database)
 
     @contextmanager
     def _troubles(self) -> Iterator[None]:
@@ -230,10 +243,13 @@ class Store:
             say(f"store: {file}: {trouble}; going on without a store")
 
 
-def open_store(stage: str) -> Store:
+def open_store(stage: str, *, leave_free: int = 0) -> Store:
     """Open the machine's store for a run of `stage`.
+
+    Args:
+        leave_free: Bytes of the disk that the run needs later.
 
     Raises:
         InputError: The environment's limit is no size.
     """
-    return Store(store_folder(), store_limit(), stage)
+    return Store(store_folder(), store_limit(), stage, leave_free)

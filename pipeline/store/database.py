@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 NAME = "store.sqlite"
 DAMAGED = ".damaged"  # ending of one that was set aside
 PAGE = 16384  # bytes
+MISFILED = "typeof(key) <> 'blob' OR length(key) > 64 OR typeof(used) <> 'integer'"
 VACUUM_PAGES = 4096
 WAIT_S = 30.0  # for another process to end its transaction
 BUSY_WAIT_S = 0.1  # once one did not: it may be stopped, and this run has work to do
@@ -91,6 +92,8 @@ def _prepare(database: sqlite3.Connection, *, new: bool) -> None:
         database.execute("PRAGMA auto_vacuum=INCREMENTAL")
         database.execute(f"PRAGMA application_id={APPLICATION}")
     _write_ahead(database)
+    # some systems' SQLite else writes zeros over all that is deleted, twice
+    database.execute("PRAGMA secure_delete=OFF")
     # a power cut may lose the latest entries, never damage older ones
     database.execute("PRAGMA synchronous=NORMAL")
     database.executescript(SCHEMA)
@@ -175,20 +178,30 @@ def drop_misfiled(database: sqlite3.Connection) -> int:
     Returns:
         How many there were.
     """
-    misfiled = "typeof(key) <> 'blob' OR length(key) > 64 OR typeof(used) <> 'integer'"
-    values = f"SELECT value FROM entries WHERE {misfiled}"  # noqa: S608
+    values = f"SELECT value FROM entries WHERE {MISFILED}"  # noqa: S608
     with database:
         database.execute(f"DELETE FROM bytes WHERE id IN ({values})")  # noqa: S608
-        return database.execute(f"DELETE FROM entries WHERE {misfiled}").rowcount  # noqa: S608
+        return database.execute(f"DELETE FROM entries WHERE {MISFILED}").rowcount  # noqa: S608
+
+
+def count_misfiled(database: sqlite3.Connection) -> int:
+    """How many entries `drop_misfiled` would forget."""
+    counting = f"SELECT count(*) FROM entries WHERE {MISFILED}"  # noqa: S608
+    return int(database.execute(counting).fetchone()[0])
 
 
 def used_bytes(database: sqlite3.Connection) -> int:
     """Size of all that is not free, in bytes."""
-    pages, free = (
-        database.execute(f"PRAGMA {name}").fetchone()[0]
-        for name in ("page_count", "freelist_count")
-    )
-    return int(pages - free) * PAGE
+    return file_bytes(database) - _count(database, "freelist_count") * PAGE
+
+
+def file_bytes(database: sqlite3.Connection) -> int:
+    """Size of the file, in bytes."""
+    return _count(database, "page_count") * PAGE
+
+
+def _count(database: sqlite3.Connection, of: str) -> int:
+    return int(database.execute(f"PRAGMA {of}").fetchone()[0])
 
 
 def trim(database: sqlite3.Connection, limit: int, run: int) -> int:
@@ -200,7 +213,8 @@ def trim(database: sqlite3.Connection, limit: int, run: int) -> int:
     drop_misfiled(database)
     while (size := used_bytes(database)) > limit:
         oldest = database.execute(
-            "SELECT key, CAST(size AS INTEGER) FROM entries WHERE used<? ORDER BY used LIMIT 1024",
+            "SELECT key, COALESCE(CAST(size AS INTEGER), 0) FROM entries "
+            "WHERE used<? ORDER BY used LIMIT 1024",
             (run,),
         ).fetchall()
         if not oldest:
@@ -234,14 +248,15 @@ def last_runs(database: sqlite3.Connection) -> list[StageRun]:
 
 def damaged_keys(database: sqlite3.Connection) -> Iterator[bytes]:
     """Read every entry; yield the keys of those whose value is not what was once written."""
-    for (key,) in database.execute("SELECT key FROM entries").fetchall():
+    filed = f"SELECT key FROM entries WHERE NOT ({MISFILED})"  # noqa: S608
+    for (key,) in database.execute(filed).fetchall():
         yield from look_up(database, [key])[1]
 
 
 def shrink(database: sqlite3.Connection) -> None:
     """Give the file's free pages back to the disk."""
     free = None
-    while (left := database.execute("PRAGMA freelist_count").fetchone()[0]) != free:
+    while (left := _count(database, "freelist_count")) != free:
         free = left
         # a little at a time: others may write in between
         database.execute(f"PRAGMA incremental_vacuum({VACUUM_PAGES})").fetchall()

@@ -16,7 +16,7 @@ import platformdirs
 from pipeline.errors import InputError
 
 FOLDER, LIMIT = "PIPELINE_STORE", "PIPELINE_STORE_GB"
-DEFAULT_LIMIT_GB = 20.0
+DEFAULT_LIMIT_GB = 25.0  # holds activations of the default budget, and their features
 
 
 def store_folder() -> Path | None:

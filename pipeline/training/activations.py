@@ -59,7 +59,7 @@ def activations(
             yield _stored(network, Rows(room / "activations.npy"))
         else:
             bound = (
-                f"the {sized(free)} free on the disk"
+                f"the {sized(free)} free on the disk of {folder}"
                 if needed <= budget_gb * 1e9
                 else f"fine_tune.activation_budget_gb {budget_gb:g}"
             )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.features import Features
 from pipeline.tables import FOLD
-from pipeline.training.head import HeadParams, build_head, held_out, loss_of, training_epochs
+from pipeline.training.head import HeadParams, loss_of, prepare
 from pipeline.training.learning import judge, learn, make_deterministic
 
 NO_FOLDS: dict[str, Any] = {"folds": 0}
@@ -71,21 +71,8 @@ def score(
     params: HeadParams, parts: Sequence[pd.DataFrame], classes: Sequence[str], cached: Features
 ) -> tuple[int, float]:
     """Train on the first part: the epoch that the second chose, the accuracy on the third."""
-    train, chooses, unseen = parts
     make_deterministic(params.seed)
-    head = build_head(params, cached.array.shape[1], len(classes))
-    epochs = training_epochs(
-        params,
-        train,
-        classes,
-        inputs=cached.rows,
-        index=cached.index,
-        batch_size=params.batch_size,
-    )
-    held, scored = (
-        held_out(params, part, classes, inputs=cached.rows, index=cached.index)
-        for part in (chooses, unseen)
-    )
+    head, epochs, (held, scored) = prepare(params, parts, classes, cached)
     loss = loss_of(params)
     log = learn(head, params, loss, epochs, held, keep_start=False, what="train_head")
     hits = judge(head, loss, scored).hits

@@ -12,6 +12,7 @@ import pandas as pd
 from pydantic import Field, model_validator
 
 from pipeline.errors import InputError
+from pipeline.features import Features
 from pipeline.tables import units_of
 from pipeline.training.epochs import Epochs, Gather, Held, image_weights, one_hot, view_rows
 from pipeline.training.learning import MOST, LearningParams
@@ -111,6 +112,27 @@ def load_head(params: HeadParams, channels: int, classes: int, weights: Path) ->
         reason += f" for {channels} channels and {classes} classes"
         raise InputError(weights, reason, "run `dvc repro train_head`") from error
     return head
+
+
+def prepare(
+    params: HeadParams, parts: Sequence[pd.DataFrame], classes: Sequence[str], cached: Features
+) -> tuple[keras.Model, Epochs, list[Held]]:
+    """A head with random weights, the first part's images to train it, the others' to judge it.
+
+    Raises:
+        InputError: As `training_epochs` does.
+    """
+    train, *others = parts
+    inputs, index = cached.rows, cached.index
+    head = build_head(params, cached.array.shape[1], len(classes))
+    epochs = training_epochs(
+        params, train, classes, inputs=inputs, index=index, batch_size=params.batch_size
+    )
+    return (
+        head,
+        epochs,
+        [held_out(params, part, classes, inputs=inputs, index=index) for part in others],
+    )
 
 
 def training_epochs(

@@ -44,13 +44,11 @@ class LearningParams(Section):
 
 
 def make_deterministic(seed: int) -> None:
-    """Seed Python, NumPy and TensorFlow, and let TensorFlow use no racing operation."""
+    """Start TensorFlow, which is told to use no racing operation, and seed all generators."""
     start_tensorflow()
     import keras  # noqa: PLC0415
-    import tensorflow as tf  # noqa: PLC0415
 
     keras.utils.set_random_seed(seed)
-    tf.config.experimental.enable_op_determinism()
 
 
 def optimizer(params: LearningParams, steps_per_epoch: int) -> keras.optimizers.Optimizer:

@@ -268,10 +268,16 @@ def test_an_unreachable_remote_is_tried_again_then_failed_and_published_later(
     assert tries.read_text() == "1\n"  # another try would meet it again
     assert promoted.status() == ""
     hook.unlink()
+    promotion = promoted.git("rev-parse", "HEAD").strip()
+    promoted.write("note.txt", "by hand, and its data may be nowhere yet\n")
+    promoted.git("add", "note.txt")
+    promoted.git("commit", "--quiet", "--message", "By hand")
 
     state = once(promoted)
     assert state.name == "Unchanged"
     assert state.message.endswith("; model@v2.0.0, promoted by a run before, is published now")
+    assert promoted.git("ls-remote", "origin", "refs/heads/main").split()[0] == promotion
+    promoted.git("push", "--quiet")
     check_published(promoted, tmp_path / "second")
 
 

@@ -156,14 +156,16 @@ def test_figures_are_shown_beside_those_of_head(toy):
     "content",
     [b"\xff", b"3", b'{"fine_tuned": 3}', b'{"fine_tuned": {"accuracy": null, "f1": "0.9"}}'],
 )
-def test_figures_of_head_that_are_none_are_no_figures(tmp_path, content):
+def test_figures_of_head_that_are_none_are_no_figures(tmp_path, monkeypatch, content):
     toy = make_toy(tmp_path, remotes=False)
     (toy.folder / "reports").mkdir(exist_ok=True)
     (toy.folder / "reports/metrics.json").write_bytes(content)
     toy.git("add", "--force", "reports/metrics.json")
     toy.git("commit", "--quiet", "--message", "Odd")
 
-    assert committed(toy.folder) == {}
+    monkeypatch.chdir(toy.folder)
+
+    assert committed() == {}
 
 
 def test_tables_of_a_run_are_read_or_named(tmp_path):
@@ -290,7 +292,7 @@ def test_what_lacks_its_file_keeps_nothing_else_from_being_shown(toy, trained):
 
     @flow
     def show() -> None:
-        shown.of_run(toy.folder, done=["evaluate"])
+        shown.of_run(done=["evaluate"])
 
     state = show(return_state=True)
 
