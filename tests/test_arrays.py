@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+import re
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -36,6 +39,24 @@ def test_rows_stay_right_when_their_memory_is_given_back(tmp_path, monkeypatch):
     for _ in range(3):
         taken = rows[list(range(50))]
         np.testing.assert_array_equal(taken, values.astype("<f2").astype(np.float32))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux what is mapped")
+def test_memory_is_given_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(arrays, "MAPPED", 2**20)
+    shape = (1024, 4096)  # 16 MB
+    with writing_rows(tmp_path / "a.npy", shape, "<f4") as write:
+        for row in range(shape[0]):
+            write(row, np.full(shape[1], row))
+    rows = Rows(tmp_path / "a.npy")
+
+    for first in range(0, shape[0], 8):
+        assert (rows[list(range(first, first + 8))][:, 0] == np.arange(first, first + 8)).all()
+
+    _, _, mapped = Path("/proc/self/smaps").read_text().partition(f"{tmp_path / 'a.npy'}\n")
+    resident = re.search(r"^Rss: +(\d+) kB$", mapped, re.MULTILINE)
+    assert resident
+    assert int(resident[1]) < 6_000
 
 
 def test_a_row_of_another_size_is_refused(tmp_path):

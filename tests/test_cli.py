@@ -56,19 +56,21 @@ def test_help_of_a_stage_names_its_files_and_params(stage, capsys):
     assert "writes:" in said
 
 
-def test_light_commands_import_nothing_heavy():
+def test_light_commands_import_nothing_heavy(filled):
     """`--help`, and a stage that only reads tables, start at once."""
+    assert filled.run("ingest") == 0
     probe = (
         "import sys; from pipeline.__main__ import main\n"
         "try: main(sys.argv[1:])\n"
         "except SystemExit: pass\n"
-        "heavy = {'tensorflow', 'keras', 'openvino', 'dvc', 'sklearn'}\n"
+        "heavy = {'tensorflow', 'keras', 'openvino', 'dvc', 'sklearn', 'prefect'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
-    for words in (["--help"], ["ingest", "--help"], ["train_head", "--help"], ["split", "--help"]):
+    helps = ("ingest", "train_head", "split", "run", "predict", "compare")
+    for words in (["--help"], *([name, "--help"] for name in helps), ["split"]):
         done = subprocess.run(
             [sys.executable, "-c", probe, *words],
-            cwd=ROOT,
+            cwd=filled.folder,
             capture_output=True,
             text=True,
             check=True,

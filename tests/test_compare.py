@@ -251,7 +251,7 @@ def test_the_page_holds_its_pictures_and_runs_nothing(repository, capsys):
     assert images[0]["src"].startswith("data:image/png;base64,")
     assert not {tag for tag, _ in shown.tags} & {"script", "a", "link", "iframe"}
     with Image.open(repository / "reports/compare/changed.png") as sheet:
-        assert sheet.width > 1000
+        assert (np.asarray(sheet) != 255).any()
     assert "cannot be shown" not in capsys.readouterr().err
 
 

@@ -463,6 +463,19 @@ def test_of_few_images_no_verdict_is_told(images, verdict):
     assert {row[0]: row[-1] for row in rows}["accuracy"] == verdict
 
 
+def test_tables_show_the_first_twenty_images():
+    labels = np.zeros(40, int)
+    right = np.tile([0.9, 0.1], (40, 1))
+    wrong = np.where(np.arange(40)[:, None] < 25, right[:, ::-1], right)
+    one, other = side(labels, right, "A"), side(labels, wrong, "B")
+
+    found = compare(one, other, **OPTIONS)
+
+    part = next(p for p in account(found, no_changes(one, other), []) if "to wrong" in p.title)
+    assert part.sentences == ["25 images, of which 20 are shown."]
+    assert (len(part.rows), len(found.lost)) == (20, 25)
+
+
 @pytest.mark.parametrize(
     ("turned", "a_group", "verdict"),
     [(4, 1, "not known"), (5, 1, "not known"), (6, 1, "better"), (8, 2, "not known")],

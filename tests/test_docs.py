@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shlex
@@ -13,7 +14,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from benchmarks.report import SECTIONS
-from pipeline.__main__ import COMMANDS, STAGES
+from pipeline.__main__ import COMMANDS, STAGES, main
 from pipeline.commands.summary import FILES, HEADLINE
 from pipeline.listing.listing import FAULTS
 from pipeline.sources.place import READ_FAULTS
@@ -83,6 +84,25 @@ def test_every_command_exists(line):
 
         assert words[0] == "dvc"
         parse_args(words[1:])
+
+
+def test_plain_keras_answers_as_predict_does(trained, capsys):
+    """By the README's own lines, which need nothing of this project."""
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    image = "data/raw/dark/000.png"
+    capsys.readouterr()
+
+    done = subprocess.run(
+        [sys.executable, "-c", code.replace("data/raw/images/cell0001.png", image)],
+        cwd=trained.folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert main(["predict", image, "--json"]) == 0
+    (answer,) = json.loads(capsys.readouterr().out)
+    assert ast.literal_eval(done.stdout) == pytest.approx(answer["probabilities"], abs=1e-4)
 
 
 def test_the_picture_of_the_graph_is_the_graph():

@@ -6,6 +6,7 @@ import ast
 import importlib
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
@@ -100,7 +101,7 @@ def test_params_has_no_section_that_nobody_takes():
 
 
 def test_no_out_disables_the_run_cache():
-    """A persisted or uncached plain out would (FACTS: metrics may be uncached).
+    """A persisted or uncached plain out would (metrics may be uncached).
 
     `sample` has none: DVC would delete users' images (docs/decisions/0035-sample-persists.md).
     """
@@ -120,9 +121,12 @@ def test_what_lies_beside_the_outs_is_ignored_by_git_and_unknown_to_dvc():
                 assert str(path) not in (ROOT / "dvc.yaml").read_text()
 
 
-def test_plots_are_drawn_from_outs():
-    outs = {out for spec in DVC["stages"].values() for out in paths(spec["outs"])}
+def test_plots_are_drawn_from_what_a_run_leaves(trained):
     for plot in DVC["plots"]:
-        files = [plot] if isinstance(plot, str) else list(next(iter(plot.values()))["y"])
-        for file in files:
-            assert file in outs or str(Path(file).parent) in outs
+        if isinstance(plot, str):
+            assert (trained.folder / plot).is_file()
+            continue
+        (drawn,) = plot.values()
+        for file, columns in drawn["y"].items():
+            found = pd.read_csv(trained.folder / file).columns
+            assert {drawn["x"], *([columns] if isinstance(columns, str) else columns)} <= {*found}

@@ -322,7 +322,7 @@ def test_pictures_alike_across_splits_are_shown_side_by_side(project):
         assert f"{pair['one']['split']} near {pair['other']['split']}" in shown.text
         assert pair["one"]["path"] in shown.text
     with Image.open(project.folder / "reports/inspect/leakage.png") as sheet:
-        assert sheet.width > 2 * 112
+        assert (np.asarray(sheet) != 255).any()
 
 
 @pytest.mark.parametrize("broken", ["{", "[]", '{"pictures": {}}', '{"pictures": {"a": "b"}}'])

@@ -124,9 +124,12 @@ def test_figures_are_flat_numbers_with_intervals_around_them():
 
     scores = report(labels, probabilities)
 
+    spread = bootstrap(labels, probabilities, np.arange(60), resamples=200, seed=1)
     assert all(type(value) is float for value in scores.values())
     for name in by_sklearn(labels, probabilities):
         assert scores[f"{name}_low"] <= scores[name] <= scores[f"{name}_high"]
+        ends = np.nanpercentile(spread[name], [2.5, 97.5])
+        assert [scores[f"{name}_low"], scores[f"{name}_high"]] == pytest.approx(list(ends))
     assert scores["majority_baseline_accuracy"] == pytest.approx((labels == 0).mean(), abs=1e-6)
     assert scores["images_site=n"] + scores["images_site=s"] == scores["images"] == 60
     hits = probabilities.argmax(axis=1) == labels

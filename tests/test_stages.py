@@ -114,6 +114,25 @@ def test_curves_of_each_model_are_its_own(trained):
             for name in ("head", "fine_tuned")
         )
         assert head != tuned
+    answers = pd.read_csv(trained.folder / "reports/predictions.csv")
+    rarer = answers["label"].value_counts().sort_index().idxmin()
+    expected = roc((answers["label"] == rarer).to_numpy(float), answers[f"probability_{rarer}"])
+    tuned = pd.read_csv(trained.folder / "reports/plots/roc_fine_tuned.csv")
+    pd.testing.assert_frame_equal(tuned, expected)
+
+
+def test_columns_of_many_values_get_no_figures(trained):
+    file = trained.folder / "data/splits.csv"
+    table = pd.read_csv(file, keep_default_na=False)
+    table["site"], table["serial"] = ["n", "s"] * (len(table) // 2), range(len(table))
+    table.to_csv(file, index=False)
+    trained.set("evaluate", max_slices=2)
+
+    assert trained.run("evaluate") == 0
+
+    found = json.loads((trained.folder / "reports/metrics.json").read_text())["fine_tuned"]
+    assert {"accuracy_site=n", "accuracy_site=s"} <= found.keys()
+    assert not [name for name in found if "serial" in name]
 
 
 @pytest.mark.slow
@@ -168,6 +187,8 @@ def test_the_model_tells_where_it_came_from(trained):
     assert record["git_revision"] is None  # the temporary folder is no repository
     assert card.classes == ["dark", "light"]
     assert card.params["train_head"]["hidden"] == [8]
+    splits = (trained.folder / "data/splits.csv").read_bytes()
+    assert card.data_digest == hashlib.sha256(splits).hexdigest()
     model.write_bytes(model.read_bytes() + b"\0")
     assert read_provenance(model, trained.folder / "models/provenance.json") is None
 

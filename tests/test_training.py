@@ -125,7 +125,9 @@ def test_the_head_has_the_layers_asked_for(keras, hidden):
     assert all(layer.kernel_regularizer.l2 == pytest.approx(0.01) for layer in dense)
 
 
-@pytest.mark.parametrize("changes", [{}, {"ema_momentum": 0.5}, {"optimizer": "rmsprop"}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"ema_momentum": 0.5}, {"optimizer": "rmsprop"}, {"optimizer": "adamw"}]
+)
 def test_learning_keeps_the_epoch_that_the_log_names(keras, changes):
     params = PARAMS.model_copy(
         update={"hidden": [], "epochs": 6, "learning_rate": 0.05, **changes}
