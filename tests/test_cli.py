@@ -71,6 +71,7 @@ def test_light_commands_import_nothing_heavy(filled):
         done = subprocess.run(
             [sys.executable, "-c", probe, *words],
             cwd=filled.folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
             check=True,
