@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from benchmarks import report
 from benchmarks.project import require, throwaway
 
-COLD_S, NO_OP_S = 360.0, 2.5  # what the project promises on two cores
+COLD_S, NO_OP_S = 360.0, 2.5  # bars, on two idle cores
 UP_TO_DATE = "Data and pipelines are up to date."
 
 
@@ -38,7 +38,7 @@ def main(words: Sequence[str] | None = None) -> int:
         f"for it; the no-op is the median of {chosen.no_ops}. "
         f"A no-op takes {no_op / cold.seconds:.2%} of the cold run.",
         report.table(
-            ("`dvc repro`", "seconds", "promised, at most", "of that"),
+            ("`dvc repro`", "seconds", "bar", "of that"),
             [(name, taken, bar, f"{taken / bar:.0%}") for name, taken, bar in bars],
         ),
         report.table(

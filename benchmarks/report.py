@@ -38,7 +38,7 @@ SECTIONS = {  # module and title, in the document's order
 PREFACE = """# Benchmarks
 
 Each section is written by the command in it, in one run on one machine; `make bench` runs
-them with their defaults.
+them with their defaults, but for store_database and the variants named after a colon.
 Read ratios: seconds differ between machines, and on a busy one from run to run.
 """
 

@@ -160,7 +160,7 @@ def test_neither_adding_nor_removing_images_moves_one(steps, modulus):
 @settings(deadline=None, max_examples=150)
 @given(rows, rows, st.booleans())
 def test_an_image_moves_only_where_its_unit_came_to_hold_other_groups(before, after, together):
-    """Or other pictures, if it has no group: decisions 3 and 20, and nothing else."""
+    """Or other pictures, if it has no group: decision 3, and nothing else."""
     params = HASH.model_copy(update=TOGETHER if together else {})
 
     def known(drawn: list[tuple[int, str]]) -> dict[tuple[int, str], tuple[frozenset[str], str]]:

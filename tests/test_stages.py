@@ -401,7 +401,7 @@ def test_a_model_of_other_classes_is_refused(trained, refused):
     )
 
 
-def test_missing_inputs_name_the_stage_to_run(project, refused):
+def test_missing_inputs_are_named_with_what_makes_them(project, refused):
     for stage, match in {
         "split": "data/manifest.csv: does not exist\n  fix: run `dvc repro`",
         "augment": "data/splits.csv: does not exist",

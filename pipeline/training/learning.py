@@ -153,7 +153,7 @@ def judge(model: keras.Model, loss: Loss, val: Held) -> Judged:
 
 
 def scores_of(judged: Judged) -> dict[str, float]:
-    """The columns of the log."""
+    """What the log says of a validation."""
     return {"val_loss": judged.loss, "val_accuracy": judged.accuracy}
 
 
