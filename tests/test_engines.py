@@ -172,8 +172,9 @@ def test_tensorflow_goes_by_no_keras_json_of_the_users(tmp_path):
     (tmp_path / "keras.json").write_text(json.dumps(settings | {"backend": "jax"}))
     code = (
         "from pipeline.tensorflow_start import start_tensorflow; start_tensorflow();"
-        "from keras import config, layers;"
-        "print(config.backend(), config.floatx(), config.image_data_format(), config.epsilon(),"
+        "import tensorflow as tf; from keras import config, layers;"
+        "print(tf.config.experimental.tensor_float_32_execution_enabled(), config.backend(),"
+        "config.floatx(), config.image_data_format(), config.epsilon(),"
         "layers.Dense(1).compute_dtype)"
     )
     environment = os.environ | {"KERAS_HOME": str(tmp_path)}
@@ -183,7 +184,7 @@ def test_tensorflow_goes_by_no_keras_json_of_the_users(tmp_path):
         check=True,
     )  # fmt: skip
 
-    assert done.stdout == "tensorflow float32 channels_last 1e-07 float32\n"
+    assert done.stdout == "False tensorflow float32 channels_last 1e-07 float32\n"
 
 
 def test_tensorflow_that_lacks_the_memory_for_a_batch_is_an_error(keras, monkeypatch):

@@ -7,6 +7,7 @@ import os
 import platform
 import random
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -29,6 +30,7 @@ from pipeline.frozen.rows import row_keys
 from pipeline.images.pictures import read_plan
 from pipeline.images.views import View, render
 from pipeline.model_file import load_model
+from pipeline.store import access
 from pipeline.store.database import NAME, connect, kinds
 from tests.conftest import DATA, ROOT, needs_bfloat16, picture
 
@@ -480,6 +482,21 @@ def test_what_is_computed_reaches_the_store_within_seconds(filled, monkeypatch):
     assert filled.run("extract") == 0
 
     assert seen[7] >= 4  # features and activations of two views, 2.4 s old at least
+
+
+@pytest.mark.parametrize("budget", [20.0, 0.0])
+def test_the_store_leaves_fine_tuning_its_room(filled, monkeypatch, capsys, budget):
+    """Or it would cost the run the fast path: activations must lie on the disk a second time."""
+    filled.set("fine_tune", activation_budget_gb=budget)
+    assert filled.run(*DATA) == 0
+    room = shutil.disk_usage("/")._replace(free=access.LEFT_FREE + 1000)  # activations take more
+    monkeypatch.setattr(access.shutil, "disk_usage", lambda _: room)
+
+    assert filled.run("extract") == 0
+
+    left = "which the run may need; the rest of it is not kept" in capsys.readouterr().err
+    assert left == (budget > 0)
+    monkeypatch.undo()
 
 
 def test_two_runs_at_once_share_the_store(filled, counted):

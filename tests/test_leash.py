@@ -54,6 +54,36 @@ def test_children_and_grandchildren_end_with_a_killed_holder(tmp_path):
     until(lambda: not left(tmp_path), "all have ended", GRACE_S + 20)
 
 
+def test_ctrl_c_ends_several_that_run_side_by_side(tmp_path):
+    """Threads that wait for them would go on doing so."""
+    code = (
+        "import os; from pathlib import Path; from pipeline.programs.leash import run_all;"
+        f"run_all([{FAMILY!r}, {FAMILY!r}], Path(), os.environ)"
+    )
+    around = marked(tmp_path, PYTHONPATH=str(ROOT))
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, env=around, stderr=subprocess.DEVNULL
+    ) as holder:
+        until(lambda: len(left(tmp_path, "sleep 60")) >= 6, "all have started")
+        holder.send_signal(signal.SIGINT)
+
+        assert holder.wait(timeout=GRACE_S + 20) != 0
+
+    until(lambda: not left(tmp_path), "all have ended", GRACE_S + 20)
+
+
+def test_what_runs_side_by_side_is_told_apart(tmp_path):
+    codes = [f"import sys; print({n}); sys.exit({n})" for n in (3, 0, 2)]
+
+    done = leash.run_all([[sys.executable, "-c", code] for code in codes], tmp_path, {})
+
+    assert [(one.returncode, one.stdout.strip()) for one in done] == [
+        (3, b"3"),
+        (0, b"0"),
+        (2, b"2"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("code", "status"),
     [("raise SystemExit(7)", 7), ("import os; os.kill(os.getpid(), 9)", 128 + signal.SIGKILL)],

@@ -19,13 +19,15 @@ pytestmark = pytest.mark.usefixtures("prefect_api")
 
 @pytest.fixture(scope="module")
 def history(tmp_path_factory) -> Toy:
-    """Commits `few` and `more` of data, `strict` of code that halves every score, and HEAD."""
+    """Commits `few` and `more` of data, `strict`, which halves scores, `nameless`, and HEAD."""
     toy = make_toy(tmp_path_factory.mktemp("history"), remotes=False)
     toy.git("tag", "few")
     save(toy, "more", right=95)
     stage = (toy.folder / "stage.py").read_text()
     toy.write("stage.py", stage.replace("value = hits / total", "value = hits / total / 2"))
     save(toy, "strict")
+    toy.write("stage.py", stage.replace("names = [", "names = [] and ["))
+    save(toy, "nameless")
     toy.write("stage.py", stage)
     save(toy, "today", right=90)
     return toy
@@ -73,6 +75,12 @@ def test_other_data_and_other_code_are_scored_in_clones_of_their_own(toy):
     assert toy.status() == ""
     assert toy.git("rev-parse", "HEAD") == before
     assert not (toy.folder / "data/manifest.csv").exists()
+
+
+def test_a_commit_whose_figures_have_other_names_says_so(toy):
+    assert backfill(["nameless"], "code", return_state=True).name != "Completed"
+
+    assert "no figure of today's names" in rows()["code", "nameless"]["error"]
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from pipeline.flows.alone import alone
 from pipeline.flows.champion import judge
 from pipeline.flows.journal import Entry
 from pipeline.programs import dvc
+from pipeline.programs.git import KilledError
 from tests.flows.retraining import UP_TO_DATE, check_published, once
 from tests.toy import GIT, Toy
 
@@ -359,6 +360,21 @@ def test_a_commit_that_a_hook_refuses_is_rolled_back(promoted):
     assert promoted.scores()["accuracy"] == 0.8
     hook.unlink()
     assert once(promoted).name == "Promoted"
+
+
+def test_a_fetch_that_is_killed_by_itself_leaves_no_lock_in_the_way(promoted, monkeypatch):
+    locks = promoted.folder / ".git/refs/remotes/origin/main.lock"
+
+    def killed(_):
+        locks.parent.mkdir(parents=True, exist_ok=True)
+        locks.touch()
+        raise KilledError("git fetch", "was killed by signal 9", "rerun")
+
+    monkeypatch.setattr(remote, "incoming", killed)
+    with pytest.raises(KilledError):
+        catch_up.incoming.fn(None)
+
+    assert not locks.exists()
 
 
 @pytest.mark.parametrize(
