@@ -194,7 +194,8 @@ def _tensorflow(model: keras.Model) -> Run:
     import tensorflow as tf  # noqa: PLC0415
 
     function, what = _as_function(model, TENSORFLOW_BATCH), "extract.engine tensorflow"
-    most_ahead = len(tf.config.list_physical_devices("GPU")[:1])  # one while the next is filled
+    # a GPU computes one while the next is filled
+    most_ahead = 1 if tf.config.list_physical_devices("GPU") else 0
 
     def run(pictures: Iterable[Pixels]) -> Iterator[Outputs]:
         batch = np.zeros((TENSORFLOW_BATCH, *model.input_shape[1:]), np.uint8)

@@ -279,12 +279,10 @@ def test_a_scheduler_that_stands_still_is_an_error(afresh, cluster, refused, mon
         cluster.scheduler.send_signal(signal.SIGSTOP)
 
     monkeypatch.setattr(frozen_cluster, "_finished", stop_then_wait)
-    started = time.monotonic()
 
     said = refused("extract")
 
     assert "lost work: TimeoutError" in said
-    assert time.monotonic() - started < 40
 
 
 @pytest.mark.slow
@@ -299,7 +297,7 @@ def test_a_worker_that_cannot_build_the_network_is_named(afresh, cluster, refuse
     said = refused("extract")
 
     assert re.search(r"worker tcp://127.0.0.1:\d+ cannot build the network: own.weights.h5", said)
-    assert "give every worker the same weights, a file by the same path" in said
+    assert "a file of weights, by the same path" in said
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import get_args
 
@@ -465,23 +466,24 @@ def test_what_is_computed_reaches_the_store_within_seconds(filled, monkeypatch):
     ready, store = rows_module._ready, Path(os.environ["PIPELINE_STORE"]) / NAME
     before, seen = entries_in(store), []
 
-    def slow(network, parts):
+    def watching(network, parts):
         run = ready(network, parts)
 
-        def slowed(wanted):
+        def watched(wanted):
             for number, row in enumerate(run(wanted)):
                 if number < 8:
-                    time.sleep(0.4)
                     seen.append(entries_in(store) - before)
                 yield row
 
-        return slowed
+        return watched
 
-    monkeypatch.setattr(rows_module, "_ready", slow)
+    assert rows_module.KEEP_EVERY_S <= 1
+    monkeypatch.setattr(rows_module, "KEEP_EVERY_S", 0.0)
+    monkeypatch.setattr(rows_module, "_ready", watching)
 
     assert filled.run("extract") == 0
 
-    assert seen[7] >= 4  # features and activations of two views, 2.4 s old at least
+    assert seen[7] >= 12  # features and activations of six views: what waits is one write
 
 
 @pytest.mark.parametrize("budget", [20.0, 0.0])
@@ -494,9 +496,11 @@ def test_the_store_leaves_fine_tuning_its_room(filled, monkeypatch, capsys, budg
 
     assert filled.run("extract") == 0
 
-    left = "which the run may need; the rest of it is not kept" in capsys.readouterr().err
-    assert left == (budget > 0)
-    monkeypatch.undo()
+    said = "its disk has no room for activations twice, as fine_tune needs"
+    assert (said in capsys.readouterr().err) == (budget > 0)
+    with closing(connect(Path(os.environ["PIPELINE_STORE"]) / NAME, writable=True)) as database:
+        names = " ".join(kind.name for kind in kinds(database))
+    assert ("features" in names, "activations" in names) == (True, False)
 
 
 def test_two_runs_at_once_share_the_store(filled, counted):

@@ -9,11 +9,10 @@ import subprocess
 
 import numpy as np
 import pytest
-from matplotlib.axes import Axes
 from PIL import Image
 
 from pipeline.__main__ import main
-from pipeline.comparing.history_plot import history_plot
+from pipeline.comparing.history_plot import drawn, history_plot
 from pipeline.comparing.own_run import not_run
 from pipeline.comparing.past import Recorded
 from pipeline.comparing.revisions import find_revision
@@ -236,25 +235,16 @@ def test_the_plot_is_a_picture_that_the_figures_move(repository):
 
 
 @pytest.mark.parametrize(("images", "breaks"), [((9, 9, 9), 0), ((9, 8, 8), 1), ((9, 8, 7), 2)])
-def test_the_plot_has_intervals_and_a_line_where_the_test_images_change(
-    monkeypatch, images, breaks
-):
-    drawn: dict[str, list] = {"axvline": [], "vlines": []}
-    for name, calls in drawn.items():
-        real = getattr(Axes, name)
-        monkeypatch.setattr(
-            Axes,
-            name,
-            lambda *a, real=real, calls=calls, **k: (calls.append(a[1:]), real(*a, **k)),
-        )
+def test_the_plot_has_intervals_and_a_line_where_the_test_images_change(images, breaks):
     figures = {"accuracy": 0.5, "accuracy_low": 0.4, "accuracy_high": 0.7}
     entries = [Recorded("0" * 40, "2026-01-01", "", {"images": n, **figures}, []) for n in images]
 
-    history_plot(entries)
+    panel = drawn(entries).axes[0]
 
-    assert len(drawn["axvline"]) == breaks
-    ((places, low, high),) = drawn["vlines"]
-    assert (list(places), list(low), list(high)) == ([0, 1, 2], [0.4] * 3, [0.7] * 3)
+    assert sum(line.get_linestyle() == "--" for line in panel.lines) == breaks
+    (bars,) = panel.collections
+    ends = [[[place, 0.4], [place, 0.7]] for place in range(3)]
+    np.testing.assert_allclose(bars.get_segments(), ends)
 
 
 def test_hundreds_of_commits_are_drawn(tmp_path):

@@ -57,7 +57,8 @@ def test_children_and_grandchildren_end_with_a_killed_holder(tmp_path):
 def test_ctrl_c_ends_several_that_run_side_by_side(tmp_path):
     """Threads that wait for them would go on doing so."""
     code = (
-        "import os; from pathlib import Path; from pipeline.programs.leash import run_all;"
+        "import os; from pathlib import Path;"
+        "from pipeline.programs.leash import run_all, take_interrupts; take_interrupts();"
         f"run_all([{FAMILY!r}, {FAMILY!r}], Path(), os.environ)"
     )
     around = marked(tmp_path, PYTHONPATH=str(ROOT))

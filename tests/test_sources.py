@@ -111,6 +111,12 @@ def write(found: dict[str, bytes], target: Path) -> None:
             (target / name).write_bytes(content)
 
 
+def table_of(**columns: list[object]) -> bytes:
+    stream = io.BytesIO()
+    pq.write_table(pa.table(columns), stream)
+    return stream.getvalue()
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("kind", ["folder", "x.tar", "x.zip", "x.tar.gz", "x.tar.zst"])
 def test_what_is_in_an_archive_is_what_would_be_in_a_folder(project, layout, kind):
@@ -484,6 +490,7 @@ def test_the_first_json_of_an_archive_does_not_decide_alone(project):
         ("dark/labels.csv", "path,label\n000.png,K\xe4fer\n".encode("latin-1")),
         ("dark/labels.csv", "path,label\n000.png,cat\n".encode("utf-16")),
         ("dark/labels.jsonl", b'{"file_name": "000.png", "label": "cat"\n'),
+        ("dark/labels.parquet", table_of(path=["000.png"], label=["cat"], width=[3])),
         ("dark/_annotations.coco.json", b'{"images": [], "annotations": [], "categories": []}'),
     ],
 )

@@ -149,9 +149,9 @@ def _scale_as_trained(network: keras.Model) -> None:
 
     for layer in network.layers:
         if type(layer) is keras.layers.Normalization and layer.input_mean is None:
-            mean, variance = (np.asarray(w) for w in (layer.adapt_mean, layer.adapt_variance))
-            if np.allclose(mean, IMAGENET_MEAN, atol=1e-3):
-                layer.adapt_variance.assign(variance * IMAGENET_DEVIATION)
+            found = np.stack([layer.adapt_mean, layer.adapt_variance])
+            if np.allclose(found, [IMAGENET_MEAN, IMAGENET_DEVIATION], atol=1e-3):
+                layer.adapt_variance.assign(np.square(IMAGENET_DEVIATION))
                 layer.finalize_state()
 
 

@@ -79,7 +79,8 @@ def main(words: list[str]) -> int:
     if not 0 <= limit < math.inf:
         raise InputError("cache trim", f"{chosen.gigabytes:g} GB is no size", "give 0 or more")
     try:
-        database = connect(file, writable=not (closed := unwritable(file)))
+        closed = unwritable(file)
+        database = connect(file, writable=not closed)
         try:
             whole = chosen.action != "verify" or _verify(database, closed)
             if chosen.action in {"trim", "clear"}:

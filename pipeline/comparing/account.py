@@ -82,7 +82,7 @@ def _metrics(comparison: Comparison) -> Part:
         "of accuracy)."
     )
     rows = [
-        (HEADLINE[name], *_row(found, comparison.images.units, comparison.confidence))
+        (HEADLINE[name], *_row(found, comparison.images.units))
         for name, found in comparison.metrics.items()
     ]
     return Part("Metrics", [sentence], ("metric", *_columns(comparison)), rows)
@@ -93,7 +93,7 @@ def _classes(comparison: Comparison) -> Part:
         (
             f"{label} ({of_class.images})",
             part,
-            *_row(found, of_class.units, comparison.confidence),
+            *_row(found, of_class.units),
             f"{of_class.mcnemar.p:.3g}" if part == "recall" else "",
         )
         for label, of_class in comparison.classes.items()
@@ -108,7 +108,7 @@ def _slices(comparison: Comparison) -> Iterator[Part]:
         rows = [
             (
                 f"{value} ({one.images})",
-                *_row(one.accuracy, one.units, comparison.confidence),
+                *_row(one.accuracy, one.units),
                 f"{one.mcnemar.p:.3g}",
             )
             for value, one in values.items()
@@ -122,17 +122,17 @@ def _columns(comparison: Comparison) -> tuple[str, ...]:
     return ("A", "B", "B - A", interval, "so B is")
 
 
-def _row(found: Difference, units: int, confidence: float) -> tuple[str, ...]:
+def _row(found: Difference, units: int) -> tuple[str, ...]:
     return (
         _number(found.one),
         _number(found.other),
         _number(found.difference, "+"),
         f"[{_number(found.low, '+')}, {_number(found.high, '+')}]",
-        _verdict(found, units, confidence),
+        _verdict(found, units),
     )
 
 
-def _verdict(found: Difference, units: int, confidence: float) -> str:
+def _verdict(found: Difference, units: int) -> str:
     """Whether the interval, of so many groups or images, lies on one side of 0."""
     difference, low, high = found.gain
     if math.isnan(low):
@@ -141,9 +141,7 @@ def _verdict(found: Difference, units: int, confidence: float) -> str:
         return "the same"
     if units < FEW_UNITS:
         return "too few images"
-    if not found.is_known(confidence):
-        return "not known"
-    return "better" if low > 0 else "worse" if high < 0 else "not known"
+    return {1: "better", -1: "worse", 0: "not known"}[found.sign]
 
 
 def _number(value: float, sign: str = "") -> str:

@@ -83,17 +83,16 @@ def _overall(comparison: Comparison, params: PromotionParams, *, grew: bool) -> 
     found = comparison.metrics.get(params.metric)
     if found is None or math.isnan(found.low):
         return Verdict(False, f"{params.metric} is undefined on the common test images")
-    gain, low, high = found.gain
-    known = found.is_known(params.confidence)
+    gain, low, _ = found.gain
     shown = f"{params.metric} {_words(found)}{_on(comparison)}"
-    if known and low > 0 and gain >= params.min_gain - NOISE:
+    if found.sign > 0 and gain >= params.min_gain - NOISE:
         return Verdict(True, f"better with confidence: {shown}")
     if grew and low >= -params.max_regression - NOISE:
         bound = f"within promotion.max_regression {params.max_regression:g}"
         return Verdict(True, f"more data, and not worse: {shown}, {bound}")
-    if known and low > 0:
+    if found.sign > 0:
         return Verdict(False, f"the gain is below promotion.min_gain {params.min_gain:g}: {shown}")
-    worse = "worse" if known and high < 0 else "not better"
+    worse = "worse" if found.sign < 0 else "not better"
     beyond = f", and may be worse by more than promotion.max_regression {params.max_regression:g}"
     return Verdict(False, f"{worse} with confidence{beyond if grew else ''}: {shown}")
 

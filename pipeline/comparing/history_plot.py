@@ -4,17 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from io import BytesIO
+from typing import TYPE_CHECKING
 
 from pipeline.comparing.past import Recorded
 from pipeline.comparing.revisions import SHORT
 from pipeline.console import printable
 from pipeline.scoring.names import HEADLINE
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 NAMED = 40  # commits on the axis; of more, every second, third ... is named
 
 
 def history_plot(entries: Sequence[Recorded]) -> bytes:
-    """Draw a panel a metric, oldest commit left, as PNG.
+    """Draw the figures of commits as PNG.
+
+    Args:
+        entries: Newest first.
+    """
+    content = BytesIO()
+    drawn(entries).savefig(content, format="png", dpi=110, metadata={"Software": None})
+    return content.getvalue()
+
+
+def drawn(entries: Sequence[Recorded]) -> Figure:
+    """Draw a panel a metric, oldest commit left.
 
     A dashed line stands where the number of test images changed: figures of
     other test images are no measure of the model.
@@ -57,6 +72,4 @@ def history_plot(entries: Sequence[Recorded]) -> bytes:
         panel.tick_params(labelbottom=True)
     for panel in figure.axes[len(names) :]:
         panel.set_axis_off()
-    content = BytesIO()
-    figure.savefig(content, format="png", dpi=110, metadata={"Software": None})
-    return content.getvalue()
+    return figure

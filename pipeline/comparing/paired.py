@@ -26,7 +26,8 @@ class Difference:
     Undefined is, on these images, the precision of a class that a side never
     answers, or what the images cannot tell, such as the recall of a class they
     lack.  `changed` is by how many groups or images it can differ, those that one
-    side answers otherwise; None of a figure that goes by probabilities.
+    side answers otherwise; None of a figure that goes by probabilities.  `enough` is
+    whether these are enough for the interval to count.
     """
 
     one: float
@@ -36,14 +37,13 @@ class Difference:
     high: float
     higher_is_better: bool
     changed: int | None = None
+    enough: bool = True
 
-    def is_known(self, confidence: float) -> bool:
-        """Whether so many changes, all one way, would be unlikely by chance: the sign test.
-
-        Of fewer most resamples hold some, so that the interval leaves out 0
-        however little they say.
-        """
-        return self.changed is None or 2.0 ** (1 - self.changed) <= 1 - confidence
+    @property
+    def sign(self) -> int:
+        """1 where the second side is better with confidence, -1 where worse, else 0."""
+        _, low, high = self.gain
+        return (low > 0) - (high < 0) if self.enough else 0
 
     @property
     def gain(self) -> tuple[float, float, float]:
@@ -91,7 +91,11 @@ def differences(
         better = HIGHER_IS_BETTER[key[1]] if key[0] == "metric" else True
         interval = float(low), float(high)
         difference = values[1] - values[0]
-        found[key] = Difference(*values, difference, *interval, better, changed.get(key))
+        # the sign test: of fewer, all one way, most resamples hold some, so that the
+        # interval leaves out 0 however little they say
+        few = changed.get(key)
+        enough = few is None or 2.0 ** (1 - few) <= 1 - confidence
+        found[key] = Difference(*values, difference, *interval, better, few, enough)
     return found
 
 

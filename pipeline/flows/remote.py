@@ -99,14 +99,14 @@ def publish(where: Remote | None, name: str, commit: str) -> None:
         PartedError: Others were first; there is no such tag of this clone's now.
     """
     answer("tag", "--delete", name)  # others may have one of this name
-    there = where is not None and fetched(where)
-    behind = where is not None and there and is_ahead(where.reference, "HEAD")
+    theirs = where.reference if where and fetched(where) else ""  # "": there is no such branch yet
+    parted = bool(theirs) and is_ahead(theirs, "HEAD") and is_ahead("HEAD", theirs)
     tag = f"refs/tags/{name}"
     taken = answer("rev-parse", "--verify", "--quiet", f"{tag}^{{commit}}")
-    if where and (taken not in {"", commit} or (behind and is_ahead("HEAD", where.reference))):
+    if where and (taken not in {"", commit} or parted):
         fix = "run retrain again: it builds on what is there now, and nothing is computed twice"
         raise PartedError(Path.cwd(), f"others have pushed to {where.name} meanwhile", fix)
-    lacks = where is not None and not (there and not is_ahead(commit, where.reference))
+    lacks = not theirs or is_ahead(commit, theirs)
     refs = [f"{commit}:refs/heads/{where.branch}"] if where and lacks else []
     try:
         if not taken:

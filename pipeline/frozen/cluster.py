@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.backbones.cut import multiplications
 from pipeline.console import say
-from pipeline.engines import Outputs, Run
+from pipeline.engines import TENSORFLOW_BATCH, Outputs, Run
 from pipeline.errors import InputError, in_words
 from pipeline.frozen.network import FrozenNetwork, FrozenSpec
 from pipeline.images.pictures import Job, read_bytes
@@ -96,8 +96,10 @@ def compute_shard(
         try:
             found, run = _built(spec, worker.state.nthreads)
         except InputError as error:
-            fix = "give every worker the same weights, a file by the same path"
-            reason = f"worker {worker.address} cannot build the network: {error}"
+            fix = "give every worker what this machine has; a file of weights, by the same path"
+            reason = (
+                f"worker {worker.address} cannot build the network: {error.file}: {error.reason}"
+            )
             raise InputError(ADDRESS, reason, fix) from error
         if found != digest:
             _built.cache_clear()  # what is mended is to be seen
@@ -143,8 +145,9 @@ def _connect(address: str) -> Client:
     except Exception as error:  # whatever else listens there may answer anything
         said = in_words(error) if str(error) else f"no answer within {CONNECT_S} s"
         raise InputError(ADDRESS, f"no scheduler at {address!r}: {said}", fix) from error
-    if not _threads(client):
-        say(f"{ADDRESS}: {address} has no worker yet; waiting {WORKERS_S} s for one")
+    with _losses(address):
+        if not _threads(client):
+            say(f"{ADDRESS}: {address} has no worker yet; waiting {WORKERS_S} s for one")
     try:
         client.wait_for_workers(1, timeout=WORKERS_S)
     except TimeoutError as error:
@@ -185,7 +188,8 @@ def _no_worker(address: str) -> InputError:
 
 def _views_a_shard(network: FrozenNetwork) -> int:
     each = sum(map(multiplications, network.backbone.network.operations))
-    return max(1, min(SHARD_VIEWS, int(SHARD_MULTIPLICATIONS / max(1, each))))
+    least = TENSORFLOW_BATCH if network.spec.extract.engine == "tensorflow" else 1
+    return min(SHARD_VIEWS, max(least, int(SHARD_MULTIPLICATIONS / max(1, each))))
 
 
 def _shards(wanted: Iterable[Job], views: int) -> Iterator[Shard]:
@@ -228,7 +232,7 @@ def _finished(
 
 def _result(future: Future, address: str) -> list[Outputs]:
     try:
-        result: list[Outputs] = future.result()
+        result: list[Outputs] = future.result(timeout=WORKERS_S)  # or a scheduler stands still
     except (ImportError, AttributeError) as error:
         fix = "start them in this project's folder, with PYTHONPATH=. and its environment"
         reason = f"workers of {address} have not this project's code: {error}"

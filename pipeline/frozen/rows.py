@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -40,7 +41,7 @@ def frozen_rows(
     part: Part,
     sink: Sink,
     also_keep: Sequence[Part] = (),
-    leave_free: int = 0,
+    scratch: Path = Path(),
 ) -> None:
     """Give `sink` every view's row of one part, computing only what the store lacks.
 
@@ -50,15 +51,15 @@ def frozen_rows(
         stage: Named beside the progress bar and in the store.
         sink: Called in no particular order.
         also_keep: Other parts to put into the store where a row is computed anyway.
-        leave_free: Bytes of the disk that the store must leave.
+        scratch: Where the run will put all of these into a file, too.
 
     Raises:
         InputError: An image of which a row is computed has gone or changed since
             `ingest`; the cluster that the environment names cannot compute; a
             row is not finite or the storage cannot hold it.
     """
-    with closing(open_store(stage, leave_free=leave_free)) as store:
-        kept = cache(lambda: _holdable(network, store, len(plan), [part, *also_keep]))
+    with closing(open_store(stage)) as store:
+        kept = cache(lambda: _holdable(network, store, len(plan), [part, *also_keep], scratch))
         for share, numbers in network.shares(plan):
 
             def take(number: int, values: NDArray[np.generic], numbers: Numbers = numbers) -> None:
@@ -136,20 +137,25 @@ def row_keys(network: FrozenNetwork, plan: pd.DataFrame, part: Part) -> list[byt
     ]
 
 
-def _holdable(network: FrozenNetwork, store: Store, views: int, parts: list[Part]) -> list[Part]:
-    """The parts that the store has room for; activations must leave the features theirs."""
+def _holdable(
+    network: FrozenNetwork, store: Store, views: int, parts: list[Part], scratch: Path
+) -> list[Part]:
+    """The parts that the store has room for; activations must leave features and run theirs."""
     held: list[Part] = []
     for part in parts if store.keeps else ():
         names = dict.fromkeys(("features", part))
         size = sum(network.size(name, views) for name in names)
-        if size <= store.holds:
-            held.append(part)
-        else:
+        again, missing = network.size(part, views), network.size(part, views - store.hits)
+        if size > store.holds:
             what = f"{sized(size)} of {' and '.join(names)}"
             say(
                 f"store: {what} are more than the {sized(store.holds)} that {LIMIT} lets it hold; "
                 f"{part} are not kept"
             )
+        elif part != parts[0] and not store.has_room(missing, again=again, beside=scratch):
+            say(f"store: its disk has no room for {part} twice, as fine_tune needs; not kept")
+        else:
+            held.append(part)
     return held
 
 

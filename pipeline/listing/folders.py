@@ -60,11 +60,12 @@ def from_folders(
         ],
         sorted(classes),
         [],
+        named=frozenset(item.path for item in found),
     )
 
 
 def _say_what_repeats(below: Path, images: Sequence[Found], depth: int) -> None:
-    """Name folders that stand within each label's: these may be deliveries of the same classes."""
+    """Say where each label's folder holds the same ones: the outer may be deliveries."""
     within: dict[str, set[str]] = {}
     for item in images:
         within.setdefault(item.parts[depth], set()).update(item.parts[depth + 1 : -1][:1])

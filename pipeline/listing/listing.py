@@ -40,8 +40,8 @@ class Listing(NamedTuple):
     `images` has the columns path, label, weight, group, split and the table's
     extra ones; `places` says where each of them lies; `classes` names every
     class, also one without a usable image; `unlisted` has the files that no
-    table names, `named` those that one names beside `images`, and the table
-    itself; `absent` has the paths that one names in vain.
+    table names, `named` those beside `images` that are accounted for, the table
+    itself included; `absent` has the paths that one names in vain.
     """
 
     images: pd.DataFrame
@@ -79,9 +79,7 @@ def _unlisted(listings: Sequence[Listing]) -> list[str]:
     paths = dict.fromkeys(path for listing in listings for path in listing.unlisted)
     if paths:
         for listing in listings:
-            # a table's rejected rows are called as the table has them
-            named = listing.named or [rejected.path for rejected in listing.rejected]
-            for path in (*listing.images["path"], *named):
+            for path in (*listing.images["path"], *listing.named):
                 paths.pop(path, None)
     return list(paths)
 

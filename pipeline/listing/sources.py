@@ -142,7 +142,9 @@ def _labelled(
         rest = [item for item in found if item.path not in known]
         parts = [from_image_table(item) for item in image_tables]
         beside = [item.path for item in rest if not item.fault]
-        unlisted = Listing(parts[0].images[:0], [], faulty(rest), [], beside)
+        bad = faulty(rest)
+        named = frozenset(item.path for item in bad)
+        unlisted = Listing(parts[0].images[:0], [], bad, [], beside, named=named)
         return joined([*parts, unlisted])
     _check_none_labels(below, [item for item in found if item.path in tables.keys() - known])
     shards = with_samples(found)

@@ -21,6 +21,7 @@ ENDINGS = (".parquet",)
 FIX = "save it again, as `datasets` does, in row groups of some hundred images"
 IMAGE = "image"  # what `datasets` calls the column
 FILE_NAME = "file_name"  # and that of paths, in metadata beside images
+DIGEST = 64  # bytes of the longest
 AT_ONCE = 64  # images in memory while they are listed
 _one_at_a_time = Lock()
 
@@ -28,8 +29,9 @@ _one_at_a_time = Lock()
 def image_columns(file: Path) -> list[str]:
     """The columns that may hold the images: of structs with a field `bytes`, or else of bytes.
 
-    Bytes beside a column `path`, or `file_name`, are none: the file is a table beside
-    images.  What is called image comes alone.
+    Bytes beside a column `path` are none: the file is a table beside images; so are
+    those beside `file_name` that are no longer than digests.  What is called image
+    comes alone.
 
     Raises:
         InputError: The file cannot be read.
@@ -44,10 +46,19 @@ def image_columns(file: Path) -> list[str]:
         and (inner := type_.get_field_index("bytes")) >= 0
         and _is_bytes(type_.field(inner).type)
     ]
-    plain = [name for name, type_ in fields.items() if _is_bytes(type_)]
-    if "path" in fields or (FILE_NAME in fields and IMAGE not in plain):
-        plain = []
+    plain = [name for name, type_ in fields.items() if _is_bytes(type_) and "path" not in fields]
+    if FILE_NAME in fields:
+        plain = [name for name in plain if name != FILE_NAME and _is_long(file, name)]
     return [IMAGE] if IMAGE in {*structs, *plain} else structs or plain
+
+
+def _is_long(file: Path, column: str) -> bool:
+    """Whether the first value of a column of bytes is longer than any digest."""
+    import pyarrow.compute as pc  # noqa: PLC0415
+
+    for batch in _open(file).iter_batches(1, columns=[column]):
+        return (pc.binary_length(batch.column(0))[0].as_py() or 0) > DIGEST
+    return False
 
 
 def image_column(file: Path) -> str | None:

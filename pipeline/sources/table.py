@@ -54,12 +54,25 @@ def read_label_table(name: str, content: bytes) -> pd.DataFrame:
 
 
 def may_name_labels(name: str, content: bytes) -> bool:
-    """Whether a table that cannot be read has the columns path and label all the same."""
-    if name.lower().endswith(".parquet"):
-        return False  # its reader says what is wrong
-    first = content.partition(b"\n")[0].replace(b"\0", b"").decode(errors="replace")
-    words = set(re.findall(r"\w+", first.casefold()))
+    """Whether a table's header names path and label, be the table otherwise usable or not."""
+    parquet = name.lower().endswith(".parquet")
+    header = _parquet_header(content) if parquet else _first_line(content)
+    words = set(re.findall(r"\w+", header.casefold()))
     return "label" in words and not words.isdisjoint({"path", FILE_NAME})
+
+
+def _first_line(content: bytes) -> str:
+    return content.partition(b"\n")[0].replace(b"\0", b"").decode(errors="replace")
+
+
+def _parquet_header(content: bytes) -> str:
+    import pyarrow as pa  # noqa: PLC0415
+    from pyarrow import parquet  # noqa: PLC0415
+
+    try:
+        return " ".join(parquet.read_schema(pa.BufferReader(content)).names)
+    except Exception:  # noqa: BLE001  # a damaged Parquet file can fail in any way
+        return ""
 
 
 def with_columns(name: str, table: pd.DataFrame, needed: tuple[str, ...]) -> pd.DataFrame:
@@ -87,11 +100,11 @@ def with_columns(name: str, table: pd.DataFrame, needed: tuple[str, ...]) -> pd.
     table = table.assign(**{c: "" for c in OPTIONAL_COLUMNS if c not in columns})
     groups = table["group"].where(table["group"].str.strip() != "", "")  # blank is none
     absent = groups[groups.str.strip().str.casefold().isin(NO_VALUE)]
-    if len(absent) > 1:
-        reason = (
-            f"{len(absent)} rows have the group {absent.iloc[0]!r}, which would be a single one"
-        )
-        raise InputError(name, reason, "leave these cells empty, or give the group another name")
+    for word, rows in absent.value_counts().items():
+        if rows > 1:
+            reason = f"{rows} rows have the group {word!r}, and would count as one unit"
+            fix = "leave these cells empty, or give the group another name"
+            raise InputError(name, reason, fix)
     words = {cell: SPLIT_WORDS.get(cell.strip().lower(), cell) for cell in table["split"].unique()}
     return table.assign(group=groups, split=table["split"].map(words).astype("str"))
 

@@ -37,10 +37,8 @@ def run(
     plan = with_splits(read_plan(views), images)
     places = places_by_digest(raw, images, plan)
     network = FrozenNetwork(FrozenSpec(backbone, params, fine_tune.layers))
-    size = network.size("activations", len(plan))
-    fits = size <= fine_tune.activation_budget_gb * 1e9
+    fits = network.size("activations", len(plan)) <= fine_tune.activation_budget_gb * 1e9
     also_keep: list[Part] = ["activations"] if fits else []
-    leave_free = size if fits else 0  # `fine_tune` puts all of them into a file
     with replacing(features) as partial:
         partial.mkdir()
         shape = (len(plan), network.values("features"))
@@ -53,7 +51,7 @@ def run(
                 part="features",
                 sink=write,
                 also_keep=also_keep,
-                leave_free=leave_free,
+                scratch=features.parent,
             )
         write_table(partial / INDEX, plan[["digest", "view"]])
         write_json(partial / MADE_WITH, network.made_with())

@@ -44,11 +44,10 @@ class Store:
         damaged: Entries dropped because their bytes were not those once written.
     """
 
-    def __init__(self, folder: Path | None, limit: int, stage: str, leave_free: int = 0) -> None:
+    def __init__(self, folder: Path | None, limit: int, stage: str) -> None:
         self.asked = self.hits = self.damaged = 0
         self._file = folder / NAME if folder else None
         self._limit, self._stage, self._run = limit, stage, 0
-        self._leave_free = LEFT_FREE + leave_free
         self._writable = self._writes = self._waits = True
         self._database: sqlite3.Connection | None = None
         self._inode: int | None = None  # of the file that was opened
@@ -64,6 +63,19 @@ class Store:
     def holds(self) -> int:
         """Bytes of entries that can be kept; more would push out one another."""
         return int(self._limit * TRIM_TO)
+
+    def has_room(self, size: int, *, again: int, beside: Path) -> bool:
+        """Whether its disk can take entries of `size` bytes.
+
+        Args:
+            again: Bytes that the run will put into a file, too, ...
+            beside: ... in this folder, on whatever disk.
+        """
+        if self._file is None:
+            return False
+        shared = beside.stat().st_dev == self._file.parent.stat().st_dev
+        free = shutil.disk_usage(self._file.parent).free
+        return size + (again if shared else 0) + LEFT_FREE <= free
 
     def read(self, keys: Sequence[bytes], *, probing: bool = False) -> Iterator[tuple[int, bytes]]:
         """Look entries up and mark them as used.
@@ -101,14 +113,13 @@ class Store:
                 self._make_room(self._database)
 
     def close(self) -> None:
-        """Note what this run found, keep to the limit, and say what was damaged."""
+        """Note what this run found, keep the file to the limit, and say what was damaged."""
         with self._troubles():
             if self._database and self._run:
                 with self._database:
                     counts = (self.asked, self.hits, self._run)
                     self._database.execute("UPDATE runs SET asked=?, hits=? WHERE id=?", counts)
-                if self._writes:
-                    self._make_room(self._database)
+                if self._writable:
                     self._give_back(self._database)
         if self._database:
             self._database.close()
@@ -176,11 +187,11 @@ class Store:
                 )
 
     def _disk_has_room(self) -> bool:
-        if self._file and shutil.disk_usage(self._file.parent).free < self._leave_free:
+        if self._file and shutil.disk_usage(self._file.parent).free < LEFT_FREE:
             self._writes = False
             say(
-                f"store: {self._file.parent} has less than {sized(self._leave_free)} free on its "
-                "disk, which the run may need; the rest of it is not kept"
+                f"store: {self._file.parent} has less than {sized(LEFT_FREE)} free on its disk; "
+                "the rest of this run is not kept"
             )
         return self._writes
 
@@ -196,11 +207,14 @@ class Store:
             )
 
     def _give_back(self, database: sqlite3.Connection) -> None:
-        """Make the file smaller where the limit was lowered since it grew."""
+        """Make a file smaller that has grown beyond the limit, or whose limit was lowered."""
+        if used_bytes(database) > self._limit:
+            trim(database, self.holds, self._run)
         surplus = file_bytes(database) - self._limit
-        if surplus > 0 and used_bytes(database) <= self._limit:
-            say(f"store: giving back what {LIMIT} does not allow, {sized(surplus)} and more")
-            shrink(database)
+        if surplus > LEFT_FREE:
+            say(f"store: giving back {sized(surplus)}, which {LIMIT} does not allow")
+        if surplus > 0:
+            shrink(database, self._limit)
 
     @contextmanager
     def _troubles(self) -> Iterator[None]:
@@ -243,13 +257,10 @@ class Store:
             say(f"store: {file}: {trouble}; going on without a store")
 
 
-def open_store(stage: str, *, leave_free: int = 0) -> Store:
+def open_store(stage: str) -> Store:
     """Open the machine's store for a run of `stage`.
-
-    Args:
-        leave_free: Bytes of the disk that the run needs later.
 
     Raises:
         InputError: The environment's limit is no size.
     """
-    return Store(store_folder(), store_limit(), stage, leave_free)
+    return Store(store_folder(), store_limit(), stage)

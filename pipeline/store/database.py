@@ -172,16 +172,12 @@ def drop(database: sqlite3.Connection, keys: Sequence[bytes]) -> None:
         database.execute("DELETE FROM entries WHERE key=?", (key,))
 
 
-def drop_misfiled(database: sqlite3.Connection) -> int:
-    """Forget entries whose key or time of use is damaged, which nothing else would find.
-
-    Returns:
-        How many there were.
-    """
+def drop_misfiled(database: sqlite3.Connection) -> None:
+    """Forget entries whose key or time of use is damaged, which nothing else would find."""
     values = f"SELECT value FROM entries WHERE {MISFILED}"  # noqa: S608
     with database:
         database.execute(f"DELETE FROM bytes WHERE id IN ({values})")  # noqa: S608
-        return database.execute(f"DELETE FROM entries WHERE {MISFILED}").rowcount  # noqa: S608
+        database.execute(f"DELETE FROM entries WHERE {MISFILED}")  # noqa: S608
 
 
 def count_misfiled(database: sqlite3.Connection) -> int:
@@ -253,11 +249,14 @@ def damaged_keys(database: sqlite3.Connection) -> Iterator[bytes]:
         yield from look_up(database, [key])[1]
 
 
-def shrink(database: sqlite3.Connection) -> None:
-    """Give the file's free pages back to the disk."""
+def shrink(database: sqlite3.Connection, to: int = 0) -> None:
+    """Give the file's free pages back to the disk until it has `to` bytes."""
     free = None
     while (left := _count(database, "freelist_count")) != free:
-        free = left
+        free, surplus = left, -(-(file_bytes(database) - to) // PAGE)
+        if surplus <= 0:
+            break
         # a little at a time: others may write in between
-        database.execute(f"PRAGMA incremental_vacuum({VACUUM_PAGES})").fetchall()
+        pages = min(VACUUM_PAGES, surplus)
+        database.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
     database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

@@ -278,7 +278,7 @@ def test_an_unreachable_remote_is_tried_again_then_failed_and_published_later(
     assert state.name == "Unchanged"
     assert state.message.endswith("; model@v2.0.0, promoted by a run before, is published now")
     assert promoted.git("ls-remote", "origin", "refs/heads/main").split()[0] == promotion
-    promoted.git("push", "--quiet")
+    promoted.git("push", "--quiet", "origin", "main")
     check_published(promoted, tmp_path / "second")
 
 
