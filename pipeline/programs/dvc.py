@@ -10,7 +10,8 @@ import re
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
@@ -73,8 +74,8 @@ def get(commit: str, wanted: Mapping[str, Path], *options: str) -> dict[str, str
         [*DVC, *words, "--out", str(to), top, str(PurePosixPath(below) / path)]
         for path, to in wanted.items()
     ]
-    _mend_rwlock(Path())
-    done = leash.run_all(commands, Path(), environment())
+    with _rwlock_mended(Path()):
+        done = leash.run_all(commands, Path(), environment())
     failed = {path: _failure(one) for path, one in zip(wanted, done, strict=True)}
     return {path: why.removeprefix("ERROR: ") for path, why in failed.items() if why}
 
@@ -96,8 +97,8 @@ def transfer(verb: Literal["push", "fetch"], *words: str) -> str:
 
 
 def _finished(folder: Path, *words: str, more: Mapping[str, str] | None = None) -> tuple[str, str]:
-    _mend_rwlock(folder)
-    done = leash.run([*DVC, *words], folder, {**environment(), **(more or {})})
+    with _rwlock_mended(folder):
+        done = leash.run([*DVC, *words], folder, {**environment(), **(more or {})})
     if reason := _failure(done):
         fix = RENAME if NOT_UTF8 in reason else "mend what DVC names, then rerun"
         raise InputError(f"dvc {' '.join(words)}", reason, fix)
@@ -111,6 +112,16 @@ def _failure(done: subprocess.CompletedProcess[bytes]) -> str:
     said = map(str.strip, _text(done.stderr).splitlines())
     lines = [line for line in said if line and line != ADVERT]
     return _shortened(_reason(lines)) or f"status {done.returncode}"
+
+
+@contextmanager
+def _rwlock_mended(folder: Path) -> Iterator[None]:
+    """Before and after: whoever cancels a run ends DVC at whatever it does."""
+    _mend_rwlock(folder)
+    try:
+        yield
+    finally:
+        _mend_rwlock(folder)
 
 
 def _mend_rwlock(folder: Path) -> None:
@@ -168,10 +179,11 @@ def repro(
     command = [*DVC, "repro", *options, *(["--single-item", target] if target else [])]
     last: deque[str] = deque(maxlen=KEPT_LINES)
     outcome = Outcome.RAN
-    _mend_rwlock(folder)
-    with leashed(
-        command, folder, environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    ) as process:
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with (
+        _rwlock_mended(folder),
+        leashed(command, folder, environment(), **streams) as process,
+    ):
         for line in process.stdout or ():
             if words := line.rstrip():
                 say(words)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import sys
+from pathlib import Path
 
 import httpx
 import pytest
@@ -25,6 +27,7 @@ from pipeline.flows.artifacts import committed, rejected
 from pipeline.flows.backfill import backfill
 from pipeline.flows.progress import Progress
 from pipeline.flows.train import train
+from pipeline.programs import dvc
 from pipeline.programs.dvc import StageError
 from tests.toy import Toy, make_toy
 
@@ -117,6 +120,21 @@ def test_a_list_of_locks_that_a_killed_dvc_left_half_written_holds_nothing_up(to
     toy.write(".dvc/tmp/rwlock", torn)
 
     assert train(return_state=True).name == "Cached"
+
+
+def test_a_dvc_that_is_ended_while_it_writes_its_list_of_locks_holds_nothing_up(toy, monkeypatch):
+    """Who cancels a run types `dvc repro` next."""
+    tears = "import time; open('.dvc/tmp/rwlock', 'w'); print('x', flush=True); time.sleep(60)"
+    monkeypatch.setattr(dvc, "DVC", [sys.executable, "-c", tears])
+
+    def cancel(_: str) -> None:
+        assert Path(".dvc/tmp/rwlock").read_text() == ""
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        dvc.repro(say=cancel)
+
+    toy.dvc("repro")
 
 
 def test_a_stage_whose_inputs_come_out_as_before_does_not_run(toy):
