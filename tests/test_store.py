@@ -290,6 +290,15 @@ def test_the_store_leaves_the_disk_room_for_the_run(tmp_path, capsys, monkeypatc
     assert found(tmp_path, entries) == entries
 
 
+def test_a_folder_that_vanishes_has_no_room_and_ends_no_run(tmp_path, capsys):
+    store = opened(tmp_path / "store")
+    assert store.has_room(1, again=1, beside=tmp_path)
+    shutil.rmtree(tmp_path / "store")
+
+    assert not store.has_room(1, again=1, beside=tmp_path)
+    assert "going on without" in capsys.readouterr().err
+
+
 def test_a_folder_that_cannot_be_made_is_a_warning(tmp_path, capsys):
     (tmp_path / "file").write_text("")
 

@@ -131,7 +131,7 @@ def compare(
             len(one.predictions),
             len(other.predictions),
             len(pairs.labels),
-            _units(pairs, np.ones(len(pairs.labels), dtype=bool)),
+            pairs.count_units(np.ones(len(pairs.labels), dtype=bool)),
         ),
         metrics={key[1]: value for key, value in found.items() if key[0] == "metric"},
         mcnemar=mcnemar(*right),
@@ -164,7 +164,7 @@ def _classes(
     return {
         label: ClassDifference(
             int(support[number]),
-            _units(pairs, pairs.labels == number),
+            pairs.count_units(pairs.labels == number),
             {key[2]: value for key, value in found.items() if key[:2] == ("class", label)},
             mcnemar(*(side[pairs.labels == number] for side in right)),
         )
@@ -181,7 +181,7 @@ def _slices(
         str(column): {
             str(value): SliceDifference(
                 int(count),
-                _units(pairs, (pairs.slices[column] == value).to_numpy()),
+                pairs.count_units((pairs.slices[column] == value).to_numpy()),
                 found["slice", str(column), str(value)],
                 mcnemar(*(side[(pairs.slices[column] == value).to_numpy()] for side in right)),
             )
@@ -189,10 +189,6 @@ def _slices(
         }
         for column in pairs.slices
     }
-
-
-def _units(pairs: Pairs, which: NDArray[np.bool_]) -> int:
-    return len(np.unique(pairs.units[which]))
 
 
 def _unknown(pairs: Pairs, side: Side) -> tuple[str, ...]:

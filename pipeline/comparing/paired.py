@@ -103,10 +103,7 @@ def _changed(pairs: Pairs) -> dict[Key, int]:
     """By figure that goes by answers: groups or images whose answers make it differ."""
     one, other = pairs.one.argmax(axis=1), pairs.other.argmax(axis=1)
     turned = (one == pairs.labels) != (other == pairs.labels)
-
-    def units(which: NDArray[np.bool_]) -> int:
-        return len(np.unique(pairs.units[which]))
-
+    units = pairs.count_units
     found: dict[Key, int] = {
         ("metric", "accuracy"): units(turned),
         ("metric", "balanced_accuracy"): units(turned),

@@ -44,6 +44,10 @@ class Pairs:
     one: Floats
     other: Floats
 
+    def count_units(self, which: NDArray[np.bool_]) -> int:
+        """How many units some of the images, (image,), come in."""
+        return len(np.unique(self.units[which]))
+
 
 def align(one: Side, other: Side) -> Pairs:
     """Pair the answers on the images that both were tested on.

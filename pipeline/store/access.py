@@ -71,11 +71,12 @@ class Store:
             again: Bytes that the run will put into a file, too, ...
             beside: ... in this folder, on whatever disk.
         """
-        if self._file is None:
-            return False
-        shared = beside.stat().st_dev == self._file.parent.stat().st_dev
-        free = shutil.disk_usage(self._file.parent).free
-        return size + (again if shared else 0) + LEFT_FREE <= free
+        with self._troubles():
+            if self._file:
+                shared = beside.stat().st_dev == self._file.parent.stat().st_dev
+                free = shutil.disk_usage(self._file.parent).free
+                return size + (again if shared else 0) + LEFT_FREE <= free
+        return False
 
     def read(self, keys: Sequence[bytes], *, probing: bool = False) -> Iterator[tuple[int, bytes]]:
         """Look entries up and mark them as used.

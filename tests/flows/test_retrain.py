@@ -371,7 +371,7 @@ def test_a_fetch_that_is_killed_by_itself_leaves_no_lock_in_the_way(promoted, mo
         raise KilledError("git fetch", "was killed by signal 9", "rerun")
 
     monkeypatch.setattr(remote, "incoming", killed)
-    with pytest.raises(KilledError):
+    with pytest.raises(KilledError, match="git fetch"):
         catch_up.incoming.fn(None)
 
     assert not locks.exists()
